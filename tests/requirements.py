@@ -163,6 +163,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "strangers/told": Requirement("docs/operations/limits-and-capacity.md#strangers", "Of refused strangers so many a minute are told, the rest is counted."),
         "operations/streams": Requirement("docs/operations/limits-and-capacity.md#strangers", "Streams that wait for news have bounds of their own, and take no place of a call."),
         "operations/in-flight": Requirement("docs/operations/limits-and-capacity.md#strangers", "More requests at once than configured get 503."),
+        "strangers/reserve": Requirement("docs/operations/limits-and-capacity.md#open-files", "Strangers give way before the open files of the gateway run out."),
+        "tls/renewal": Requirement("docs/operations/tls.md", "Renewed TLS files come into force whole, and no connection ends."),
     }
 )  # fmt: skip
 

@@ -160,6 +160,7 @@ def test_every_metric_is_documented_with_its_labels():
     metrics = Metrics()
     metrics.observe_in_flight(lambda: 0)
     metrics.observe_streams(lambda: 0)
+    metrics.observe_certificates(dict[tuple[str, str], float])
     metrics.observe_leases(dict[str, int])
     metrics.observe_signals(lambda: SignalCounts(0, 0, {}))
     there = {

@@ -48,6 +48,7 @@ from gateway.record.telemetry.metrics import Metrics
 from gateway.record.telemetry.tracing import Tracing
 from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.wire.http.limits import RequestPlaces
+from gateway.wire.http.tls_files import TlsWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,6 @@ class Gateway:
     task_tokens: TaskTokens
     inspector: Inspector
     worker: WorkerThread
-    turns: LoopTurns
     credential_chain: CredentialChain
     caller_tokens: CallerTokens
     live: LiveValues
@@ -107,8 +107,11 @@ class Gateway:
     """The stops of operators."""
     answers: OpenAnswers = field(default_factory=OpenAnswers)
     """The answers that end with a lease, at a signal, or at a stop."""
+    tls: TlsWatch = field(default_factory=TlsWatch)
+    """The TLS files, which are looked at again and again."""
     control: Control = field(default_factory=Control)
     """The operations for approvers and operators."""
+    turns: LoopTurns = field(default_factory=LoopTurns)
     hidden_tools: HiddenTools = field(default_factory=HiddenTools)
     token_people: Mapping[str, TokenPeople] = field(default_factory=dict[str, TokenPeople])
     """The people with a token for these operations over HTTP, by their role."""

@@ -6,7 +6,6 @@ changes every `reload`.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from msgspec import structs
 
-from gateway.base.concurrency.background import Job
+from gateway.base.concurrency.background import Job, Pause
 from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.model import reasons
 from gateway.model.decision import Decision, PolicyRevision
@@ -37,6 +36,7 @@ from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.trials import trial
 from gateway.policy.trials.trial import Trial
+from gateway.wire.http.tls_files import TlsFiles
 
 _DEFECT: Final = "the gateway failed while asking for a decision", "report this as a defect; the log has its place"
 _STALE: Final = (
@@ -114,6 +114,11 @@ class PolicySource(Protocol):
         """Return the compiled policy in force, which answers at once. Without a compiled policy, ask `evaluate`."""
         ...
 
+    @property
+    def authorities(self) -> TlsFiles | None:
+        """Return the certificate authorities for the way to an OPA, if there are any."""
+        ...
+
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject, /) -> object: ...
     async def malformed_rule(self, document: JsonObject, /) -> str | None:
         """Return the rule of a family that gives a finding without a code on this input."""
@@ -132,7 +137,7 @@ class Policy:
         interval: float,
         stale_after: float = math.inf,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] | None = None,
         on_event: Callable[[PolicyEvent], None] | None = None,
     ) -> None:
         """`supported` are the obligations that the caller carries out; `clock` gives seconds since the epoch;
@@ -143,7 +148,8 @@ class Policy:
         self._interval = interval
         self._stale_after = stale_after
         self._monotonic = monotonic
-        self._sleep = sleep
+        self._pause = Pause()
+        self._sleep = sleep or self._pause.rest
         self._on_event = on_event
         self._since = 0.0
         self._listeners: list[Callable[[], object]] = []
@@ -190,6 +196,15 @@ class Policy:
         if self._watch is not None:
             await self._watch.stop()
         await self._source.aclose()
+
+    @property
+    def authorities(self) -> TlsFiles | None:
+        """Return the certificate authorities for the way to an OPA, if there are any."""
+        return self._source.authorities
+
+    def look_now(self) -> None:
+        """Look for changes at once, in the place of waiting for the next look."""
+        self._pause.end()
 
     def on_change(self, told: Callable[[], object]) -> None:
         """Have `told` called too whenever another policy has come into force."""

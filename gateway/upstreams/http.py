@@ -16,6 +16,7 @@ from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.wire.http import dial
 from gateway.wire.http.client import Client
 from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Unconnected
+from gateway.wire.http.tls_files import trust_authorities
 
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}
 
@@ -29,13 +30,14 @@ class HttpUpstream:
         self._first_byte = limits.first_byte.total_seconds()
         self._connect = limits.connect.total_seconds()
         self._credential = _credential(settings)
-        self._tls = _tls(name, settings) if self._address.tls or settings.ca is not None else None
+        self.authorities = None if settings.ca is None else trust_authorities(f"upstreams.{name}.ca", settings.ca)
+        """The configured certificate authorities; without any, those of the machine."""
         self._client: Client | None = None
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Send a request. Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`."""
         if self._client is None:
-            self._client = Client(self._address, connect=self._connect, tls=self._tls)
+            self._client = Client(self._address, connect=self._connect, tls=self._choose_context)
         message, credential = request.message, request.credential
         headers: Sequence[tuple[bytes, bytes]] = request.sent_headers
         if request.session is not None:
@@ -65,6 +67,9 @@ class HttpUpstream:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+    def _choose_context(self) -> ssl.SSLContext:
+        return _public_authorities() if self.authorities is None else self.authorities.context
 
     def _failure(self, error: ExchangeError) -> UpstreamError:
         if isinstance(error, Unconnected):
@@ -115,22 +120,8 @@ def _credential(settings: Upstream) -> tuple[bytes, bytes] | None:
     return settings.credential.name.encode(), settings.credential.value.get_secret_value().encode()
 
 
-def _tls(name: str, settings: Upstream) -> ssl.SSLContext:
-    if settings.ca is None:
-        return _public_authorities()
-    try:
-        return _with_protocol(ssl.create_default_context(cafile=str(settings.ca)))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"upstreams.{name}.ca: {settings.ca} cannot be used: {error}", "give a PEM file of certificate authorities"
-        ) from error
-
-
 @cache
 def _public_authorities() -> ssl.SSLContext:
-    return _with_protocol(ssl.create_default_context())
-
-
-def _with_protocol(context: ssl.SSLContext) -> ssl.SSLContext:
+    context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

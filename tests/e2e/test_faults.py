@@ -303,10 +303,10 @@ def test_a_call_that_outlives_the_drain_is_cut_off_and_settled(
 
 @requirement("fault/drain")
 def test_whoever_is_told_again_and_again_to_stop_stops_in_order(echo_server: ServerProcess, tmp_path: Path):
-    """The first is the end of its terminal. The others come until the last step, when it closes the journal."""
+    """They come until the last step, when it closes the journal."""
     with mortal_gateway(config(echo_server, policy(tmp_path)), tmp_path) as gateway:
         assert Caller(gateway).call("echo", text="once").text == "once"
-        gateway.process.send_signal(signal.SIGHUP)
+        gateway.process.send_signal(signal.SIGTERM)
         until(lambda: '"draining"' in gateway.printed())
         while gateway.process.poll() is None:
             gateway.process.send_signal(signal.SIGTERM)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 _TURN: Final = 0.001
 _REST: Final = 0.0005
+_HURRIED_SECONDS: Final = 0.2
+"""Until the second of two looks that somebody has asked for."""
 _AFTER_DEFECT: Final = 1.0
 """Seconds until a job goes on after a defect."""
 
@@ -64,6 +67,29 @@ class ThreadTurns:
         if time.monotonic() >= self._until:
             self._rest(_REST)
             self._until = time.monotonic() + _TURN
+
+
+class Pause:
+    """A pause between two looks at something, which ends early when somebody asks for a look.
+
+    A change counts once it has been still for one look. So the pause after an early end is short.
+    """
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._is_hurried = False
+
+    def end(self) -> None:
+        """End the pause under way, or the next one."""
+        self._asked.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Wait for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, _HURRIED_SECONDS) if self._is_hurried else seconds):
+                await self._asked.wait()
+        self._is_hurried = self._asked.is_set()
+        self._asked.clear()
 
 
 class Job:

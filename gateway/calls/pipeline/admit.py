@@ -73,9 +73,12 @@ class Admission(Struct, frozen=True):
             passed_on=not USUAL_NAMES.issuperset(fields) and is_passed_on(fields),
         )
         try:
-            return await self.identities.identify(credentials, exchange.client_ip)
+            identified = await self.identities.identify(credentials, exchange.client_ip)
         except IdentityUnavailable as error:
             return refuse_failure(error)
+        if isinstance(identified, Principal):
+            exchange.welcome()
+        return identified
 
     def replace_unsafe_trace(self, context: RequestContext, principal: Principal) -> RequestContext:
         """Return the request in a new trace, if the caller's trace holds a known credential, or its state any credential.

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from gateway.identity.identities import Identities
     from gateway.policy.policy import Policy
     from gateway.record.journal.writer import Journal
+    from gateway.wire.http.tls_files import TlsWatch
 
 
-def list_problems(policy: Policy, journal: Journal, identities: Identities) -> dict[str, str]:
+def list_problems(policy: Policy, journal: Journal, identities: Identities, tls: TlsWatch) -> dict[str, str]:
     """Return the problems that keep the gateway from serving: part → sentence for people."""
     problems: dict[str, str] = {}
     status = policy.status()
@@ -23,4 +24,4 @@ def list_problems(policy: Policy, journal: Journal, identities: Identities) -> d
     for issuer in identities.status():
         if not issuer.ready:
             problems[f"identity {issuer.issuer}"] = issuer.problem or "its keys are not known"
-    return problems
+    return problems | tls.problems()

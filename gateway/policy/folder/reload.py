@@ -39,6 +39,8 @@ class PolicyFolder:
     """The folders of a policy, evaluated here. `deadline` is in seconds of `thread_time`, and `monotonic` times looks."""
 
     kind: Literal["embedded", "opa"] = "embedded"
+    authorities: None = None
+    """A folder is read without TLS."""
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any, Final, cast
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +20,14 @@ import msgspec
 
 from gateway.base.concurrency.background import in_thread
 from gateway.config import OpaEngine
-from gateway.model.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
+from gateway.model.errors import (
+    ConfigurationError,
+    PolicyBroken,
+    PolicyLate,
+    PolicyMalformed,
+    PolicyUnavailable,
+    PolicyUndefined,
+)
 from gateway.policy import findings, verdict
 from gateway.policy.entrypoint import Entrypoint
 from gateway.policy.folder.problems import DataFile
@@ -30,6 +38,7 @@ from gateway.policy.opa.contents import PUSHED, HeldModule, Path, Pushed
 from gateway.wire.http import dial
 from gateway.wire.http.client import Client, Response
 from gateway.wire.http.dial import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
+from gateway.wire.http.tls_files import TlsFiles, trust_authorities
 
 MAX_ANSWER: Final = 4 * 2**20
 """Bytes of one answer. A list of 10,000 tool names is a tenth of it."""
@@ -38,6 +47,9 @@ MAX_CONTENTS: Final = 128 * 2**20
 """Bytes of OPA's list of policies, with their syntax trees: 2 MB for the shipped policy."""
 CONTENTS_SECONDS: Final = 30.0
 """Time for an answer about OPA's contents. No call waits for it."""
+
+LOOK_SECONDS: Final = 5.0
+"""Time for an answer about OPA's state. A decision has `deadline`, which a busy OPA may miss once in a while."""
 
 _CONNECTIONS: Final = 8
 """Questions at once. OPA serves connections in no order: with 64, one question in a hundred waits 25 times the usual. Others wait
@@ -52,20 +64,24 @@ class OpaClient:
     def __init__(self, settings: OpaEngine) -> None:
         """Raises `PolicyBroken` if the certificate authorities or the address cannot be used."""
         self._deadline = settings.deadline.total_seconds()
+        self._look = max(LOOK_SECONDS, self._deadline)
         parts = urlsplit(settings.url)
         self._address = dial.address_of_socket(parts.path, "opa") if parts.scheme == "unix" else _address(settings)
         self._base = b"" if parts.scheme == "unix" else self._address.target.rstrip(b"/")
-        self._tls = _tls(settings) if self._address.tls else None
+        self.authorities = _authorities(settings) if self._address.tls and settings.ca is not None else None
+        """The configured certificate authorities; without any, those of the machine."""
+        self._public: ssl.SSLContext | None = None
         self._headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
         if settings.token is not None:
             self._headers.append((b"authorization", b"Bearer " + settings.token.get_secret_value().encode()))
         self._client: Client | None = None
         self._places = _QuestionPlaces(_CONNECTIONS)
 
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
-        """OPA's answer to one input, decoded. Raises a `PolicyError`."""
+    async def evaluate(self, entrypoint: Entrypoint, document: bytes, *, is_look: bool = False) -> object:
+        """OPA's answer to one input, decoded. A look at the policy has more time than a decision. Raises a `PolicyError`."""
         target = b"/v1/data/gateway/%b/result?strict-builtin-errors=true" % entrypoint.encode()
-        status, body = await self._ask(b"POST", target, b'{"input":' + document + b"}")
+        within = self._look if is_look else None
+        status, body = await self._ask(b"POST", target, b'{"input":' + document + b"}", within=within)
         _require_ok(status, body)
         answer = _object(body)
         if "result" not in answer:
@@ -100,13 +116,15 @@ class OpaClient:
 
     async def require_ready(self) -> None:
         """Raise a `PolicyError` unless OPA says that its bundles and plugins are active."""
-        status, _ = await self._ask(b"GET", b"/health?bundles&plugins")
+        status, _ = await self._ask(b"GET", b"/health?bundles&plugins", within=self._look)
         if status != 200:
             raise PolicyUnavailable(f"OPA is not ready (status {status})", "see OPA's log for the bundle that fails")
 
     async def held(self) -> Held:
         """Return what OPA reports as in force: its bundles, and the last push. Raise a `PolicyError`."""
-        status, body = await self._ask(b"GET", b"/v1/data/%b?provenance=true" % "/".join(PUSHED).encode())
+        status, body = await self._ask(
+            b"GET", b"/v1/data/%b?provenance=true" % "/".join(PUSHED).encode(), within=self._look
+        )
         _require_ok(status, body)
         return _reported(_object(body), is_about_push=True)
 
@@ -125,7 +143,7 @@ class OpaClient:
 
     async def report(self) -> Report:
         """Return the report of OPA on its bundles. Raises a `PolicyError`."""
-        status, body = await self._ask(b"GET", b"/v1/status")
+        status, body = await self._ask(b"GET", b"/v1/status", within=self._look)
         if status != 200:
             raise PolicyUnavailable(
                 f"OPA does not report how old its bundles are (status {status})",
@@ -137,6 +155,12 @@ class OpaClient:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+    def _choose_context(self) -> ssl.SSLContext:
+        if self.authorities is not None:
+            return self.authorities.context
+        self._public = self._public or ssl.create_default_context()
+        return self._public
 
     async def _ask(
         self,
@@ -173,7 +197,7 @@ class OpaClient:
     ) -> tuple[int, bytes]:
         loop = asyncio.get_running_loop()
         if self._client is None:
-            self._client = Client(self._address, connect=self._deadline, tls=self._tls)
+            self._client = Client(self._address, connect=LOOK_SECONDS, tls=self._choose_context)
         # Asking changes nothing in OPA, so it may be done again.
         response = await self._client.request(
             method, self._headers, body, within=deadline - loop.time(), target=target, again=True
@@ -267,13 +291,11 @@ def _address(settings: OpaEngine) -> dial.Address:
         ) from None
 
 
-def _tls(settings: OpaEngine) -> ssl.SSLContext:
+def _authorities(settings: OpaEngine) -> TlsFiles:
     try:
-        return ssl.create_default_context(cafile=settings.ca)
-    except OSError:
-        raise PolicyBroken(
-            f"the certificate authorities in {settings.ca} cannot be read", "point policy.engine.ca at a PEM file"
-        ) from None
+        return trust_authorities("policy.engine.ca", cast("FilePath", settings.ca))
+    except ConfigurationError as error:
+        raise PolicyBroken(error.message, error.remedy) from None
 
 
 async def _read_bounded(response: Response, limit: int) -> bytes:

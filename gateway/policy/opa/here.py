@@ -27,6 +27,7 @@ from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import equal, plain
 from gateway.policy.trials import load_checks
+from gateway.wire.http.tls_files import TlsFiles
 
 CheckResult: TypeAlias = Literal["agreed", "differed", "failed", "skipped"]
 """What a check gave. OPA did not answer (`failed`), or it has another revision (`skipped`)."""
@@ -209,6 +210,11 @@ class HerePolicy:
     async def malformed_rule(self, document: JsonObject) -> str | None:
         """Return the rule of a family that gives a finding without a code. Raise a `PolicyError`."""
         return await self._remote.malformed_rule(document)
+
+    @property
+    def authorities(self) -> TlsFiles | None:
+        """Return the certificate authorities that OPA's certificate is verified with."""
+        return self._remote.authorities
 
     async def aclose(self) -> None:
         await self._remote.aclose()

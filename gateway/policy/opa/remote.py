@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Final, Literal
 
-from gateway.model.errors import PolicyError, PolicyUnavailable
+from gateway.model.errors import PolicyError, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.entrypoint import Entrypoint
@@ -20,6 +21,10 @@ from gateway.policy.opa.bundle_age import BundleAges
 from gateway.policy.opa.client import Held, OpaClient
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.trials import load_checks
+from gateway.wire.http.tls_files import TlsFiles
+
+_MISSES: Final = 2
+"""Looks in a row that may come too late before the policy counts as one that does not answer. One alone says little."""
 
 
 class RemotePolicy:
@@ -47,6 +52,8 @@ class RemotePolicy:
         self._flaw: str | None = "OPA has not been asked yet"
         self._doubt: str | None = None
         """Why nobody can tell whether what answers well is the newest."""
+        self._misses = 0
+        """Looks in a row that came too late."""
         self._oldest = ""
         self.name = ""
         self.revision = ""
@@ -77,8 +84,11 @@ class RemotePolicy:
             held = await self._ask_held()
             changed = await self._try(await self._revision(held))
         except PolicyError as error:
-            self._flaw = f"{error.message}; {error.remedy}"
+            self._misses = self._misses + 1 if isinstance(error, PolicyLate) else _MISSES
+            if self._misses >= _MISSES or not self.ready:
+                self._flaw = f"{error.message}; {error.remedy}"
             return False
+        self._misses = 0
         if self._agreement is not None:
             self.current = self.current if self._agreement.problem else begun
         elif self._stale_after < math.inf:
@@ -112,7 +122,7 @@ class RemotePolicy:
         """Return whether another policy came into force. Raise a `PolicyError` for a policy that answers badly."""
         if self.ready and revision == self._tried:
             return False
-        self.name = await load_checks.require(self._ask)
+        self.name = await load_checks.require(partial(self._ask, is_look=True))
         changed, self._tried = revision != self._tried, revision
         self.revision, self._flaw = revision, None
         return changed
@@ -131,12 +141,17 @@ class RemotePolicy:
             raise PolicyUnavailable("OPA does not hold the configured policy", "see /readyz or the log, which say why")
         return await self._ask(entrypoint, document)
 
-    async def _ask(self, entrypoint: Entrypoint, document: JsonObject) -> object:
-        return await self._server.evaluate(entrypoint, documents.encode(document))
+    async def _ask(self, entrypoint: Entrypoint, document: JsonObject, *, is_look: bool = False) -> object:
+        return await self._server.evaluate(entrypoint, documents.encode(document), is_look=is_look)
 
     async def malformed_rule(self, document: JsonObject) -> str | None:
         """Return the rule of a family that gives a finding without a code. Raise a `PolicyError`."""
         return await self._server.malformed_rule(documents.encode(document))
+
+    @property
+    def authorities(self) -> TlsFiles | None:
+        """Return the certificate authorities that OPA's certificate is verified with."""
+        return self._server.authorities
 
     async def aclose(self) -> None:
         await self._server.aclose()

@@ -106,6 +106,10 @@ class Metrics:
         """Report `read()` as the number of open idle streams."""
         self.registry.register(_Gauge("opagate_streams", "Open streams that wait for news.", read))
 
+    def observe_certificates(self, read: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        """Report `read()` as the seconds until certificates expire, by place in the configuration and file."""
+        self.registry.register(_Certificates(read))
+
     def observe_servers(self, read: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
         """Report `read()` as the present state of each stdio upstream's processes."""
         self.registry.register(_Servers(read))
@@ -248,6 +252,21 @@ class _Gauge(Collector):
 
     def collect(self) -> list[GaugeMetricFamily]:
         return [GaugeMetricFamily(self._name, self._says, value=self._read())]
+
+
+class _Certificates(Collector):
+    _labelnames = ("place", "file")
+
+    def __init__(self, read: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "opagate_tls_expires_seconds", "Until the certificates in a TLS file expire.", labels=self._labelnames
+        )
+        for labels, seconds in self._read().items():
+            family.add_metric(labels, seconds)
+        return [family]
 
 
 _SERVERS = {

@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from gateway.authority.lending import Authority
 from gateway.authority.signals.register import SignalRegister
-from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
 from gateway.base.keys.key_ring import derive_ring
@@ -72,6 +71,7 @@ from gateway.surfaces.app.events import (
 )
 from gateway.surfaces.app.keys import KeyedParts, add_operations
 from gateway.surfaces.app.people import DeskParts, build_registers, open_people
+from gateway.surfaces.app.reloading import watch_upstreams
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
 from gateway.surfaces.app.stops import StopMemory, open_stops
 from gateway.surfaces.stored.check import require_known_state
@@ -86,6 +86,7 @@ from gateway.upstreams.stdio.isolation.locked import remove_others
 from gateway.upstreams.stdio.private_folder import choose_folder, clean
 from gateway.upstreams.stdio.spawner import Conceal, shown_as_is
 from gateway.wire.http.limits import RequestPlaces
+from gateway.wire.http.tls_files import TlsWatch
 
 log = structlog.get_logger("gateway")
 
@@ -175,7 +176,6 @@ async def _open_parts(
         task_tokens=tokens,
         inspector=inspector,
         worker=worker,
-        turns=LoopTurns(),
         credential_chain=CredentialChain(origins, inspector.detector, worker),
         caller_tokens=CallerTokens(inspector.detector.fingerprints, live),
         result_record=content.result_record(configuration, base.journal, inspector.spots),
@@ -189,9 +189,18 @@ async def _open_parts(
         stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, upstreams)),
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
+        tls=_watch_tls(base, upstreams, clock),
         control=base.control,
         token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended),
     )
+
+
+def _watch_tls(base: _Base, upstreams: Mapping[str, UpstreamTransport], clock: Callable[[], float]) -> TlsWatch:
+    """Return the watch of the TLS files on the way to other servers."""
+    watch = TlsWatch(clock)
+    watch_upstreams(watch, base.policy, upstreams)
+    base.metrics.observe_certificates(watch.seconds_left)
+    return watch
 
 
 def _places(configuration: Configuration) -> RequestPlaces:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -21,10 +20,13 @@ from gateway.config import Configuration
 from gateway.inspection.words import native
 from gateway.inspection.words.native import REMEDY, choose
 from gateway.surfaces.app.assembly import open_gateway
+from gateway.surfaces.app.reloading import Reloading, watch_server
 from gateway.surfaces.app.stopping import Stopping
 from gateway.surfaces.pages import PROBES, build_pages
+from gateway.wire.http.capacity import find_room
 from gateway.wire.http.edge import Edge, Handlers
-from gateway.wire.http.server import Server, tls_context
+from gateway.wire.http.server import Server
+from gateway.wire.http.tls_files import serve_tls
 
 if TYPE_CHECKING:
     from gateway.surfaces.console.application import Console
@@ -48,21 +50,24 @@ async def run(
     on_ready: Callable[[], None] = lambda: None,
     on_link: Callable[[str], None] = lambda _link: None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP. Raises `GatewayError` when the gateway cannot start.
+    """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start.
 
     `on_link` is called before `on_ready` with a one-time link to the console, if people log in by links.
     """
     sys.setswitchinterval(_TURN_SECONDS)
+    find_room(configuration)
     _bind_core(configuration)
     stopping, manager = Stopping(), ServiceManager.of_environment()
-
-    def ready() -> None:
-        stopping.note_start()
-        on_ready()
-
     with stopping.hear_signals():
         try:
             async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
+                reloading = Reloading(configuration, gateway)
+
+                def ready() -> None:
+                    stopping.note_start(reloading.look_now)
+                    reloading.start(stack)
+                    on_ready()
+
                 console = await _open_console(stack, configuration, gateway)
                 free_memory.give_back()
                 await serve(configuration, gateway, console, manager, on_ready=ready, on_link=on_link)
@@ -137,7 +142,10 @@ async def serve(
         on_ready()
         manager.tell_ready(configuration.base_url)
 
-    server = Server(edge, configuration, tls=_tls(configuration), on_ready=ready, on_stop=stop, on_drain=drain)
+    files = None if configuration.tls is None else serve_tls(configuration.tls)
+    tls = None if files is None else files.context
+    server = Server(edge, configuration, tls=tls, on_ready=ready, on_stop=stop, on_drain=drain)
+    watch_server(gateway.tls, files, server)
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
@@ -167,7 +175,3 @@ def _settle_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def _tls(configuration: Configuration) -> ssl.SSLContext | None:
-    return None if configuration.tls is None else tls_context(configuration.tls)

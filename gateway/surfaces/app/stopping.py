@@ -1,17 +1,18 @@
 """Signal handling from the first step of the process to its last. While the gateway serves, its server hears SIGTERM
-and SIGINT (`transport.server`). Before that, a signal would end the process between two journal entries, or do nothing to
+and SIGINT (`wire.http.server`), and SIGHUP asks for a look at all files. Before that, a signal would end the process between two journal entries, or do nothing to
 the first process of a container. Afterwards, a signal would end the gateway while it closes its parts, and leave its
 servers behind."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from types import FrameType
 
 _TOLD: Final = (signal.SIGTERM, signal.SIGINT)
@@ -24,10 +25,15 @@ class Stopping:
         self.told = False
         self._loop = asyncio.get_running_loop()
         self._starting = cast("asyncio.Task[object] | None", asyncio.current_task())
+        self._look: Callable[[], None] | None = None
 
-    def note_start(self) -> None:
-        """Note that the gateway serves from now on. The server hears later signals itself, until the gateway stops."""
+    def note_start(self, look: Callable[[], None]) -> None:
+        """Note that the gateway serves from now on. The server hears later signals itself, until the gateway stops.
+
+        SIGHUP calls `look`, unless it is the end of the gateway's terminal.
+        """
         self._starting = None
+        self._look = None if _has_terminal() else look
 
     @contextmanager
     def hear_signals(self) -> Generator[None]:
@@ -51,5 +57,17 @@ class Stopping:
             self._loop.call_soon_threadsafe(starting.cancel)
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
-        """Stop by SIGHUP. The policy is read anew without a signal, so SIGHUP can ask for nothing else."""
-        signal.raise_signal(signal.SIGTERM)
+        """Look at all files now. The end of a terminal ends the gateway, and so does SIGHUP before the gateway serves."""
+        if self._look is None:
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            self._loop.call_soon_threadsafe(self._look)
+
+
+def _has_terminal() -> bool:
+    """Return whether the process belongs to a terminal, which sends SIGHUP at its end."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

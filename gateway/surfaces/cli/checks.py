@@ -9,9 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway import config
 from gateway.base.keys.subkeys import key_id
@@ -35,6 +33,7 @@ from gateway.record.journal.chain import Chain
 from gateway.record.telemetry import logs
 from gateway.surfaces.cli import (
     catalogue,
+    file_checks,
     people_checks,
     policy_checks,
     upstream_checks,
@@ -42,15 +41,12 @@ from gateway.surfaces.cli import (
 from gateway.surfaces.cli.terminal import describe_count, describe_revision
 from gateway.upstreams.catalogue import lockfile
 from gateway.upstreams.catalogue.pins import name_of_definition
-from gateway.wire.http.server import tls_context
 
 if TYPE_CHECKING:
-    from gateway.config import Configuration, OpaEngine, PolicySettings, TaskLimit, TlsSettings
+    from gateway.config import Configuration, OpaEngine, PolicySettings, TaskLimit
     from gateway.model.target import Target
     from gateway.surfaces.cli.people_checks import ApprovalFinding
     from gateway.upstreams.catalogue.catalogue import UpstreamStatus
-
-_SOON_DAYS: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,8 @@ async def run(path: Path) -> list[CheckResult]:
     except ConfigurationError as error:
         return [_describe_failure("configuration", error)]
     found = [CheckResult("ok", "configuration", f"{path} is valid")]
-    found += [*_core(settings), *_check_address(settings), *_tls(settings.tls)]
+    found += [*_core(settings), *_check_address(settings)]
+    found += [CheckResult(*each) for each in file_checks.look(settings)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
     found += [
@@ -126,25 +123,6 @@ def _check_address(settings: Configuration) -> Iterator[CheckResult]:
         )
     else:
         yield CheckResult("ok", "listen", f"{settings.listen} is free; callers use {settings.base_url}")
-
-
-def _tls(settings: TlsSettings | None) -> Iterator[CheckResult]:
-    if settings is None:
-        return
-    try:
-        tls_context(settings)
-        certificate = x509.load_pem_x509_certificate(settings.certificate.read_bytes())
-    except GatewayError as error:
-        yield _describe_failure("tls", error)
-        return
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
-    until = f"{settings.certificate} is valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
-    if left.total_seconds() < 0:
-        yield CheckResult("fail", "tls", f"{settings.certificate} has expired", "renew the certificate")
-    elif left.days < _SOON_DAYS:
-        yield CheckResult("warn", "tls", until, "renew the certificate soon")
-    else:
-        yield CheckResult("ok", "tls", until)
 
 
 async def _identity(settings: Configuration) -> AsyncIterator[CheckResult]:

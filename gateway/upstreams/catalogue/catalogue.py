@@ -226,6 +226,12 @@ class Catalogue:
         """Read a changed lock file again."""
         await self._keeper.reload()
 
+    def look_now(self) -> None:
+        """Look at the lock file, and list all upstreams, at once."""
+        self._keeper.look_now()
+        for upstream in self.definitions:
+            self._listings.relist(upstream)
+
     def on_pinned(self, told: Callable[[], object]) -> None:
         """Have `told` called whenever somebody has pinned other definitions than before."""
         self._keeper.on_pinned(told)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
-from gateway.base.concurrency.background import Job, in_thread
+from gateway.base.concurrency.background import Job, Pause, in_thread
 from gateway.model.errors import ConfigurationError
 from gateway.upstreams.catalogue import lockfile
 
@@ -44,6 +44,7 @@ class LockKeeper:
         self._on_pinned: Callable[[], object] = lambda: None
         self._writing = asyncio.Lock()
         self._job: Job | None = None
+        self._pause = Pause()
         self._signature: tuple[int, int, int] | None = lockfile.signature_of(path)
         ledger.begin_with(lockfile.load(path))
         self._found = self._signature is not None
@@ -52,6 +53,10 @@ class LockKeeper:
     def start(self) -> None:
         """Follow the file until `stop`."""
         self._job = Job.begin_repeating(self._follow, "catalogue lock")
+
+    def look_now(self) -> None:
+        """Look at the file at once, in the place of waiting for the next look."""
+        self._pause.end()
 
     async def stop(self) -> None:
         """End the following; the last pins of first use stay for `flush`."""
@@ -99,7 +104,7 @@ class LockKeeper:
             await self._amend(change, cleared)
 
     async def _follow(self) -> None:
-        await asyncio.sleep(_LOCK_POLL_SECONDS)
+        await self._pause.rest(_LOCK_POLL_SECONDS)
         await self.flush()
         await self.reload()
 

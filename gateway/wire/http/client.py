@@ -32,13 +32,15 @@ HIGH_WATER: Final = 128 * 2**10
 
 
 class Client:
-    """A client for one event loop. `connect`: seconds until a connection. `tls` serves addresses with TLS; by default,
-    the machine's authorities are trusted. The sender bounds the requests at once, so connections have no limit here."""
+    """A client for one event loop. `connect`: seconds until a connection. `tls` gives the context of each new connection to
+    an address with TLS. The sender bounds the requests at once, so connections have no limit here."""
 
-    def __init__(self, address: Address, *, connect: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, address: Address, *, connect: float, tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
+    ) -> None:
         self._address = address
         self._connect = connect
-        self._tls = (tls or ssl.create_default_context()) if address.tls else None
+        self._tls = tls
         self._kept: dict[OutboundConnection, None] = {}
         """Connections that carry nothing, the one that was used last at the end."""
         self._open: set[OutboundConnection] = set()
@@ -114,7 +116,8 @@ class Client:
         try:
             # In a task of its own, for a time limit holds for the task in which it began, and who asks may go on in
             # another (`shielding`).
-            connecting = connect(self._address, connection, tls=self._tls, within=within)
+            tls = self._tls() if self._address.tls else None
+            connecting = connect(self._address, connection, tls=tls, within=within)
             await asyncio.get_running_loop().create_task(connecting)
         except BaseException:
             # uvloop closes a connection that nobody waits for any more, and does not tell it if it was just made.

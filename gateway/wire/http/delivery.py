@@ -109,6 +109,10 @@ class Channel:
         """The connection has TLS."""
         return self.connection.is_encrypted
 
+    def welcome(self) -> None:
+        """Note that the client is a known caller."""
+        self.connection.serving.places.welcome(self.connection)
+
     def leave(self) -> None:
         """Note the departure of the client, and wake the workers for the request."""
         self.is_left = True

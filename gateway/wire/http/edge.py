@@ -257,6 +257,7 @@ class Edge:
             path=path,
             body=partial(read_body, channel, self._request_bytes),
             become_stream=self._delivery.become_stream,
+            welcome=channel.welcome,
         )
 
     def _judge_mcp(self, method: str, *found: tuple[bytes, ...] | None) -> tuple[Refusal | None, Refusal | None]:

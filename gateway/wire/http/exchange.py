@@ -29,7 +29,8 @@ class Exchange(Struct, frozen=True):
     """A request to an MCP endpoint or to `/tasks`, checked as far as HTTP alone goes, before its body is read.
 
     `url` is the address that the client used, without query. `certificates` are DER, verified by TLS: the client's own first, then its
-    authorities. `fields` are the headers by name. `body` reads the body once, or returns the refusal of a large or slow body. `become_stream` tells the edge that the request waits for news from now on.
+    authorities. `fields` are the headers by name. `body` reads the body once, or returns the refusal of a large or slow body. `become_stream` tells the edge that the
+    request waits for news from now on, `welcome` that its caller is known.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Exchange(Struct, frozen=True):
     path: str = ""
     body: Callable[[], Awaitable[bytes | Refusal]] = _no_body
     become_stream: Callable[[], None] = _do_nothing
+    welcome: Callable[[], None] = _do_nothing
 
 
 class Answer(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -22,14 +22,14 @@ class ConcurrencyLimit:
     Only clients with a place take memory."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._held: dict[str | bytes, int] = {}
 
     def admit(self, client: str) -> bool:
         """Take a place for the client until `leave`. Return false if the client already holds `limit` places."""
         holder = _holder(client)
         count = self._held.get(holder, 0)
-        if count >= self._limit:
+        if count >= self.limit:
             return False
         self._held[holder] = count + 1
         return True
@@ -51,6 +51,87 @@ def _holder(client: str) -> str | bytes:
     except ValueError:
         return client
     return parsed.packed[:8] if isinstance(parsed, IPv6Address) else client
+
+
+class PlaceHolder(Protocol):
+    """A connection that holds a place."""
+
+    is_stranger: bool
+    """No request on the connection came from a known caller."""
+
+    def give_way(self) -> None:
+        """End the connection at once."""
+        ...
+
+
+class ConnectionPlaces:
+    """The places of connections: so many of one address, and so many `in_all`.
+
+    With all places taken, a new connection gets the place of another one. The stranger that is silent longest gives way first,
+    then the stranger that is served longest. Then comes the known caller that rests longest. A call under way never gives way.
+    """
+
+    def __init__(self, of_address: int, in_all: int) -> None:
+        self.of_address = ConcurrencyLimit(of_address)
+        self.in_all = in_all
+        self.given_way = 0
+        """Connections that have given way since the start."""
+        self._held = 0
+        self._silent: dict[PlaceHolder, None] = {}
+        self._asking: dict[PlaceHolder, None] = {}
+        self._resting: dict[PlaceHolder, None] = {}
+
+    def admit(self, client: str, holder: PlaceHolder) -> bool:
+        """Take a place for a connection until `leave`. Return false if there is none."""
+        if not self.of_address.admit(client):
+            return False
+        if self._held >= self.in_all and not self._make_room():
+            self.of_address.leave(client)
+            return False
+        self._held += 1
+        self._silent[holder] = None
+        return True
+
+    def leave(self, client: str, holder: PlaceHolder) -> None:
+        """Give back the place of a connection."""
+        self.of_address.leave(client)
+        self._held -= 1
+        self._forget(holder)
+
+    def begin(self, holder: PlaceHolder) -> None:
+        """Note that a request on the connection is being answered."""
+        if holder.is_stranger:
+            self._silent.pop(holder, None)
+            self._asking[holder] = None
+        else:
+            self._resting.pop(holder, None)
+
+    def welcome(self, holder: PlaceHolder) -> None:
+        """Note that a known caller asks on the connection."""
+        if holder.is_stranger:
+            holder.is_stranger = False
+            self._asking.pop(holder, None)
+
+    def rest(self, holder: PlaceHolder) -> None:
+        """Note that no request on the connection is being answered."""
+        if holder.is_stranger:
+            self._asking.pop(holder, None)
+            self._silent[holder] = None
+        else:
+            self._resting[holder] = None
+
+    def _make_room(self) -> bool:
+        for holders in (self._silent, self._asking, self._resting):
+            for holder in holders:
+                del holders[holder]
+                self.given_way += 1
+                holder.give_way()
+                return True
+        return False
+
+    def _forget(self, holder: PlaceHolder) -> None:
+        for holders in (self._silent, self._asking, self._resting):
+            holders.pop(holder, None)
 
 
 class RequestPlaces:

@@ -11,19 +11,26 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-from gateway.config import Configuration, TlsSettings
+import structlog
+
+from gateway.config import Configuration
 from gateway.model.errors import ConfigurationError
+from gateway.wire.http.capacity import find_room
 from gateway.wire.http.delivery import Channel
-from gateway.wire.http.limits import ConcurrencyLimit
-from gateway.wire.http.server_connection import BACKLOG, QUIET, Connection, Serving, accept_waiting
+from gateway.wire.http.limits import ConnectionPlaces
+from gateway.wire.http.server_connection import BACKLOG, Connection, Serving, accept_waiting
+
+log = structlog.get_logger("gateway.transport")
 
 ACCEPTED: Final = 16
 """Connections that are accepted in a turn of the event loop."""
+
+_REST_SECONDS: Final = 0.05
+"""Until the gateway accepts again, after no file was left for a connection."""
 
 _LOOK_SECONDS: Final = 0.05
 """Between two looks at what is left while the server stops."""
@@ -45,37 +52,55 @@ class Server:
         on_drain: Callable[[], None],
     ) -> None:
         """Listen. The server calls `on_ready` when it accepts, `on_stop` at the first signal, and `on_drain` when its socket is
-        closed. Raises `ConfigurationError` for an address in use."""
+        closed. Raises `ConfigurationError` for an address in use, or limits beyond the open files of the process."""
         limits = configuration.limits
-        self.serving = Serving(handler, ConcurrencyLimit(limits.connections), limits.request_head.total_seconds())
+        places = ConnectionPlaces(limits.connections, find_room(configuration))
+        self.serving = Serving(handler, places, limits.request_head.total_seconds(), tls)
         self.is_told = False
         """The first signal has come."""
         self.is_hurried = False
         """A second interrupt has come: calls are not waited for."""
-        self._tls = tls
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._on_drain = on_drain
         self._delay = limits.drain_delay.total_seconds()
         self._drain = limits.drain.total_seconds()
         self._listener = listen(configuration)
-        self._accepting: list[asyncio.Server] = []
-        self._handshakes: set[asyncio.Future[None]] = set()
+        self.is_closed = False
+        """The gateway listens no more."""
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     async def run_until_stopped(self) -> None:
-        # libuv accepts one connection of each socket in a turn, and a busy turn is long: those who connect would wait for
-        # seconds. So the socket is there several times.
         with self._listener, self._hear_signals():
-            for _ in range(ACCEPTED):
-                accepting = await self._loop.create_server(
-                    partial(Connection, self.serving), sock=self._listener.dup(), ssl=self._tls, backlog=BACKLOG
-                )
-                self._accepting.append(accepting)
+            self._listener.settimeout(0)
+            self._begin_accepting()
             self._on_ready()
             await self._told.wait()
             await self._shut_down()
+
+    def _begin_accepting(self) -> None:
+        if not self.is_closed:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Accept connections that wait. A busy turn is long, and who connects would wait for many of these."""
+        for _ in range(ACCEPTED):
+            try:
+                accepted, place = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError as error:
+                # No file is left, also for the gateway itself. It would be asked again in each turn.
+                log.warning("transport.not-accepted", problem=error.strerror)
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(_REST_SECONDS, self._begin_accepting)
+                return
+            self._take(accepted, place)
+
+    def _take(self, accepted: socket.socket, place: tuple[str, int]) -> None:
+        accepted.settimeout(0)
+        Connection(self.serving).arrive(accepted, place[0])
 
     def stop(self) -> None:
         """Begin to drain."""
@@ -114,35 +139,25 @@ class Server:
         self.serving.is_stopping = True
         self._on_stop()
         await self._wait(self._delay, lambda: self._delay == 0.0)
-        await self._stop_listening()
+        self._stop_listening()
         self._on_drain()
-        # A connection that is not there yet is in its TLS handshake.
-        begun, handshake = self._loop.time(), QUIET if self._tls else 0.0
-        await self._wait(self._drain, lambda: self._is_done() and self._loop.time() - begun >= handshake)
-        for task in (*self.serving.tasks, *self._handshakes):
+        await self._wait(self._drain, self._is_done)
+        for task in tuple(self.serving.tasks):
             task.cancel("the drain is over")
 
-    async def _stop_listening(self) -> None:
-        for accepting in self._accepting:
-            accepting.close()
-        # The event loop closes its sockets in its next turn, and the system the last one here.
-        await asyncio.sleep(0)
+    def _stop_listening(self) -> None:
+        self.is_closed = True
+        self._loop.remove_reader(self._listener)
         waiting = accept_waiting(self._listener)
         self._listener.close()
-        for connection in waiting:
-            serving = asyncio.ensure_future(self._serve_accepted(connection))
-            self._handshakes.add(serving)
-            serving.add_done_callback(self._handshakes.discard)
-
-    async def _serve_accepted(self, connection: socket.socket) -> None:
-        with suppress(OSError):  # the client left meanwhile, or failed in the handshake
-            await self._loop.connect_accepted_socket(partial(Connection, self.serving), connection, ssl=self._tls)
+        for accepted, place in waiting:
+            self._take(accepted, place)
 
     def _is_done(self) -> bool:
         """Close what is quiet, and return whether nothing is left."""
         for connection in tuple(self.serving.connections):
             connection.close_if_quiet()
-        return not self.serving.connections and not self.serving.tasks and not self._handshakes
+        return not self.serving.connections and not self.serving.tasks
 
     async def _wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
         """Wait until it is over, for at most so many seconds, and not at all after a second SIGINT."""
@@ -162,26 +177,3 @@ def listen(configuration: Configuration) -> socket.socket:
             f"cannot listen on {configuration.listen}: {error.strerror or error}",
             "stop what uses that address, or set listen to another one",
         ) from error
-
-
-def tls_context(settings: TlsSettings, client_authorities: str | None = None) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 or newer with the configured certificate. Client certificates are asked for, and
-    verified when sent, if `client_ca` or `client_authorities` (PEM) name whom to trust. Raises `ConfigurationError`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.certificate, settings.key)
-        if settings.client_ca is not None:
-            context.load_verify_locations(cafile=settings.client_ca)
-        if client_authorities:
-            context.load_verify_locations(cadata=client_authorities)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"the TLS files cannot be used: {error}", "check tls.certificate, tls.key and tls.client_ca"
-        ) from error
-    if settings.client_ca is not None or client_authorities:
-        context.verify_mode = ssl.CERT_OPTIONAL
-        # A session that is taken up again knows the client's own certificate only, and not what vouches for it.
-        context.num_tickets = 0
-        context.options |= ssl.OP_NO_TICKET
-    return context

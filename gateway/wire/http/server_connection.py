@@ -10,11 +10,12 @@ import socket
 import ssl
 import termios
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 from gateway.wire.http.delivery import JOINED_BYTES, Channel
-from gateway.wire.http.limits import ConcurrencyLimit
+from gateway.wire.http.limits import ConnectionPlaces
 from gateway.wire.http.parsers import INVALID, ParseFault, RequestParser
 
 # --- system calls of a graceful stop ---------------------------------------------------------------------
@@ -26,19 +27,17 @@ BACKLOG: Final = 2048
 """Connections that the system keeps for the gateway to accept."""
 
 
-def accept_waiting(listener: socket.socket) -> list[socket.socket]:
+def accept_waiting(listener: socket.socket) -> list[tuple[socket.socket, tuple[str, int]]]:
     """Accept each waiting connection of a listening socket. Closing the socket would reset the waiting connections."""
     listener.settimeout(0)
-    accepted: list[socket.socket] = []
+    accepted: list[tuple[socket.socket, tuple[str, int]]] = []
     while len(accepted) < BACKLOG:
         try:
-            connection, _ = listener.accept()
+            accepted.append(listener.accept())
         except BlockingIOError:
             break
         except OSError:  # the client left while it waited, or no more files may be open
             break
-        connection.settimeout(0)
-        accepted.append(connection)
     return accepted
 
 
@@ -71,22 +70,28 @@ _LATE: Final = ParseFault(408, "The request's head did not arrive in time.")
 class Serving:
     """The state that all connections of a server share."""
 
-    __slots__ = ("connections", "handler", "head_seconds", "is_stopping", "limit", "tasks")
+    __slots__ = ("connections", "handler", "head_seconds", "is_stopping", "places", "tasks", "tls")
 
     def __init__(
-        self, handler: Callable[[Channel], Coroutine[Any, Any, None]], limit: ConcurrencyLimit, head: float
+        self,
+        handler: Callable[[Channel], Coroutine[Any, Any, None]],
+        places: ConnectionPlaces,
+        head: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handler = handler
-        self.limit = limit
+        self.places = places
         self.head_seconds = head
+        self.tls = tls
+        """For connections to come; another context leaves the connections before it alone."""
         self.is_stopping = False
         """After the order to stop, each answer closes its connection."""
         self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
 
 
 class Connection(asyncio.Protocol):
-    """An HTTP/1.1 connection of a client.
+    """An HTTP/1.1 connection of a client, from the moment at which it is accepted: a client in its handshake counts too.
 
     A whole head has to come within `head_seconds` while no request is being answered (RFC 9112 section 9.5 leaves the time to
     the server). The time begins with the connection, or with the first byte after an answer. This byte may be the rest of a body,
@@ -97,6 +102,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_address",
+        "_arrival",
         "_awaits_head",
         "_channel",
         "_due",
@@ -105,6 +111,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_quiet_since",
+        "_socket",
         "_timer",
         "_transport",
         "_writable",
@@ -112,6 +119,7 @@ class Connection(asyncio.Protocol):
         "client_ip",
         "is_full",
         "is_read_paused",
+        "is_stranger",
         "serving",
     )
 
@@ -122,9 +130,14 @@ class Connection(asyncio.Protocol):
         """The client has not read enough of what was sent to it."""
         self.is_read_paused = False
         """The client has to wait until the bodies of its requests are read."""
+        self.is_stranger = True
+        """No request has come from a known caller."""
         self.serving = serving
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
+        self._arrival: asyncio.Task[Any] | None = None
+        """The work until the connection is made."""
+        self._socket: socket.socket | None = None
         self._parser = RequestParser()
         self._channel: Channel | None = None
         self._address: str | None = None
@@ -139,19 +152,39 @@ class Connection(asyncio.Protocol):
 
     # --- for the event loop ------------------------------------------------------------------------
 
+    def arrive(self, accepted: socket.socket, client: str) -> None:
+        """Take an accepted socket of a client at this address, and begin TLS if the gateway has a certificate."""
+        serving = self.serving
+        if not serving.places.admit(client, self):
+            accepted.close()
+            return
+        self.client_ip, self._address, self._socket = client or None, client, accepted
+        self._quiet_since = self._loop.time()
+        serving.connections.add(self)
+        # A TLS handshake has as long as a head, and the head after it has its own time.
+        within = None if serving.tls is None else serving.head_seconds
+        opening = self._loop.connect_accepted_socket(
+            lambda: self, accepted, ssl=serving.tls, ssl_handshake_timeout=within
+        )
+        self._arrival = work = self._loop.create_task(opening)
+        serving.tasks.add(work)
+        work.add_done_callback(self._end_arrival)
+
+    def _end_arrival(self, work: asyncio.Task[Any]) -> None:
+        self._arrival = None
+        self.serving.tasks.discard(work)
+        if work.cancelled() or work.exception() is not None:
+            # The event loop tells nobody of a connection that ends before it is made.
+            if self._socket is not None:
+                self._socket.close()
+            self.connection_lost(None)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        peer = self.address_of("peername")
-        self.client_ip = peer[0] if peer else None
-        address = self.client_ip or ""
-        if not self.serving.limit.admit(address):
-            self._transport.abort()
-            return
-        self._address = address
+        self._arrival = None
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.certificates = _verified_chain(tls)
-        self.serving.connections.add(self)
         self._quiet_since = self._loop.time()
         self._expect(self.serving.head_seconds, awaits_head=True)
 
@@ -165,7 +198,7 @@ class Connection(asyncio.Protocol):
         self._parser.requests.clear()
         self.serving.connections.discard(self)
         if self._address is not None:
-            self.serving.limit.leave(self._address)
+            self.serving.places.leave(self._address, self)
             self._address = None
         channel, self._channel = self._channel, None
         if channel is not None:
@@ -274,6 +307,7 @@ class Connection(asyncio.Protocol):
         request.is_discarded = True
         request.body = b""
         parser.requests.pop(0)
+        self.serving.places.rest(self)
         self._quiet_since = self._loop.time()
         if not channel.keep_alive:
             self.close()
@@ -299,17 +333,33 @@ class Connection(asyncio.Protocol):
     # --- for the server ----------------------------------------------------------------------------
 
     def close_if_quiet(self) -> None:
-        """Close the connection unless a request is being read or answered, or may be on its way."""
+        """Close the connection unless a request is being read or answered, or may be on its way.
+
+        A connection that is closed already may wait for its client: to read, or to end TLS in good order.
+        """
         if self._channel is not None or self._parser.in_head or self._loop.time() - self._quiet_since < QUIET:
             return
-        if not has_unread(self._transport):
+        if self._arrival is not None:
+            self._arrival.cancel()
+        elif self._transport.is_closing():
+            if not self._transport.get_write_buffer_size():
+                self._cut_off()
+        elif not has_unread(self._transport):
             self._close_for_good()
+
+    def give_way(self) -> None:
+        """End the connection at once: another client gets its place."""
+        if self._arrival is not None:
+            self._arrival.cancel()
+        else:
+            self._cut_off()
 
     # --- inside ------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         """Begin to answer the oldest request."""
         self._due = None
+        self.serving.places.begin(self)
         channel = self._channel = Channel(self._parser.requests[0], self)
         try:
             work = self.serving.handler(channel)
@@ -340,6 +390,13 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(_refusal(fault))
         self._close_for_good()
+
+    def _cut_off(self) -> None:
+        """End the connection at once, also below a TLS transport that waits for the goodbye of its client."""
+        self._transport.abort()
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _close_for_good(self) -> None:
         """Close, and drop unread output: a closed connection stays until the client has read everything, and this client

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway.surfaces.app import stopping as stopping_module
 from gateway.surfaces.app.stopping import Stopping
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -46,7 +47,7 @@ async def test_a_signal_at_the_start_ends_the_start_in_order(number: signal.Sign
 async def test_a_signal_after_it_has_served_does_not_disturb_the_end(number: signal.Signals):
     stopping = Stopping()
     with stopping.hear_signals():
-        stopping.note_start()
+        stopping.note_start(lambda: None)
         signal.raise_signal(number)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -76,16 +77,22 @@ async def test_a_second_signal_does_not_disturb_the_end_of_the_start():
     assert ended.is_set()
 
 
-async def test_who_serves_is_told_of_a_hang_up_as_of_an_end():
-    told: list[int] = []
+@pytest.mark.parametrize("has_terminal", [False, True])
+async def test_a_hang_up_asks_for_a_look_and_ends_whoever_has_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, *, has_terminal: bool
+):
+    monkeypatch.setattr(stopping_module, "_has_terminal", lambda: has_terminal)
+    told, looked = list[int](), asyncio.Event()
     stopping = Stopping()
     with stopping.hear_signals():
-        stopping.note_start()
+        stopping.note_start(looked.set)
         before = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
         signal.raise_signal(signal.SIGHUP)
         signal.signal(signal.SIGTERM, before)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
-    assert told == [signal.SIGTERM]
+    assert (told, looked.is_set()) == (([signal.SIGTERM], False) if has_terminal else ([], True))
 
 
 async def test_a_hang_up_that_is_to_be_ignored_is_ignored():

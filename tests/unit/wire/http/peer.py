@@ -81,7 +81,8 @@ async def serving(*answers: bytes | None, tls: ssl.SSLContext | None = None, **h
 async def asking(
     where: str | Address, *, connect: float = 5.0, tls: ssl.SSLContext | None = None
 ) -> AsyncGenerator[Client]:
-    client = Client(address_of_url(where) if isinstance(where, str) else where, connect=connect, tls=tls)
+    chosen = tls or ssl.create_default_context()
+    client = Client(address_of_url(where) if isinstance(where, str) else where, connect=connect, tls=lambda: chosen)
     try:
         yield client
     finally:

@@ -16,11 +16,10 @@ import pytest
 import uvloop
 
 from gateway.config import TlsSettings
-from gateway.wire.http import server as servers
 from gateway.wire.http import server_connection
 from gateway.wire.http.edge import Receive, Send
-from gateway.wire.http.server import tls_context
 from gateway.wire.http.server_connection import accept_waiting
+from gateway.wire.http.tls_files import tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
@@ -152,7 +151,7 @@ async def test_requests_that_wait_in_a_row_are_all_answered_and_the_last_closes(
 async def test_a_request_whose_head_has_begun_is_read_and_answered(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(servers, "QUIET", 0)
+    monkeypatch.setattr(server_connection, "QUIET", 0)
     async with (
         running_server(application, "", **stopping(application)) as (server, port),
         connected(port) as (reader, writer),
@@ -201,7 +200,7 @@ async def test_a_connection_that_was_just_made_or_just_used_may_still_send_a_req
 
 @requirement("fault/drain")
 async def test_quiet_connections_are_closed(application: Application, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(servers, "QUIET", 0)
+    monkeypatch.setattr(server_connection, "QUIET", 0)
     async with (
         running_server(application, LONG, **stopping(application)) as (server, port),
         connected(port) as (used, sender),
@@ -217,7 +216,7 @@ async def test_quiet_connections_are_closed(application: Application, monkeypatc
 async def test_a_connection_with_a_request_that_nobody_has_read_yet_is_not_quiet(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(servers, "QUIET", 0)
+    monkeypatch.setattr(server_connection, "QUIET", 0)
     async with running_server(application, "", **stopping(application)) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(get("/"))
@@ -237,7 +236,8 @@ def test_connections_that_wait_to_be_accepted_are_accepted():
     accepted = accept_waiting(listener)
     listener.close()
 
-    for client, connection in zip(clients, accepted, strict=True):
+    for client, (connection, _) in zip(clients, accepted, strict=True):
+        connection.settimeout(None)
         connection.send(b"x")
         assert client.recv(1) == b"x"
         client.close()
@@ -250,26 +250,21 @@ def test_those_that_have_connected_before_it_listens_no_more_are_served(run: Any
     async def main() -> list[bytes]:
         application = Application()
         async with running_server(application, "", **stopping(application)) as (server, port):
-            server._stop_listening, stop = _noted(application), server._stop_listening  # type: ignore[method-assign]
+            clients, stop = list[socket.socket](), server._stop_listening
+
+            def connect_and_stop() -> None:
+                # Nothing is awaited in here, so that nobody accepts them before.
+                clients.extend(socket.create_connection(("127.0.0.1", port)) for _ in range(20))
+                stop()
+
+            server._stop_listening = connect_and_stop  # type: ignore[method-assign]
             server.stop()
-            await application.arrived.wait()
-            # Nothing is awaited from here to the end of listening, so that nobody accepts them before.
-            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
-            await stop()
-            application.proceed.set()
+            await application.drained.wait()
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port))
             return [await asyncio.to_thread(ask, client) for client in clients]
 
     assert all(b"connection: close" in head for head in run(main()))
-
-
-def _noted(application: Application) -> Any:
-    async def held() -> None:
-        application.arrived.set()
-        await application.proceed.wait()
-
-    return held
 
 
 def ask(client: socket.socket) -> bytes:

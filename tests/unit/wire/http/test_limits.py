@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.wire.http.limits import ConcurrencyLimit
+from gateway.wire.http.limits import ConcurrencyLimit, ConnectionPlaces
 from tests.requirements import requirement
 
 
@@ -44,3 +44,72 @@ def test_what_is_gone_is_forgotten():
         assert shares.admit(address)
         shares.leave(address)
     assert not shares._held
+
+
+# --- with all places taken ---------------------------------------------------------------------------
+
+
+class Held:
+    """A connection of the test, by its name."""
+
+    def __init__(self, name: str, ended: list[str]) -> None:
+        self.name, self.is_stranger, self._ended = name, True, ended
+
+    def give_way(self) -> None:
+        self._ended.append(self.name)
+
+
+def full(*names: str) -> tuple[ConnectionPlaces, dict[str, Held], list[str]]:
+    """Return places that are all taken, by connections of the names, and the list of connections that give way."""
+    ended: list[str] = []
+    places, held = ConnectionPlaces(100, len(names)), {name: Held(name, ended) for name in names}
+    assert all(places.admit(name, holder) for name, holder in held.items())
+    return places, held, ended
+
+
+@requirement("strangers/reserve")
+def test_the_stranger_that_is_silent_longest_gives_way_first():
+    places, held, ended = full("first", "served", "known")
+    for name in ("served", "known"):
+        places.begin(held[name])
+    places.welcome(held["known"])
+    places.rest(held["known"])
+    late = [Held(f"late-{number}", ended) for number in range(4)]
+    assert all(places.admit("late", holder) for holder in late)
+    assert ended == ["first", "late-0", "late-1", "late-2"]
+
+
+def test_a_stranger_that_is_served_gives_way_before_a_known_caller_that_rests():
+    places, held, ended = full("served", "known")
+    for holder in held.values():
+        places.begin(holder)
+    places.welcome(held["known"])
+    places.rest(held["known"])
+    new = Held("new", ended)
+    assert places.admit("new", new)
+    places.begin(new)
+    places.welcome(new)
+    assert places.admit("another", Held("another", ended))
+    assert ended == ["served", "known"]
+
+
+@requirement("strangers/reserve")
+def test_a_call_of_a_known_caller_never_gives_way():
+    places, held, ended = full("one", "two")
+    for holder in held.values():
+        places.begin(holder)
+        places.welcome(holder)
+    assert not places.admit("new", Held("new", ended))
+    assert ended == []
+    places.rest(held["two"])
+    assert places.admit("new", Held("new", ended))
+    assert ended == ["two"]
+
+
+def test_what_has_left_does_not_give_way_and_leaves_room():
+    places, held, ended = full("one", "two")
+    places.leave("one", held["one"])
+    assert places.admit("new", Held("new", ended))
+    assert ended == []
+    assert places.admit("newer", Held("newer", ended))
+    assert ended == ["two"]

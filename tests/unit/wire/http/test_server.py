@@ -20,8 +20,9 @@ from gateway.config import TlsSettings
 from gateway.model.errors import ConfigurationError
 from gateway.wire.http.edge import Receive, Send
 from gateway.wire.http.parsers import HEAD_BYTES, WAITING
-from gateway.wire.http.server import ACCEPTED, Server, listen, tls_context
+from gateway.wire.http.server import ACCEPTED, Server, listen
 from gateway.wire.http.server_connection import Connection
+from gateway.wire.http.tls_files import tls_context
 from tests.e2e import certificates
 from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
@@ -489,3 +490,6 @@ async def test_what_a_client_does_not_read_does_not_keep_its_connection():
         let_pass(connection, 2 * 3600)
         while connections:
             await asyncio.sleep(0)
+        async with asyncio.timeout(300):
+            while connections:
+                await asyncio.sleep(0.01)

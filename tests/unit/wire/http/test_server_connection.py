@@ -15,7 +15,7 @@ import pytest
 
 from gateway.wire.http import server_connection as connections
 from gateway.wire.http.delivery import Channel, ClientGone
-from gateway.wire.http.limits import ConcurrencyLimit
+from gateway.wire.http.limits import ConnectionPlaces
 from gateway.wire.http.parsers import WAITING
 from gateway.wire.http.server import Server
 from gateway.wire.http.server_connection import BODY_BYTES, Connection, Serving
@@ -112,7 +112,7 @@ class Wire(asyncio.Transport):
 def made(handler: Handler) -> tuple[Connection, Wire]:
     """Return a connection on a transport of the test."""
     wire = Wire()
-    connection = Connection(Serving(handler, ConcurrencyLimit(10), HEAD_SECONDS))
+    connection = Connection(Serving(handler, ConnectionPlaces(10, 10), HEAD_SECONDS))
     connection.connection_made(wire)
     return connection, wire
 
@@ -419,7 +419,7 @@ async def test_a_request_ends_the_time_for_the_next_one():
 async def test_a_thousand_idle_connections_take_little_memory():
     """Of Python's own. The event loop's part and the system's come on top, and are measured in `benchmarks`."""
     count = 1_000
-    serving = Serving(echo, ConcurrencyLimit(count), 10.0)
+    serving = Serving(echo, ConnectionPlaces(count, count), 10.0)
     wires = [Wire() for _ in range(count)]
     gc.collect()
     tracemalloc.start()

@@ -1,0 +1,66 @@
+"""Looks at the files of a running gateway: TLS files here, and what the policy and the catalogue look at themselves.
+
+SIGHUP asks all of them to look at once.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.base.concurrency.background import Job, Pause
+from gateway.upstreams.http import HttpUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AsyncExitStack
+
+    from gateway.calls.composition import Gateway
+    from gateway.config import Configuration
+    from gateway.model.wire import UpstreamTransport
+    from gateway.policy.policy import Policy
+    from gateway.wire.http.server import Server
+    from gateway.wire.http.tls_files import TlsFiles, TlsWatch
+
+log = structlog.get_logger("gateway")
+
+
+class Reloading:
+    """The looks at the files of a gateway, every `policy.reload`."""
+
+    def __init__(self, configuration: Configuration, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._interval = configuration.policy.reload.total_seconds()
+        self._pause = Pause()
+
+    def start(self, stack: AsyncExitStack) -> None:
+        """Look again and again until the stack ends."""
+        stack.push_async_callback(Job.begin_repeating(self._look, "looks at files").stop)
+
+    def look_now(self) -> None:
+        """Look at all files at once."""
+        log.info("looking", reason="SIGHUP")
+        self._pause.end()
+        self._gateway.policy.look_now()
+        self._gateway.catalogue.look_now()
+
+    async def _look(self) -> None:
+        await self._pause.rest(self._interval)
+        await self._gateway.tls.look()
+
+
+def watch_upstreams(watch: TlsWatch, policy: Policy, upstreams: Mapping[str, UpstreamTransport]) -> None:
+    """Look at the certificate authorities of the upstreams and of an OPA too."""
+    for transport in upstreams.values():
+        if isinstance(transport, HttpUpstream) and transport.authorities is not None:
+            watch.add(transport.authorities)
+    if policy.authorities is not None:
+        watch.add(policy.authorities, needed=True)
+
+
+def watch_server(watch: TlsWatch, files: TlsFiles | None, server: Server) -> None:
+    """Look at the files with which the gateway itself serves. New connections begin with the newest."""
+    if files is not None:
+        watch.add(files, needed=True, adopt=partial(setattr, server.serving, "tls"))
