@@ -148,8 +148,8 @@ class CliChannel(Settings):
     kind: Literal["cli"]
 
 
-ChannelSettings = Annotated[WebhookChannel | SlackChannel | EmailChannel | CliChannel, Field(discriminator="kind")]
 SendingChannel = WebhookChannel | SlackChannel | EmailChannel
+ChannelSettings = Annotated[SendingChannel | CliChannel, Field(discriminator="kind")]
 
 
 def name_of(channel: SendingChannel) -> str:
