@@ -247,11 +247,20 @@ def lines_of(path: Path) -> Iterator[JsonObject]:
             yield entry_of(line, path, number)
 
 
-def entries(path: Path) -> Iterator[JsonObject]:
-    """Yield the entries of a journal, oldest first, unchecked; a last line without an end is left out. Raises
-    `JournalError` for a line that is no entry; `verify` says more about it."""
-    for _, file in segments(path):
-        yield from lines_of(file)
+def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
+    """Yield the entries of a journal with a number above `after`, oldest first, unchecked. A last line without an end is left
+    out. Raise `JournalError` for a line that is no entry; `verify` says more of such a line."""
+    files = [file for _, file in segments(path)]
+    while after and len(files) > 1 and _number(first_of(files[1])) <= after:
+        del files[0]
+    for file in files:
+        yield from (entry for entry in lines_of(file) if not after or _number(entry) > after)
+
+
+def _number(entry: JsonObject) -> int:
+    """Return the number of an entry; one beyond all for a segment without an entry yet."""
+    found = entry.get("seq")
+    return found if isinstance(found, int) else 2**63
 
 
 def first_of(path: Path) -> JsonObject:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -55,6 +55,7 @@ class ExportForm(StrEnum):
     """Forms of an export."""
 
     ENTRIES = "entries"
+    OCSF = "ocsf"
     TRACE = "trace"
 
 
@@ -135,8 +136,15 @@ def export(
     ] = None,
     form: Annotated[
         ExportForm,
-        typer.Option("--format", help="`entries`, or `trace`: each task with its calls, for `opagate replay`."),
+        typer.Option(
+            "--format",
+            help="`entries`; `ocsf`: events for a SIEM; or `trace`: each task with its calls, for `opagate replay`.",
+        ),
     ] = ExportForm.ENTRIES,
+    after: Annotated[
+        int,
+        typer.Option(metavar="SEQ", min=0, help="Only what follows this entry: the number of the last one exported."),
+    ] = 0,
     task: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="With traces: only this task. Repeatable.")
     ] = None,
@@ -145,12 +153,15 @@ def export(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Print entries as JSON lines, oldest first; or the tasks in them as traces."""
+    """Print entries as JSON lines, oldest first; or the tasks in them as traces.
+
+    With `--after` a timer exports what is new: each entry has its number in `seq`, each event in `metadata.sequence`.
+    """
     from gateway.record.journal import reader
 
     if form is ExportForm.TRACE:
-        if since or until or kind:
-            raise typer.BadParameter("traces are of whole tasks: --since, --until and --kind go with entries")
+        if since or until or kind or after:
+            raise typer.BadParameter("traces are of whole tasks: --since, --until, --kind and --after go with entries")
         _export_traces(configuration(config).journal.path, frozenset(task or ()), output)
         return
     if task:
@@ -163,13 +174,28 @@ def export(
     kinds = frozenset(kind or ())
     path = configuration(config).journal.path
     count = 0
+    converted = _to_ocsf(path) if form is ExportForm.OCSF else lambda entry: (entry,)
     with _writer(output) as write:
-        for entry in reader.entries(path):
+        for entry in reader.entries(path, after=after):
             if first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds):
-                write(f"{_compact(entry)}\n")
-                count += 1
+                for made in converted(entry):
+                    write(f"{_compact(made)}\n")
+                    count += 1
     if output is not None:
-        note(f"{count} entries written to {output}")
+        note(f"{count} {'events' if form is ExportForm.OCSF else 'entries'} written to {output}")
+
+
+def _to_ocsf(path: Path) -> Callable[[JsonObject], Iterable[JsonObject]]:
+    """Return the events of an entry. A call that began before the first entry is looked up in the journal."""
+    from importlib.metadata import version
+
+    from gateway.record.journal import reader
+    from gateway.record.ocsf import OcsfEvents
+
+    def find(call: str) -> JsonObject | None:
+        return next((entry for entry in reader.find(path, call) if entry["kind"] == "call"), None)
+
+    return OcsfEvents(version("opagate"), find).of
 
 
 def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> None:
