@@ -1,9 +1,10 @@
-"""The settings of what the gateway remembers of tasks, and of the destinations that its operator knows."""
+"""The settings of the journal, of what the gateway remembers of tasks, and of the destinations that its operator knows."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal, Self
+from pathlib import Path
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -65,4 +66,48 @@ class HistorySettings(Settings):
     def _lives_longer_than_a_pause(self) -> Self:
         if "lifetime" in self.model_fields_set and self.lifetime < self.idle:
             raise ValueError("lifetime is shorter than idle; raise lifetime, or lower idle")
+        return self
+
+
+SHORTEST_KEPT: Final = timedelta(days=2)
+"""A task lives for a day at most, and history may have to be folded again from the entries of its calls."""
+
+
+class JournalSettings(Settings):
+    """The record of every decision."""
+
+    path: FilePath = Field(default=Path("state/journal"), description="The folder of its files.")
+    fsync: Literal["always", "interval", "never"] = Field(
+        default="interval", description="`always`: before a call goes on; `interval`: each second; `never`: by the OS."
+    )
+    segment: Size = Field(default=64 * 2**20, description="A new file is begun beyond this size.")
+    compress: bool = Field(
+        default=True,
+        description="Compress closed files with Zstandard. Set it to false for a program that follows the plain files.",
+    )
+    keep: Duration | None = Field(
+        default=None,
+        description="How long entries are kept, such as `90d`; older files are removed. Two days at least; without it, for ever.",
+    )
+    archive: FilePath | None = Field(
+        default=None, description="The folder into which `keep` moves old files, in the place of removing them."
+    )
+    arguments: Literal["digest", "full", "none"] = Field(default="digest", description="How arguments are recorded.")
+    results: Literal["digest", "full", "none"] = Field(default="digest", description="How results are recorded.")
+    refusals: Count = Field(
+        default=600,
+        gt=0,
+        description="Refusals of unidentified callers told one by one in journal and log in a minute; the rest is counted.",
+    )
+
+    @model_validator(mode="after")
+    def _keeps_open_tasks(self) -> Self:
+        if self.keep is not None and self.keep < SHORTEST_KEPT:
+            raise ValueError(
+                "keep is shorter than two days, and tasks that are open may have begun then; write 2d or more"
+            )
+        if self.archive is not None and self.keep is None:
+            raise ValueError("archive is where keep moves old files; write keep too, or leave archive out")
+        if self.archive is not None and self.archive.absolute() == self.path.absolute():
+            raise ValueError("archive is the folder of the journal itself; name another")
         return self

@@ -16,7 +16,7 @@ from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import HeaderCredential, NoCredential, UpstreamCredential, find_problem_of_carrier
 from gateway.config.formats import AddedHeader, Host, Origin, PublicUrl, VariableName
-from gateway.config.history import DirectorySettings, HistorySettings
+from gateway.config.history import DirectorySettings, HistorySettings, JournalSettings
 from gateway.config.identities import Identity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.isolation import DEFAULT, FileAccess, Isolation, Port, ProcessLimits
@@ -194,27 +194,6 @@ class TlsSettings(Settings):
     certificate: FilePath = Field(description="The certificate chain, PEM.")
     key: FilePath = Field(description="Its private key, PEM.")
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
-
-
-class JournalSettings(Settings):
-    """The record of every decision."""
-
-    path: FilePath = Field(default=Path("state/journal"), description="The folder of its files.")
-    fsync: Literal["always", "interval", "never"] = Field(
-        default="interval", description="`always`: before a call goes on; `interval`: each second; `never`: by the OS."
-    )
-    segment: Size = Field(default=64 * 2**20, description="A new file is begun beyond this size.")
-    compress: bool = Field(
-        default=True,
-        description="Compress closed files with Zstandard. Set it to false for a program that follows the plain files.",
-    )
-    arguments: Literal["digest", "full", "none"] = Field(default="digest", description="How arguments are recorded.")
-    results: Literal["digest", "full", "none"] = Field(default="digest", description="How results are recorded.")
-    refusals: Count = Field(
-        default=600,
-        gt=0,
-        description="Refusals of unidentified callers told one by one in journal and log in a minute; the rest is counted.",
-    )
 
 
 class Limits(Settings):

@@ -1,7 +1,7 @@
 """Entries of the journal as events of the Open Cybersecurity Schema Framework (OCSF 1.8.0), for a SIEM. Pure.
 
-A call is one event: an API Activity with its decision, at its end or at its refusal. Changes by operators, and of policy, pins and
-keys, are Entity Management; start and stop are Application Lifecycle; all else is a Base Event with the entry's own fields.
+A call is one event, at its end or at its refusal: an API Activity with its decision. Changes by operators, and of policy, pins
+and keys, are Entity Management. Start and stop are Application Lifecycle. Other entries are a Base Event with their own fields.
 """
 
 from __future__ import annotations

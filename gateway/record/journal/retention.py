@@ -56,16 +56,16 @@ def prune(
 
 def _prune(folder: Path, *, key: ChainKeys, before: str, time: str, archive: Path | None, disk: Disk) -> Pruned:
     chain = Chain.of(key)
+    found, floor = segments(folder), reader.floor_of(folder, chain)
+    going = _older(found, before, 0 if floor is None else floor.segment)
+    if not going:
+        return Pruned(0, 0, floor)
     verified = reader.verify(folder, key=key)
     if not verified.ok:
         raise JournalError(
             f"the journal {folder} is not as it was written: {verified.problems[0].message}",
             "run `opagate journal verify`: pruning could take away what shows who changed it",
         )
-    found, floor = segments(folder), reader.floor_of(folder, chain)
-    going = _older(found, before, 0 if floor is None else floor.segment)
-    if not going:
-        return Pruned(0, 0, floor)
     if archive is not None:
         _archive(going, archive, None if floor is None else pruning_mark.write_mark(chain, floor), disk)
     heading = next(reader.lines_of(found[len(going)][1]))

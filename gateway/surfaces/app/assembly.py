@@ -51,6 +51,7 @@ from gateway.policy.plan.loading import PlanCaches, Plans
 from gateway.policy.plan.signatures import PlanTrust
 from gateway.policy.policy import Policy
 from gateway.policy.trials.passed_trials import PassedTrials
+from gateway.record.journal.age_pruning import AgePruning
 from gateway.record.journal.entry import start_entry
 from gateway.record.journal.storage import has_begun, lock
 from gateway.record.journal.writer import Journal
@@ -221,6 +222,9 @@ def _record(
     stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
     journal = Journal.open(configuration.journal, key=keys.chain, fingerprints=keys.fingerprints, clock=clock)
     stack.push_async_callback(journal.close)
+    if configuration.journal.keep is not None:
+        pruning = AgePruning(configuration.journal, configuration.journal.keep, keys.chain, clock)
+        stack.push_async_callback(pruning.start().stop)
     metrics.open_calls.set_function(lambda: journal.open_calls)
     recorder = EventRecorder(journal, metrics)
     stack.push_async_callback(recorder.written)

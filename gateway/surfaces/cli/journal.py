@@ -59,10 +59,6 @@ class ExportForm(StrEnum):
     TRACE = "trace"
 
 
-_KEPT_SECONDS = 2 * 86_400
-"""A task lives for a day at most, and history may have to be folded again from the entries of its calls."""
-
-
 @app.command("verify", epilog="Example: opagate journal verify --head 9f2c…")
 def verify(
     head: Annotated[
@@ -166,6 +162,8 @@ def export(
         return
     if task:
         raise typer.BadParameter("--task goes with --format trace")
+    if kind and form is ExportForm.OCSF:
+        raise typer.BadParameter("an event is of several entries: --kind goes with entries")
     from gateway.record.journal.chain import timestamp
 
     now = time.time()
@@ -283,12 +281,13 @@ def prune(
 ) -> None:
     """Let the oldest segments go. What stays can be verified as before. May run beside the gateway."""
     from gateway.config import keys
+    from gateway.config.history import SHORTEST_KEPT
     from gateway.record.journal import retention
     from gateway.record.journal.chain import timestamp
 
     now = time.time()
     oldest = moment(before, now=now)
-    if oldest > now - _KEPT_SECONDS:
+    if oldest > now - SHORTEST_KEPT.total_seconds():
         raise typer.BadParameter("the last two days are kept: tasks that are open may have begun then")
     if archive is None and not yes:
         raise typer.BadParameter("the entries would be gone for good; name an --archive folder, or add --yes")
