@@ -172,15 +172,19 @@ def export(
     kinds = frozenset(kind or ())
     path = configuration(config).journal.path
     count = 0
-    converted = _to_ocsf(path) if form is ExportForm.OCSF else lambda entry: (entry,)
+    convert = _to_ocsf(path) if form is ExportForm.OCSF else _as_it_is
     with _writer(output) as write:
         for entry in reader.entries(path, after=after):
             if first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds):
-                for made in converted(entry):
+                for made in convert(entry):
                     write(f"{_compact(made)}\n")
                     count += 1
     if output is not None:
         note(f"{count} {'events' if form is ExportForm.OCSF else 'entries'} written to {output}")
+
+
+def _as_it_is(entry: JsonObject) -> tuple[JsonObject, ...]:
+    return (entry,)
 
 
 def _to_ocsf(path: Path) -> Callable[[JsonObject], Iterable[JsonObject]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,13 +49,13 @@ CALL: Final[dict[str, Any]] = {
     "client": {"ip": "127.0.0.1", "name": "inspector"},
     "trace_id": "06",
 }
-DENIED: Final = CALL | {
+DENIED: Final[dict[str, Any]] = CALL | {
     "effect": "deny",
     "reasons": [{"code": "tool/not-granted", "message": "No grant allows it.", "facts": []}],
     "principal": CALL["principal"] | {"user": "ann", "groups": ["sre"]},
     "client": {"ip": None, "name": None},
 }
-SETTLED: Final = {
+SETTLED: Final[dict[str, Any]] = {
     "seq": 9,
     "time": "2026-12-01T09:56:24.000Z",
     "kind": "settled",
@@ -62,7 +63,7 @@ SETTLED: Final = {
     "outcome": "completed",
     "duration_ms": 114.7,
 }
-REFUSED: Final = {
+REFUSED: Final[dict[str, Any]] = {
     "seq": 10,
     "time": "2026-12-01T09:56:25.000Z",
     "kind": "refused",
@@ -73,7 +74,11 @@ REFUSED: Final = {
 }
 
 
-def events(*entries: Any, find: Any = lambda _id: None) -> list[Any]:
+def _unknown(_call: str) -> None:
+    return None
+
+
+def events(*entries: Any, find: Callable[[str], Any] = _unknown) -> list[Any]:
     made = OcsfEvents("0.1.0", find)
     return [event for entry in entries for event in made.of(entry)]
 
@@ -125,7 +130,7 @@ def test_a_call_that_a_crash_left_open_is_an_event_of_the_next_start():
 
 
 def test_a_call_that_began_before_the_cursor_is_looked_up():
-    (event,) = events(SETTLED, find=lambda found: CALL if found == CALL["id"] else None)
+    (event,) = events(SETTLED, find={CALL["id"]: CALL}.get)
 
     assert event["api"]["request"]["uid"] == CALL["id"]
 
