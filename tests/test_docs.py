@@ -19,8 +19,8 @@ from pydantic import BaseModel
 from gateway import config
 from gateway.config import Configuration
 from gateway.policy.folder import annotations, bundle
+from gateway.policy.folder.data_files import GRANTS
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.folder.problems import GRANTS
 from gateway.record.telemetry.metrics import Metrics, SignalCounts
 from gateway.surfaces.cli import rego
 from gateway.surfaces.cli.root import app

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast
 from gateway.model.errors import PolicyError
 from gateway.policy import authoring
 from gateway.policy.folder import bundle
-from gateway.policy.folder.problems import DATA_FILES
+from gateway.policy.folder.data_files import DATA_FILES
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
 

@@ -21,13 +21,13 @@ import msgspec
 
 from gateway.model.errors import PolicyBroken
 from gateway.policy import contract
-from gateway.policy.findings import CODE
 from gateway.policy.folder import folders
 from gateway.policy.folder.bundle import Bundle, Suite
-from gateway.policy.folder.overlay_rules import HIDES, ROOT, SETS
+from gateway.policy.folder.overlay import HIDES, ROOT, SETS
 from gateway.policy.opa.program import ProgramOutput, read_version, require_opa, run_program
-from gateway.policy.plan import input_use, intermediate, paths, store
+from gateway.policy.plan import input_use, intermediate, store
 from gateway.policy.plan.store import StoredPlan
+from gateway.policy.verdict import CODE
 
 ENTRIES: Final = ("decision", "visibility", "leases", "explanation")
 """The packages below `gateway` whose rule `result` is a question."""
@@ -209,7 +209,7 @@ def find_unasked(policy: Bundle, plan: bytes, opa: Path) -> list[str]:
     names = [entry.name for entry in read.entries]
     if _DECISION not in names:
         return []
-    decided, reached = paths.find_reached(read, [_DECISION]), paths.find_reached(read, names)
+    decided, reached = intermediate.find_reached(read, [_DECISION]), intermediate.find_reached(read, names)
     may_find = ((file, text) for file, text in policy.modules if _MAY_FIND.search(file) or _MAY_FIND.search(text))
     heads = [head for module in _read_modules(may_find, opa) for head in module.heads]
     found = [*_outside(heads), *(said for head in heads for said in _of_rule(head, decided, reached))]

@@ -5,7 +5,7 @@ with both: a misspelt field in Rego is an error at build time. `document.py` mak
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -387,3 +387,7 @@ def _inline_references(node: Any, definitions: dict[str, Any]) -> Any:
 
 _SAYS_NOTHING: Final = frozenset({"title", "default", "uniqueItems"})
 """The parts of a schema that tell a type checker nothing."""
+
+
+Entrypoint: TypeAlias = Literal["decision", "visibility", "leases", "explanation"]
+"""The questions. A policy may lack the last two: without `leases`, each new revision ends all leases."""

@@ -21,19 +21,18 @@ from gateway.model import reasons
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyStale
 from gateway.model.wire import JsonObject
+from gateway.policy import grants as grant_fits
 from gateway.policy import verdict
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.folder.reload import PolicyFolder
-from gateway.policy.grants import fits as grant_fits
-from gateway.policy.grants.fits import Fit
-from gateway.policy.opa.agreement import Agreement
+from gateway.policy.grants import Fit
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.opa.here import HerePolicy, PolicyCheck
-from gateway.policy.opa.remote import RemotePolicy
+from gateway.policy.opa.remote import Agreement, RemotePolicy
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
-from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.plan.store import PlanTrust
 from gateway.policy.trials import trial
 from gateway.policy.trials.trial import Trial
 from gateway.wire.http.tls_files import TlsFiles

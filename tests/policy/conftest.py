@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from gateway.model.errors import PolicyError
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.folder import bundle
 from gateway.policy.plan.program import CompiledPolicy
 from tests.compiled_policy import compiled

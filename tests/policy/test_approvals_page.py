@@ -18,8 +18,8 @@ from gateway.model.errors import PolicyBroken
 from gateway.model.wire import JsonObject
 from gateway.policy import verdict
 from gateway.policy.folder import bundle, folders
+from gateway.policy.folder.data_files import SETTINGS
 from gateway.policy.folder.folders import PolicyFolders, find_shipped
-from gateway.policy.folder.problems import SETTINGS
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.surfaces.replay.engine import replay
 from gateway.surfaces.replay.reader import read_traces

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.grants import fits as grant_fits
+from gateway.policy import grants as grant_fits
 from tests.policy.conftest import Case, Engines, cases
 
 CASES = [case for case in cases() if case.entrypoint == "decision"]

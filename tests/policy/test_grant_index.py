@@ -11,7 +11,7 @@ import pytest
 
 from gateway.policy.folder import folders
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.grants.index import FEWEST, index_grants, with_grant_index
+from gateway.policy.grants import FEWEST, index_grants, with_grant_index
 from gateway.policy.plan import compile_process, store, values
 from gateway.policy.plan.program import Program
 from gateway.policy.trials import load_checks

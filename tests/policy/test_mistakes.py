@@ -14,7 +14,7 @@ from gateway.policy import authoring
 from gateway.policy.folder import shadowing
 from gateway.policy.folder.bundle import Bundle
 from gateway.policy.opa import program as opa_program
-from gateway.policy.plan import intermediate, paths
+from gateway.policy.plan import intermediate
 from tests.compiled_policy import opa
 from tests.policy.variants import (
     AROUND,
@@ -88,9 +88,9 @@ def _ask_opa(files: list[str]) -> dict[str, str]:
 
 def _missing_data(plan: bytes) -> list[str]:
     read = intermediate.read_plan(plan)
-    rules = [paths.rule_path(function) for function in read.functions]
+    rules = [intermediate.rule_path(function) for function in read.functions]
     said: list[str] = []
-    for path, place in paths.find_reads(read).items():
+    for path, place in intermediate.find_reads(read).items():
         try:
             shadowing.require(rules, {path: place}, (), DATA)
         except PolicyBroken as error:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder import datafile
+from gateway.policy.folder import data_files
 from gateway.policy.folder.shadowing import DataSource
 
 MAX_BYTES = 32 * 2**20
@@ -216,7 +216,7 @@ def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
     """Return the roots and the revision. Without a manifest, or without roots in it, a folder may define everything."""
     if text is None:
         return ("",), ""
-    value = datafile.parse_data(text, ".manifest.json")
+    value = data_files.parse_data(text, ".manifest.json")
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     roots, revision = fields.get("roots", [""]), fields.get("revision", "")
     wellformed = isinstance(roots, list) and all(isinstance(item, str) for item in cast("list[object]", roots))
@@ -229,7 +229,7 @@ def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
 
 
 def _source(name: str, text: str, shown: str) -> DataSource:
-    value: object = datafile.parse_data(text, shown)
+    value: object = data_files.parse_data(text, shown)
     if not isinstance(value, dict):
         raise PolicyBroken(f"{shown} is not a mapping at its top level", "start it with a key")
     return DataSource(shown, PurePosixPath(name).parent.parts, cast("dict[str, Any]", value))

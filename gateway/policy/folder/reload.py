@@ -20,11 +20,11 @@ from gateway.base import free_memory
 from gateway.base.concurrency.background import in_thread
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.folder import folders, shadowing
 from gateway.policy.folder.bundle import Bundle, Fingerprint, Suite
+from gateway.policy.folder.data_files import DATA_FILES, GRANTS, DataFile
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.folder.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.plan.loading import Loaded, Plans
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.trials import load_checks

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder.problems import nearest
+from gateway.policy.folder.data_files import nearest
 
 Path: TypeAlias = tuple[str, ...]
 """A path below `data`, such as `("gateway", "grants")`."""

@@ -28,13 +28,11 @@ from gateway.model.errors import (
     PolicyUnavailable,
     PolicyUndefined,
 )
-from gateway.policy import findings, verdict
-from gateway.policy.entrypoint import Entrypoint
-from gateway.policy.folder.problems import DataFile
-from gateway.policy.opa import bundle_age
+from gateway.policy import verdict
+from gateway.policy.contract import Entrypoint
+from gateway.policy.folder.data_files import DataFile
 from gateway.policy.opa import contents as opa_contents
-from gateway.policy.opa.bundle_age import Report
-from gateway.policy.opa.contents import PUSHED, HeldModule, Path, Pushed
+from gateway.policy.opa.contents import PUSHED, HeldModule, Path, Pushed, Report
 from gateway.wire.http import dial
 from gateway.wire.http.client import Client, Response
 from gateway.wire.http.dial import AnswerTimeout, ConnectTimeout, ExchangeError, Malformed
@@ -101,12 +99,12 @@ class OpaClient:
     async def malformed_rule(self, document: bytes) -> str | None:
         """Return the rule of a family that gives a finding without a code on this input. Raise a `PolicyError`."""
         values: list[tuple[str, object]] = []
-        for place in findings.PLACES:
+        for place in verdict.PLACES:
             target = f"/v1/{place.replace('.', '/')}".encode()
             status, body = await self._ask(b"POST", target, b'{"input":' + document + b"}")
             _require_ok(status, body)
-            values += findings.of_families(place, _object(body).get("result"))
-        return findings.find_malformed(values)
+            values += verdict.of_families(place, _object(body).get("result"))
+        return verdict.find_malformed(values)
 
     async def problems(self, file: DataFile) -> list[str]:
         """Return the complaints of OPA's policy about this data, each in a sentence. Raises a `PolicyError`."""
@@ -149,7 +147,7 @@ class OpaClient:
                 f"OPA does not report how old its bundles are (status {status})",
                 "put `status: {prometheus: true}` into OPA's configuration, or leave policy.stale_after out",
             )
-        return bundle_age.read_report(body)
+        return opa_contents.read_report(body)
 
     async def aclose(self) -> None:
         if self._client is not None:

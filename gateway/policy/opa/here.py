@@ -19,7 +19,7 @@ from gateway.config import OpaEngine
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.opa.remote import RemotePolicy
 from gateway.policy.opa.signed_bundle import BundleKey, SignedBundle, read_bundle, read_key

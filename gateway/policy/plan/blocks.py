@@ -3,7 +3,7 @@
 A block is a frame: a `while` if something may leave it early, else its lines alone. The body of a scan is a `for`. To leave
 several frames at once, a statement sets the mark of the frame that it leaves for, and each frame between asks for it.
 
-A local that only copies another, a constant, or a field read before is not written: its readers read the original (`known.py`).
+A local that only copies another, a constant, or a field read before is not written: its readers read the original (`usage.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gateway.policy.plan.arrangement import arrange
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import UNDEFINED, python_name
 from gateway.policy.plan.intermediate import REMEDY, Block, Plan, PlanOperand, Statement
-from gateway.policy.plan.known import Frame, Known
 from gateway.policy.plan.trees import quote
+from gateway.policy.plan.usage import Frame, Known
 
 _MADE: Final = {"MakeArrayStmt": "list", "MakeSetStmt": "set", "MakeObjectStmt": "dict"}
 _MOST_FRAMES: Final = 18

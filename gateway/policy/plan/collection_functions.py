@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, cast
 
-from gateway.policy.plan.operands import array, collection, listed, mapping, text, whole
+from gateway.policy.plan.numbers import array, collection, listed, mapping, text, whole
 from gateway.policy.plan.values import (
     EvaluationFailed,
     U,

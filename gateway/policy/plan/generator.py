@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.plan import forms, paths, trees, usage
+from gateway.policy.plan import forms, intermediate, trees, usage
 from gateway.policy.plan.blocks import FunctionBody, write_body
 from gateway.policy.plan.forms import Term
 from gateway.policy.plan.functions import python_name
@@ -72,7 +72,7 @@ def _tables(plan: Plan, names: Mapping[str, str]) -> list[ast.stmt]:
     lasting = [(trees.constant(names[name]), trees.name(names[name])) for name in names if name in kept]
     reads = [
         (trees.tuple_of(map(trees.constant, path)), trees.constant(place))
-        for path, place in paths.find_reads(plan).items()
+        for path, place in intermediate.find_reads(plan).items()
     ]
     tables = {"ENTRIES": entries, "BY_PATH": rules, "PLACES": places, "LASTING": lasting, "READS": reads}
     return [trees.assign(name, trees.mapping(pairs)) for name, pairs in tables.items()]

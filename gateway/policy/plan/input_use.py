@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from gateway.policy.folder.problems import nearest
+from gateway.policy.folder.data_files import nearest
 from gateway.policy.plan.intermediate import Block, Function, Plan, PlanOperand, Statement
 
 Nodes: TypeAlias = frozenset[str]

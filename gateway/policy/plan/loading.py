@@ -1,15 +1,24 @@
-"""Loading of policies: the plan of the rules, and its code from a cache or from a compiling process.
+"""Loading of policies: the plan of the rules, and its code from a file or from a compiling process.
 
-The shipped rules come with their plan. Other rules need a plan with a signature that counts, or the OPA program on this machine,
-which checks, tests and compiles them (`authoring.py`).
+The shipped rules come with their plan. Other rules need a plan with a signature that counts, or the OPA program on this machine
+(`authoring.py`). A file with code is used if its digest, under a key of the gateway, fits. The digest covers its content, the
+plan, the generator and the Python that runs. The code of the shipped plan stands where Python keeps its compiled modules: who
+may write there may change the gateway itself. Any other file is as good as none: the code is made again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import importlib.util
 import marshal
+import os
+import secrets
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType
 from typing import Final, NamedTuple, cast
@@ -19,14 +28,108 @@ from gateway.model.errors import PolicyBroken, PolicyUnavailable
 from gateway.policy import authoring
 from gateway.policy.folder.bundle import Bundle, Suite
 from gateway.policy.opa.program import HOW_TO_GET, find_program, in_killable_thread
-from gateway.policy.plan import code_cache, store
-from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan import store
 from gateway.policy.plan.compile_process import CODE, PROBLEM, compile_plan
 from gateway.policy.plan.program import Program
-from gateway.policy.plan.signatures import PlanTrust, UntrustedPlan
-from gateway.policy.plan.store import StoredPlan
+from gateway.policy.plan.store import PlanTrust, StoredPlan, UntrustedPlan
 from gateway.policy.plan.values import read_json
 from gateway.policy.trials.child_process import ask_process
+
+_DIGEST: Final = 32
+_MOST: Final = 64 * 2**20
+_GATEWAY: Final = Path(__file__).parents[2]
+_SHIPPED_CODE: Final = (
+    Path(__file__).with_name("__pycache__") / f"{store.SHIPPED.stem}.{sys.implementation.cache_tag}.code"
+)
+
+
+class CodeCache:
+    """The cache in one folder. Its methods read and write files, and raise nothing."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self._folder = folder
+        self._key = key
+
+    def load_code(self, mark: str) -> bytes | None:
+        """Return the code of a mark, `None` if there is none that can be trusted."""
+        try:
+            with self._path(mark).open("rb") as file:
+                content = file.read(_MOST)
+        except OSError:
+            return None
+        code = content[_DIGEST:]
+        if not hmac.compare_digest(content[:_DIGEST], self._digest(mark, code)):
+            return None
+        return code
+
+    def write(self, mark: str, code: bytes) -> None:
+        """Keep the code of a mark, and nothing else."""
+        path = self._path(mark)
+        fresh = path.with_name(f".{secrets.token_hex(8)}")
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(self._digest(mark, code) + code)
+            fresh.replace(path)
+            for other in self._folder.iterdir():
+                if other != path:
+                    other.unlink()
+
+    def _path(self, mark: str) -> Path:
+        return self._folder / f"{mark[:32]}.code"
+
+    def _digest(self, mark: str, code: bytes) -> bytes:
+        return hmac.digest(self._key, mark.encode() + b"\0" + code, "sha256")
+
+
+def is_shipped(mark_: str) -> bool:
+    """Return whether a mark is that of the shipped plan."""
+    return mark_ == _shipped_mark()
+
+
+def load_shipped(mark_: str) -> bytes | None:
+    """Return the code of the shipped plan, `None` for another mark, or if there is none yet."""
+    try:
+        content = _SHIPPED_CODE.read_bytes()
+    except OSError:
+        return None
+    head = mark_.encode() + b"\n"
+    return content[len(head) :] if content.startswith(head) else None
+
+
+def write_shipped(mark_: str, code: bytes) -> None:
+    """Keep the code of the shipped plan for the next start, where Python may write its compiled modules."""
+    if sys.dont_write_bytecode:
+        return
+    fresh = _SHIPPED_CODE.with_name(f".{secrets.token_hex(8)}")
+    with suppress(OSError):
+        _SHIPPED_CODE.parent.mkdir(exist_ok=True)
+        fresh.write_bytes(mark_.encode() + b"\n" + code)
+        fresh.replace(_SHIPPED_CODE)
+
+
+@cache
+def _shipped_mark() -> str:
+    return mark_plan(bytes(store.read_shipped().plan))
+
+
+@cache
+def digest_gateway() -> bytes:
+    """Return a digest of the gateway's own code. The code stays the same while the gateway runs."""
+    found = hashlib.sha256()
+    for path in sorted(_GATEWAY.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.digest()
+
+
+def mark_plan(plan: bytes) -> str:
+    """Return a digest of a plan, of this package, which turns plans into Python, and of the running Python."""
+    found = hashlib.sha256(plan)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    found.update(importlib.util.MAGIC_NUMBER + sys.version.encode())
+    return found.hexdigest()
+
 
 _PATIENCE: Final = 120
 """Seconds for a process that compiles."""
@@ -100,8 +203,8 @@ class Plans:
         return Loaded(Program(decoded, read_json(data)), code, store.digest_of(plan))
 
     async def _code(self, plan: bytes) -> bytes:
-        mark = code_cache.mark(plan)
-        code = _CODES.get(mark) or await in_thread(partial(code_cache.load_shipped, mark))
+        mark = mark_plan(plan)
+        code = _CODES.get(mark) or await in_thread(partial(load_shipped, mark))
         if code is None and self._caches is not None:
             code = await in_thread(partial(self._caches.code.load_code, mark))
         if code is not None:
@@ -111,8 +214,8 @@ class Plans:
         return code
 
     def _write(self, mark: str, code: bytes) -> None:
-        if code_cache.is_shipped(mark):
-            code_cache.write_shipped(mark, code)
+        if is_shipped(mark):
+            write_shipped(mark, code)
         if self._caches is None:
             _keep(_CODES, mark, code)
         else:
@@ -120,12 +223,12 @@ class Plans:
 
 
 def _mark_judged(rules: str, suites: Sequence[Suite]) -> str:
-    return store.digest_judged(rules, suites, code_cache.digest_gateway())
+    return store.digest_judged(rules, suites, digest_gateway())
 
 
 def remember(plan: bytes, code: CodeType) -> None:
     """Keep the code of a plan for this process."""
-    _keep(_CODES, code_cache.mark(plan), marshal.dumps(code))
+    _keep(_CODES, mark_plan(plan), marshal.dumps(code))
 
 
 def _keep(kept: dict[str, bytes], mark: str, content: bytes) -> None:

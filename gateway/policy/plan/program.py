@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 from gateway.model.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy import findings
-from gateway.policy.folder.problems import DataFile
-from gateway.policy.grants.index import with_grant_index
+from gateway.policy import verdict
+from gateway.policy.folder.data_files import DataFile
+from gateway.policy.grants import with_grant_index
 from gateway.policy.plan.values import EvaluationFailed, U, Value, to_json
 
 FILE: Final = "<the plan of the policy>"
@@ -144,5 +144,5 @@ class CompiledPolicy:
 
     def malformed_rule(self, document: JsonObject) -> str | None:
         """Return the rule of a family that gives a finding without a code on this input."""
-        values = self.program.values(findings.PLACES, findings.SETS, documents.plain(document))
-        return findings.find_malformed(values)
+        values = self.program.values(verdict.PLACES, verdict.SETS, documents.plain(document))
+        return verdict.find_malformed(values)

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, cast
 
 import re2
 
-from gateway.policy.plan.operands import text, whole
+from gateway.policy.plan.numbers import text, whole
 from gateway.policy.plan.values import EvaluationFailed, Value
 
 _LONGEST: Final = 4096

@@ -1,23 +1,37 @@
 """A comparison of two policies on the same inputs, in a process of its own.
 
-The process has its own loop, a lower priority, and bounds on its processor time and memory, as that of a trial. A policy is put into
-force by no comparison.
+The process reads a `ComparisonJob` from standard input, and writes a `Compared`. It has its own loop, a lower priority, and bounds
+on its processor time and memory, as that of a trial. A policy is put into force by no comparison.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import resource
+import sys
+import time
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from gateway.model.errors import PolicyBroken, PolicyUnavailable
+from gateway.base import own_process
+from gateway.config import EmbeddedEngine, PolicySettings, TaskLimit
+from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
+from gateway.policy.policy import Policy
 from gateway.policy.trials.child_process import ask_process
+from gateway.policy.trials.trial_process import NICENESS, bound, end_with_the_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
+
 
 PATIENCE: Final = 120.0
 """Seconds until a comparison that gets no processor time is given up."""
@@ -67,7 +81,7 @@ async def compare(
     """Ask two policies about the same inputs. Raises `PolicyBroken` and `PolicyUnavailable`."""
     encoded = tuple(msgspec.Raw(msgspec.json.encode(one)) for one in inputs)
     job = ComparisonJob(first, second, encoded, tuple(supported))
-    question, module = msgspec.json.encode(job), "gateway.policy.trials.comparison_process"
+    question, module = msgspec.json.encode(job), "gateway.policy.trials.comparison"
     try:
         answer = await ask_process(module, question, seconds=PATIENCE, work="compares policies")
     except TimeoutError:
@@ -84,3 +98,63 @@ async def compare(
     if len(compared.answers) != len(inputs):
         raise PolicyUnavailable("the process that compares policies left answers out", "try again")
     return compared
+
+
+_FOREVER = timedelta(days=3650)
+
+
+def main() -> None:
+    """Compare the policies on standard input."""
+    end_with_the_gateway()
+    own_process.hide_memory()
+    os.nice(NICENESS)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=ComparisonJob)
+    bound(resource.RLIMIT_CPU, job.seconds)
+    bound(resource.RLIMIT_DATA, job.memory)
+    bound(resource.RLIMIT_CORE, 0)
+    try:
+        compared = asyncio.run(answer_both(job))
+    except PolicyError as error:
+        compared = Compared(problem=error.message, remedy=error.remedy)
+    except MemoryError:
+        os.abort()
+    sys.stdout.buffer.write(msgspec.json.encode(compared))
+
+
+async def answer_both(job: ComparisonJob) -> Compared:
+    """Ask both policies about each input. Raises `PolicyError`."""
+    async with AsyncExitStack() as stack:
+        first, second = [await _start(stack, files, job.supported) for files in (job.first, job.second)]
+        answers: list[tuple[ComparedVerdict, ComparedVerdict]] = []
+        for raw in job.inputs:
+            asked = msgspec.json.decode(raw)
+            answers.append((_answer(await first.decide(asked)), _answer(await second.decide(asked))))
+        return Compared((first.status().revision, second.status().revision), tuple(answers))
+
+
+async def _start(stack: AsyncExitStack, files: PolicyFiles, supported: tuple[str, ...]) -> Policy:
+    engine = EmbeddedEngine(deadline=timedelta(seconds=10))
+    path, grants, overlay = (None if one is None else Path(one) for one in (files.path, files.grants, files.overlay))
+    settings = PolicySettings(
+        engine=engine,
+        path=path,
+        grants=grants,
+        overlay=overlay,
+        plan_keys=files.plan_keys,
+        reload=_FOREVER,
+        require_tests=False,
+    )
+    limits = {name: TaskLimit.model_validate(numbers) for name, numbers in files.limits.items()}
+    settings = settings.with_task_limits(limits)
+    policy = Policy.build(settings, supported=frozenset(supported), clock=time.time, is_for_calls=False)
+    await policy.start()
+    stack.push_async_callback(policy.stop)
+    return policy
+
+
+def _answer(decision: Decision) -> ComparedVerdict:
+    return ComparedVerdict(decision.effect, tuple(reason.code for reason in decision.reasons))
+
+
+if __name__ == "__main__":
+    main()

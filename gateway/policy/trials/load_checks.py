@@ -16,7 +16,7 @@ from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 from gateway.policy import document, verdict
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 
 HOSTILE: Final[JsonObject] = {}
 """An input in which every fact is absent."""

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from gateway.base.concurrency.background import in_thread
-from gateway.policy.plan.code_cache import CodeCache, digest_gateway
+from gateway.policy.plan.loading import CodeCache, digest_gateway
 from gateway.policy.trials import trial
 from gateway.policy.trials.trial import Trial
 

@@ -23,9 +23,9 @@ import msgspec
 from gateway.base import own_process
 from gateway.model.errors import PolicyError
 from gateway.model.wire import JsonObject
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.folder import shadowing
-from gateway.policy.folder.problems import DATA_FILES
+from gateway.policy.folder.data_files import DATA_FILES
 from gateway.policy.plan.program import CompiledPolicy, Program
 from gateway.policy.plan.values import read_json
 from gateway.policy.trials import load_checks, speed

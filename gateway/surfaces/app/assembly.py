@@ -46,9 +46,8 @@ from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
-from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.plan.loading import PlanCaches, Plans
-from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.plan.loading import CodeCache, PlanCaches, Plans
+from gateway.policy.plan.store import PlanTrust
 from gateway.policy.policy import Policy
 from gateway.policy.trials.passed_trials import PassedTrials
 from gateway.record.journal.age_pruning import AgePruning

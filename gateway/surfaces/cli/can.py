@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.model.decision import Decision
     from gateway.model.target import Target
     from gateway.model.wire import JsonObject
-    from gateway.policy.grants.fits import Fit
+    from gateway.policy.grants import Fit
 
 _ACTIONS: Final[dict[str, ActionName]] = {"tool": "tools/call", "resource": "resources/read", "prompt": "prompts/get"}
 _PATIENCE: Final = 10.0

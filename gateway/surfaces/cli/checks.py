@@ -24,8 +24,8 @@ from gateway.inspection.words.native import choose
 from gateway.model.errors import ConfigurationError, GatewayError
 from gateway.model.target import Pin
 from gateway.policy.folder import folders
+from gateway.policy.folder.data_files import DATA_FILES, GRANTS, DataFile
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.folder.problems import DATA_FILES, GRANTS, DataFile
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.policy import Policy
 from gateway.record.journal import recovery, storage

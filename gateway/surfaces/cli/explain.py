@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 
 from gateway.model.errors import JournalError
-from gateway.policy.grants import fits as grant_fits
+from gateway.policy import grants as grant_fits
 from gateway.surfaces.cli import loop
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
 from gateway.surfaces.cli.terminal import (
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
-    from gateway.policy.grants.fits import Fit, GrantPart
-    from gateway.policy.grants.places import Places
+    from gateway.policy.grants import Fit, GrantPart, Places
     from gateway.record.journal.chain import ChainKeys
     from gateway.surfaces.explain.recorded import Facts
 

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from gateway.model.errors import PolicyBroken, PolicyError
 from gateway.policy.folder.bundle import is_within_roots
-from gateway.policy.grants.index import with_grant_index
+from gateway.policy.grants import with_grant_index
 from gateway.policy.opa.contents import (
     PREFIX,
     PUSHED,

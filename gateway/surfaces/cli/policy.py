@@ -102,12 +102,12 @@ def build(
 
 
 def _check_plan(places: PolicyFolders, sign: Path | None, config: Path | None) -> None:
-    from gateway.policy.plan import signatures
-    from gateway.policy.plan.signatures import PlanTrust
+    from gateway.policy.plan import store
+    from gateway.policy.plan.store import PlanTrust
     from gateway.surfaces.cli import policy_build
 
     known = configuration(config).policy.plan_keys if config is not None or configuration_path(None).exists() else ()
-    own = () if sign is None else (signatures.public_text(policy_build.signing_key(sign)),)
+    own = () if sign is None else (store.public_text(policy_build.signing_key(sign)),)
     place, digest, difference = policy_build.compare_plan(places, PlanTrust((*known, *own)))
     if difference is not None:
         out.print(f"{place} is not the plan of these rules: {difference}", markup=False)

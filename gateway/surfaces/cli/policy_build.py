@@ -19,8 +19,8 @@ from gateway.model.errors import ConfigurationError
 from gateway.policy import authoring
 from gateway.policy.folder import folders
 from gateway.policy.opa.program import require_opa
-from gateway.policy.plan import signatures, store
-from gateway.policy.plan.signatures import PlanTrust, UntrustedPlan
+from gateway.policy.plan import store
+from gateway.policy.plan.store import PlanTrust, UntrustedPlan
 from gateway.surfaces.cli import rego
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
 def write_plan(places: PolicyFolders, sign: Path) -> BuiltPlan:
     """Write the signed plan of own rules beside their folder. Raise `PolicyBroken` and `ConfigurationError`."""
     key, (place, stored) = signing_key(sign), _judge(places)
-    _write_whole(place, signatures.sign(store.pack(stored), key))
-    return BuiltPlan(place, store.digest_of(bytes(stored.plan)), signatures.public_text(key))
+    _write_whole(place, store.sign(store.pack(stored), key))
+    return BuiltPlan(place, store.digest_of(bytes(stored.plan)), store.public_text(key))
 
 
 def compare_plan(places: PolicyFolders, trust: PlanTrust) -> tuple[Path, str, str | None]:

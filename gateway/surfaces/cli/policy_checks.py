@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gateway.policy.folder import folders
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.folder.problems import DATA_FILES, DataFile
+from gateway.policy.folder.data_files import DATA_FILES, DataFile
 from gateway.policy.plan import loading, store
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
-from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.plan.store import PlanTrust
 from gateway.surfaces.cli.people_checks import ApprovalFinding
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Any, Final, Literal, cast
 from gateway.model.errors import PolicyError
 from gateway.policy import authoring
 from gateway.policy.authoring import PolicyTest, describe_place, written
-from gateway.policy.folder import annotations, bundle, datafile, folders, overlay
+from gateway.policy.folder import annotations, bundle, data_files, folders, overlay
 from gateway.policy.folder.bundle import Bundle, Suite
+from gateway.policy.folder.data_files import DATA_FILES, GRANTS
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.folder.problems import DATA_FILES, GRANTS
 from gateway.policy.opa import program as opa_program
 from gateway.policy.opa.program import find_program, require_opa
 from gateway.policy.plan.loading import Loaded, Plans
@@ -125,7 +125,7 @@ def _check_annotations(folder: Path) -> FolderCheck:
     if not path.exists():
         return _check("annotations", [], begun)
     try:
-        kept: object = datafile.parse_data(path.read_text(encoding="utf-8"), str(path))
+        kept: object = data_files.parse_data(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, PolicyError) as error:
         return _check("annotations", [f"{path} cannot be read: {error}"], begun)
     stale = [] if kept == reasons else [f"{path} is not what the annotations say; run `make generate`"]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gateway.model.errors import PolicyError
+from gateway.policy import grants as grant_fits
+from gateway.policy import grants as grant_places
 from gateway.policy.folder import bundle
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.grants import fits as grant_fits
-from gateway.policy.grants import places as grant_places
-from gateway.policy.grants.places import GrantPlace, Places
+from gateway.policy.grants import GrantPlace, Places
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
-    from gateway.policy.grants.fits import Fit, GrantPart
+    from gateway.policy.grants import Fit, GrantPart
 
 
 def places(settings: PolicySettings) -> Places:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.policy.plan import signatures, store
+from gateway.policy.plan import store
 from gateway.surfaces.cli import policy_build
 from tests.interaction.cli.conftest import ROOT, Done, Opagate, run_opagate
 
@@ -266,7 +266,7 @@ def test_a_plan_that_is_not_of_its_rules_is_found(opagate: Opagate, signed: Done
     stored = store.unpack(written.partition(b"\n")[2], "own.plan")
     foreign = store.unpack(store.SHIPPED.read_bytes(), "shipped")
     forged = store.pack(structs.replace(foreign, rules=stored.rules))
-    forged = signatures.sign(forged, policy_build.signing_key(tmp_path / "key.pem"))
+    forged = store.sign(forged, policy_build.signing_key(tmp_path / "key.pem"))
     place.write_bytes(forged)
     found = opagate("policy", "build", "--overlay", "own", "--sign", "key.pem", "--check")
     assert found.status == 1

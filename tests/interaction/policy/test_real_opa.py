@@ -24,8 +24,8 @@ from gateway.model.decision import Decision
 from gateway.model.errors import PolicyError
 from gateway.policy import document
 from gateway.policy.folder import bundle
+from gateway.policy.folder.data_files import DATA_FILES, GRANTS
 from gateway.policy.folder.folders import find_shipped
-from gateway.policy.folder.problems import DATA_FILES, GRANTS
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.policy import Policy
 from gateway.policy.trials import load_checks

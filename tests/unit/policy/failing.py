@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from gateway.model.errors import PolicyInput, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.policy import Policy
 
 _ALLOW: Final[dict[str, Any]] = {

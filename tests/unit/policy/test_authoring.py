@@ -16,7 +16,7 @@ from gateway.policy.folder.bundle import Bundle, Suite
 from gateway.policy.folder.folders import PolicyFolders, find_shipped
 from gateway.policy.opa import program as opa_program
 from gateway.policy.plan.loading import Plans
-from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.plan.store import PlanTrust
 from gateway.surfaces.cli import policy_build, rego
 from tests import tiny_policy
 from tests.tiny_policy import OVERLAY

@@ -23,7 +23,7 @@ from gateway.model.errors import (
 )
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.folder import folders
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 

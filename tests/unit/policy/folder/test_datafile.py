@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder import datafile
+from gateway.policy.folder import data_files
 
 
 def test_yaml_and_json_give_the_same_values():
@@ -13,12 +13,12 @@ def test_yaml_and_json_give_the_same_values():
         "b": {"c": "text\n", "d": "spiffe://corp/agent/*", "e": "1.2.3"},
     }
 
-    assert datafile.parse_data(text, "data.yaml") == value
-    assert datafile.parse_data('{"a": [1, {"b": null}]}', "data.json") == {"a": [1, {"b": None}]}
+    assert data_files.parse_data(text, "data.yaml") == value
+    assert data_files.parse_data('{"a": [1, {"b": null}]}', "data.json") == {"a": [1, {"b": None}]}
 
 
 def test_an_empty_file_is_an_empty_mapping():
-    assert datafile.parse_data("# nothing\n", "data.yml") == {}
+    assert data_files.parse_data("# nothing\n", "data.yml") == {}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_empty_file_is_an_empty_mapping():
 )
 def test_a_scalar_that_yaml_readers_do_not_read_alike_is_refused(scalar: str):
     with pytest.raises(PolicyBroken, match=r"^data\.yaml:2: .*put it in quotes"):
-        datafile.parse_data(f"a: 1\nb: {scalar}\n", "data.yaml")
+        data_files.parse_data(f"a: 1\nb: {scalar}\n", "data.yaml")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_scalar_that_yaml_readers_do_not_read_alike_is_refused(scalar: str):
 )
 def test_bad_yaml_is_named_by_file_and_line(text: str, line: int, problem: str):
     with pytest.raises(PolicyBroken, match=problem) as raised:
-        datafile.parse_data(text, "g/data.yaml")
+        data_files.parse_data(text, "g/data.yaml")
 
     assert raised.value.message.startswith(f"g/data.yaml:{line}: ")
     assert raised.value.remedy
@@ -77,9 +77,9 @@ def test_bad_yaml_is_named_by_file_and_line(text: str, line: int, problem: str):
 
 def test_yaml_with_a_forbidden_character_is_named():
     with pytest.raises(PolicyBroken, match=r"^data\.yaml:1: not YAML"):
-        datafile.parse_data("a: \x07\n", "data.yaml")
+        data_files.parse_data("a: \x07\n", "data.yaml")
     with pytest.raises(PolicyBroken, match=r"^data\.yaml:1: not YAML"):
-        datafile.parse_data('a: "\\U00110000"\n', "data.yaml")
+        data_files.parse_data('a: "\\U00110000"\n', "data.yaml")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_yaml_with_a_forbidden_character_is_named():
 )
 def test_bad_json_is_refused(text: str, problem: str):
     with pytest.raises(PolicyBroken, match=problem):
-        datafile.parse_data(text, "data.json")
+        data_files.parse_data(text, "data.json")
 
 
 def test_yaml_nested_without_end_is_refused():
     with pytest.raises(PolicyBroken, match="nesting"):
-        datafile.parse_data("[" * 5_000 + "]" * 5_000, "data.yaml")
+        data_files.parse_data("[" * 5_000 + "]" * 5_000, "data.yaml")

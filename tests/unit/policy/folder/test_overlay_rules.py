@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder.overlay_rules import Family, find_families
+from gateway.policy.folder.overlay import Family, find_families
 
 DENIAL = 'denials contains {"code": "acme/x", "facts": []} if '
 

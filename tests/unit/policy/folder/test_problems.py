@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder.problems import GRANTS, SETTINGS
+from gateway.policy.folder.data_files import GRANTS, SETTINGS
 
 
 def test_each_problem_is_a_sentence_with_its_place():

@@ -9,8 +9,7 @@ import pytest
 from gateway.config import Configuration, PolicySettings, TaskLimit, parse
 from gateway.model.errors import ConfigurationError, PolicyBroken
 from gateway.policy.folder import bundle, folders
-from gateway.policy.folder.folders import PolicyFolders, find_shipped
-from gateway.policy.folder.task_limits import LimitChange, with_limits
+from gateway.policy.folder.folders import LimitChange, PolicyFolders, find_shipped, with_limits
 
 SHIPPED = bundle.read_folder(find_shipped())
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.policy.grants.fits import Fit, GrantPart, nearest, read_fits
+from gateway.policy.grants import Fit, GrantPart, nearest, read_fits
 
 NAMED, OTHER = GrantPart("agents", ["a"], "b"), GrantPart("tools", ["x"], "y")
 

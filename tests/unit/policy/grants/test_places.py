@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.policy.grants.places import find_grants
+from gateway.policy.grants import find_grants
 
 TEXT = """\
 # a comment

@@ -9,9 +9,9 @@ from gateway.model.errors import PolicyUnavailable
 from gateway.policy import verdict
 from gateway.policy.folder import bundle
 from gateway.policy.folder.folders import PolicyFolders
-from gateway.policy.opa.agreement import Agreement
 from gateway.policy.opa.client import Held, OpaClient
 from gateway.policy.opa.contents import HeldModule, Pushed
+from gateway.policy.opa.remote import Agreement
 from tests.unit.clock import Clock
 from tests.unit.policy.conftest import GRANTS, Tree
 

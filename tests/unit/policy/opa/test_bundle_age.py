@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.model.errors import PolicyMalformed, PolicyUnavailable
-from gateway.policy.opa.bundle_age import BundleAges, BundleState, OpaLabels, Report, read_report
+from gateway.policy.opa.contents import BundleAges, BundleState, OpaLabels, Report, read_report
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 HOUR = 3600.0

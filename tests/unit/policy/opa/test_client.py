@@ -17,11 +17,10 @@ import pytest
 from gateway.calls.pipeline.completion import run_for_result
 from gateway.config import OpaEngine
 from gateway.model.errors import PolicyBroken, PolicyLate, PolicyMalformed, PolicyUnavailable, PolicyUndefined
-from gateway.policy.folder.problems import GRANTS
+from gateway.policy.folder.data_files import GRANTS
 from gateway.policy.opa import client as servers
-from gateway.policy.opa.bundle_age import OpaLabels, Report
 from gateway.policy.opa.client import Held, OpaClient
-from gateway.policy.opa.contents import Pushed
+from gateway.policy.opa.contents import OpaLabels, Pushed, Report
 from gateway.policy.opa.remote import RemotePolicy
 from gateway.wire.http.dial import AnswerTimeout
 from tests.e2e.certificates import server as server_pair

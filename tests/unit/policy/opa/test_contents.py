@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.policy.folder import bundle
-from gateway.policy.grants.index import INDEX
+from gateway.policy.grants import INDEX
 from gateway.policy.opa import contents as opa_contents
 from gateway.policy.opa.contents import Difference, HeldModule
 from tests.unit.policy.conftest import Tree

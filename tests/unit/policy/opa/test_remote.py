@@ -5,12 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from gateway.model.errors import PolicyUnavailable
-from gateway.policy.entrypoint import Entrypoint
-from gateway.policy.opa.agreement import Agreement
-from gateway.policy.opa.bundle_age import BundleState, OpaLabels, Report
+from gateway.policy.contract import Entrypoint
 from gateway.policy.opa.client import Held, OpaClient
-from gateway.policy.opa.contents import Pushed
-from gateway.policy.opa.remote import RemotePolicy
+from gateway.policy.opa.contents import BundleState, OpaLabels, Pushed, Report
+from gateway.policy.opa.remote import Agreement, RemotePolicy
 from tests.unit.clock import Clock
 
 DENIED: dict[str, Any] = {

@@ -19,11 +19,10 @@ from gateway.policy import verdict
 from gateway.policy.folder import folders
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.folder.reload import PolicyFolder
-from gateway.policy.plan import code_cache, loading, signatures, store
-from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.plan.loading import PlanCaches, Plans
+from gateway.policy.plan import loading, store
+from gateway.policy.plan.loading import CodeCache, PlanCaches, Plans
 from gateway.policy.plan.program import CompiledPolicy, Program
-from gateway.policy.plan.signatures import PlanTrust
+from gateway.policy.plan.store import PlanTrust
 from gateway.policy.plan.values import EvaluationFailed, U
 from gateway.policy.trials import load_checks, trial
 from gateway.policy.trials.trial import Trial
@@ -41,8 +40,8 @@ def _caches(folder: Path) -> PlanCaches:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each test find no code that another has left."""
     monkeypatch.setattr(loading, "_CODES", {})
-    monkeypatch.setattr(code_cache, "load_shipped", _nothing)
-    monkeypatch.setattr(code_cache, "write_shipped", _nothing)
+    monkeypatch.setattr(loading, "load_shipped", _nothing)
+    monkeypatch.setattr(loading, "write_shipped", _nothing)
 
 
 def _nothing(*_: object) -> None:
@@ -168,7 +167,7 @@ async def test_a_plan_that_comes_for_the_rules_in_force_is_told_as_another_polic
 
 async def test_a_signed_file_that_is_no_plan_is_refused(tree: Tree):
     policy = tree({})
-    store.beside(policy).write_bytes(signatures.sign(b"no plan", SIGNER))
+    store.beside(policy).write_bytes(store.sign(b"no plan", SIGNER))
 
     with pytest.raises(PolicyBroken, match="is no compiled policy") as raised:
         await _folder(PolicyFolders(policy), Plans(trust=TRUST)).open()
@@ -177,7 +176,7 @@ async def test_a_signed_file_that_is_no_plan_is_refused(tree: Tree):
 
 SIGNER = Ed25519PrivateKey.generate()
 OTHER = Ed25519PrivateKey.generate()
-TRUST = PlanTrust((signatures.public_text(SIGNER),))
+TRUST = PlanTrust((store.public_text(SIGNER),))
 
 
 @pytest.fixture
@@ -192,15 +191,15 @@ _UNSIGNED: Final = "is not signed by a key of policy.plan_keys"
 _NONE: Final = "has no signature"
 _MARKED: Final[list[tuple[Callable[[bytes], bytes], str]]] = [
     (lambda packed: packed, _NONE),
-    (lambda packed: signatures.sign(packed, OTHER), _UNSIGNED),
-    (lambda packed: signatures.sign(packed, SIGNER)[:-1] + b"x", _UNSIGNED),
-    (lambda packed: signatures.sign(packed, SIGNER) + b"\n", _UNSIGNED),
+    (lambda packed: store.sign(packed, OTHER), _UNSIGNED),
+    (lambda packed: store.sign(packed, SIGNER)[:-1] + b"x", _UNSIGNED),
+    (lambda packed: store.sign(packed, SIGNER) + b"\n", _UNSIGNED),
     (lambda packed: b"opagate-plan-1 ed25519 \n" + packed, _UNSIGNED),
     (lambda packed: b"opagate-plan-1 ed25519 *\n" + packed, "has a damaged signature"),
     (lambda packed: b"opagate-plan-1 none x\n" + packed, _NONE),
-    (lambda packed: b"opagate-plan-2" + signatures.sign(packed, SIGNER)[14:], _NONE),
-    (lambda packed: b" " * 300 + signatures.sign(packed, SIGNER), _NONE),
-    (lambda packed: signatures.sign(packed, SIGNER).replace(b"ed25519", b"mac", 1), _NONE),
+    (lambda packed: b"opagate-plan-2" + store.sign(packed, SIGNER)[14:], _NONE),
+    (lambda packed: b" " * 300 + store.sign(packed, SIGNER), _NONE),
+    (lambda packed: store.sign(packed, SIGNER).replace(b"ed25519", b"mac", 1), _NONE),
 ]
 
 
@@ -228,9 +227,9 @@ async def test_a_plan_with_a_signature_that_counts_decides(
     monkeypatch.setattr(loading, "_PLANS", {})
     monkeypatch.setattr(loading, "find_program", lambda: None)
     policy, packed = own_plan
-    store.beside(policy).write_bytes(signatures.sign(packed, SIGNER))
+    store.beside(policy).write_bytes(store.sign(packed, SIGNER))
 
-    loaded = await Plans(trust=PlanTrust(tuple(map(signatures.public_text, keys)))).load(
+    loaded = await Plans(trust=PlanTrust(tuple(map(store.public_text, keys)))).load(
         folders.read_policy(PolicyFolders(policy)), [policy]
     )
 
@@ -240,7 +239,7 @@ async def test_a_plan_with_a_signature_that_counts_decides(
 @pytest.mark.opa
 async def test_an_opa_compiles_rules_whose_plan_does_not_count(own_plan: tuple[Path, bytes]):
     policy, packed = own_plan
-    for content in (packed, signatures.sign(packed, OTHER)):
+    for content in (packed, store.sign(packed, OTHER)):
         store.beside(policy).write_bytes(content)
         folder = _folder(PolicyFolders(policy), Plans(trust=TRUST))
         await folder.open()

@@ -11,15 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.model.errors import PolicyBroken
 from gateway.policy.folder import folders
-from gateway.policy.plan import code_cache, compile_process, signatures, store
-from gateway.policy.plan.code_cache import CodeCache
-from gateway.policy.plan.signatures import PlanTrust
-from gateway.policy.plan.store import StoredPlan
+from gateway.policy.plan import compile_process, loading, store
+from gateway.policy.plan.loading import CodeCache
+from gateway.policy.plan.store import PlanTrust, StoredPlan
 
 RULES = [("a.rego", "package a"), ("b.rego", "package b")]
 KEY = b"k" * 32
 SIGNER = Ed25519PrivateKey.generate()
-TRUST = PlanTrust((signatures.public_text(SIGNER),))
+TRUST = PlanTrust((store.public_text(SIGNER),))
 MARK = "0" * 64
 
 
@@ -41,7 +40,7 @@ def test_a_digest_of_rules_depends_on_names_and_texts_and_not_on_their_order():
 
 def test_a_plan_is_found_beside_a_folder_for_its_own_rules_alone(tmp_path: Path):
     place = store.beside(tmp_path / "policy")
-    place.write_bytes(signatures.sign(store.pack(_stored("mine")), SIGNER))
+    place.write_bytes(store.sign(store.pack(_stored("mine")), SIGNER))
 
     found = store.find("mine", place, TRUST)
 
@@ -54,7 +53,7 @@ def test_a_plan_is_found_beside_a_folder_for_its_own_rules_alone(tmp_path: Path)
 @pytest.mark.parametrize("content", [b"", b"no plan", store.pack(_stored())[:-3], store.pack(_stored()) + b"x"])
 def test_a_file_that_is_no_plan_is_refused_by_name(tmp_path: Path, content: bytes):
     place = tmp_path / "policy.plan"
-    place.write_bytes(signatures.sign(content, SIGNER))
+    place.write_bytes(store.sign(content, SIGNER))
 
     with pytest.raises(PolicyBroken) as raised:
         store.find("mine", place, TRUST)
@@ -113,8 +112,8 @@ def test_a_cache_that_cannot_be_written_is_no_failure(tmp_path: Path):
 
 
 def test_another_plan_has_another_mark():
-    assert code_cache.mark(b"a") != code_cache.mark(b"b")
-    assert code_cache.mark(b"a") == code_cache.mark(b"a")
+    assert loading.mark_plan(b"a") != loading.mark_plan(b"b")
+    assert loading.mark_plan(b"a") == loading.mark_plan(b"a")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.model.errors import PolicyBroken, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
-from gateway.policy.entrypoint import Entrypoint
+from gateway.policy.contract import Entrypoint
 from gateway.policy.trials import load_checks
 
 DENIED: dict[str, Any] = {

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.model.errors import PolicyBroken
 from gateway.policy.folder.shadowing import DataSource
-from gateway.policy.plan import code_cache
-from gateway.policy.plan.code_cache import CodeCache
+from gateway.policy.plan import loading
+from gateway.policy.plan.loading import CodeCache
 from gateway.policy.trials.passed_trials import PassedTrials
 from gateway.policy.trials.trial import Trial
 
@@ -95,8 +95,8 @@ async def test_a_file_of_another_key_or_content_proves_nothing(tmp_path: Path):
 async def test_another_gateway_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tried = _Tried(tmp_path / "cache")
     (tmp_path / "gateway").mkdir()
-    monkeypatch.setattr(code_cache, "_GATEWAY", tmp_path / "gateway")
-    digest_code = code_cache.digest_gateway
+    monkeypatch.setattr(loading, "_GATEWAY", tmp_path / "gateway")
+    digest_code = loading.digest_gateway
     digest_code.cache_clear()
     await tried.trials.require(TRIAL)
     (tmp_path / "gateway/x.py").write_text("changed", "utf-8")

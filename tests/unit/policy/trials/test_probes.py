@@ -13,8 +13,8 @@ from gateway.policy import document
 from gateway.policy.folder import bundle
 from gateway.policy.folder.folders import find_shipped
 from gateway.policy.plan.program import CompiledPolicy
-from gateway.policy.trials import probes
-from gateway.policy.trials.probes import PlacedGrant, Probe
+from gateway.policy.trials import speed
+from gateway.policy.trials.speed import PlacedGrant, Probe
 from tests.compiled_policy import compiled
 
 USUAL: dict[str, Any] = {"id": "g", "agents": ["spiffe://corp/agent/*"], "issuers": ["https://idp.example"]}
@@ -57,7 +57,7 @@ def test_the_first_call_for_a_grant_is_granted(fields: dict[str, Any], upstream:
     policy = _policy({upstream: [fields]})
     calls = [
         item
-        for item in probes.probes({upstream: [PlacedGrant(upstream, 0, fields)]})
+        for item in speed.probes({upstream: [PlacedGrant(upstream, 0, fields)]})
         if item.grants and item.entrypoint == "decision"
     ]
 
@@ -66,7 +66,7 @@ def test_the_first_call_for_a_grant_is_granted(fields: dict[str, Any], upstream:
 
 def test_every_name_of_a_grant_is_called_and_listed():
     fields = {**USUAL, "tools": ["a", "b*"], "resources": ["c"], "prompts": ["d"]}
-    found = list(probes.probes({"mail": [PlacedGrant("mail", 0, fields)]}))
+    found = list(speed.probes({"mail": [PlacedGrant("mail", 0, fields)]}))
 
     assert [item.words for item in found if item.entrypoint == "decision" and item.grants] == [
         "tools/call of mail/a",
@@ -83,7 +83,7 @@ def test_grants_with_more_conditions_come_first_and_upstreams_take_turns():
         when = {f"/{number}": {"present": True} for number in range(conditions)}
         return PlacedGrant(upstream, index, {**USUAL, "tools": [f"t{conditions}"], "when": when})
 
-    found = probes.probes({"a": [grant("a", 0, 1), grant("a", 1, 2)], "b": [grant("b", 0, 4)], "*": []})
+    found = speed.probes({"a": [grant("a", 0, 1), grant("a", 1, 2)], "b": [grant("b", 0, 4)], "*": []})
     words = list(dict.fromkeys(item.words for item in found))
 
     assert words == [
@@ -98,7 +98,7 @@ def test_grants_with_more_conditions_come_first_and_upstreams_take_turns():
 
 def test_a_probe_names_the_grants_of_its_upstream_and_of_all():
     near, far = PlacedGrant("mail", 0, TOOL), PlacedGrant("*", 0, TOOL)
-    found = [item for item in probes.probes({"mail": [near], "*": [far]}) if item.words == "tools/call of mail/send_x"]
+    found = [item for item in speed.probes({"mail": [near], "*": [far]}) if item.words == "tools/call of mail/send_x"]
 
     assert found[0].grants == (near, far)
     assert str(near) == "'mail', grant 1 (g)"
@@ -114,7 +114,7 @@ NO_GRANTS: list[Any] = [
 
 @pytest.mark.parametrize("data", NO_GRANTS, ids=str)
 def test_data_that_are_no_grants_ask_nothing_of_them(data: object):
-    assert [item for item in probes.probes(probes.grants_in(data)) if item.grants] == []
+    assert [item for item in speed.probes(speed.grants_in(data)) if item.grants] == []
 
 
 @pytest.mark.parametrize(
@@ -136,19 +136,19 @@ def test_data_that_are_no_grants_ask_nothing_of_them(data: object):
     ids=str,
 )
 def test_a_grant_that_cannot_be_read_is_no_obstacle(fields: dict[str, Any]):
-    for probe in probes.probes({"mail": [PlacedGrant("mail", 0, fields)]}):
+    for probe in speed.probes({"mail": [PlacedGrant("mail", 0, fields)]}):
         assert document.encode(probe.input)
 
 
 def test_the_shipped_grants_are_all_reached():
     data = json.loads(bundle.read_folder(find_shipped()).data)
     policy = _policy(data["gateway"]["grants"]["upstreams"])
-    grants = probes.grants_in(data)
+    grants = speed.grants_in(data)
     reached = {
         grant.fields["id"]
         for upstream, listed in grants.items()
         for grant in listed
-        if any(_is_granted(policy, item) for item in probes.probes({upstream: [grant]}) if item.grants)
+        if any(_is_granted(policy, item) for item in speed.probes({upstream: [grant]}) if item.grants)
     }
 
     # No probe has a text that a regular expression matches.

@@ -15,8 +15,8 @@ from gateway.model.errors import PolicyBroken
 from gateway.policy.folder import bundle, folders
 from gateway.policy.folder.bundle import Bundle
 from gateway.policy.folder.folders import PolicyFolders, find_shipped
-from gateway.policy.trials import probes, speed
-from gateway.policy.trials.probes import Probe
+from gateway.policy.trials import speed
+from gateway.policy.trials.speed import Probe
 from tests import effort, tiny_policy
 from tests.compiled_policy import compiled
 
@@ -76,7 +76,7 @@ def test_the_shipped_policy_and_usual_grants_are_fast_enough(tmp_path: Path):
 def test_the_grants_beside_a_slow_call_are_named(tmp_path: Path):
     heavy = [{**USUAL, "id": f"h{index}", "when": {"/to": {"matches": HEAVY.format(index)}}} for index in range(300)]
     policy = compiled(_with_grants(tmp_path, {"mail": [{**USUAL, "id": "light"}, *heavy]}))
-    probe = next(item for item in probes.probes(probes.grants_in(policy.program._data)) if item.grants)
+    probe = next(item for item in speed.probes(speed.grants_in(policy.program._data)) if item.grants)
 
     said = speed._describe_slowest(policy, probe)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.policy.grants.fits import Fit, GrantPart
+from gateway.policy.grants import Fit, GrantPart
 from gateway.surfaces.explain.grants import settle
 
 PATH = GrantPart("when", {"under": "a"}, pointer="/path")

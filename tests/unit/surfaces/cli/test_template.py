@@ -9,7 +9,7 @@ import yaml
 
 from gateway import config
 from gateway.config import PolicySettings
-from gateway.policy.folder.problems import GRANTS
+from gateway.policy.folder.data_files import GRANTS
 from gateway.surfaces.cli import policy_checks, template
 
 IMPORTED = {
