@@ -386,7 +386,8 @@ def _source(
                 "leave `limits.task` out, and write them into `task_limits` of the policy's settings",
             )
         remote = RemotePolicy(server, stale_after=stale_after, monotonic=monotonic)
-        return HerePolicy(engine, server, remote, plans or Plans(), monotonic=monotonic, on_check=on_check)
+        ways = server, remote, plans or Plans()
+        return HerePolicy(engine, *ways, monotonic=monotonic, trial=try_policy, on_check=on_check)
     agreement = None
     if settings.has_files:
         grace = _GRACE_LOOKS * settings.reload.total_seconds()

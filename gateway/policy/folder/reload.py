@@ -125,7 +125,8 @@ class PolicyFolder:
             raise
 
     async def _load(self, found: Bundle, suites: _Suites) -> Loaded:
-        return await self._plans.load(found, self._folders.planned, suites if self._require_tests else ())
+        own = self._folders.planned
+        return await self._plans.load(found, own, suites if own and self._require_tests else ())
 
     async def _adopt(self, found: Bundle, loaded: Loaded) -> None:
         """Put a policy into force, once it has been tried. Raise `PolicyError`."""

@@ -8,7 +8,7 @@ bundle that it has verified.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,15 @@ from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.contract import Entrypoint
+from gateway.policy.folder.data_files import DATA_FILES
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.opa.remote import RemotePolicy
 from gateway.policy.opa.signed_bundle import BundleKey, SignedBundle, read_bundle, read_key
-from gateway.policy.plan.loading import Plans
-from gateway.policy.plan.program import CompiledPolicy, Program
+from gateway.policy.plan.loading import Loaded, Plans
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.plan.values import equal, plain
 from gateway.policy.trials import load_checks
+from gateway.policy.trials.trial import Trial
 from gateway.wire.http.tls_files import TlsFiles
 
 CheckResult: TypeAlias = Literal["agreed", "differed", "failed", "skipped"]
@@ -69,12 +71,15 @@ class HerePolicy:
         plans: Plans,
         *,
         monotonic: Callable[[], float],
+        trial: Callable[[Trial], Awaitable[None]] | None = None,
         on_check: Callable[[PolicyCheck], None] | None = None,
     ) -> None:
+        """Take the settings, and the ways to OPA and to plans. `trial` tries a bundle, and raises a `PolicyError`."""
         self._settings = settings
         self._server = server
         self._remote = remote
         self._plans = plans
+        self._trial = trial
         self._monotonic = monotonic
         self._on_check = on_check
         self._bundle: SignedBundle | None = None
@@ -150,7 +155,7 @@ class HerePolicy:
             is_other = bundle != self._bundle
             if is_other:
                 loaded = await self._plans.load_plan(bundle.plan, bundle.data)
-                await self._adopt(bundle, loaded.program, loaded.digest)
+                await self._adopt(bundle, loaded)
         except PolicyBroken as error:
             # The file stays as it is. Another error may pass, so the next look tries again.
             self._seen, self._fault = seen, (error.message, error.remedy)
@@ -158,14 +163,17 @@ class HerePolicy:
         self._seen, self._fault = seen, None
         return is_other
 
-    async def _adopt(self, bundle: SignedBundle, program: Program, digest: str) -> None:
+    async def _adopt(self, bundle: SignedBundle, loaded: Loaded) -> None:
         """Put a bundle into force. Raise a `PolicyError` for one that answers badly."""
         deadline = self._settings.deadline.total_seconds()
-        held = _CountedPolicy(program, deadline=deadline, thread_time=time.thread_time)
+        if self._trial is not None:
+            places = {file.name: f"{file.path} of the bundle" for file in DATA_FILES}
+            await self._trial(Trial(loaded.code, bundle.data, limit=deadline / 2, places=places))
+        held = _CountedPolicy(loaded.program, deadline=deadline, thread_time=time.thread_time)
         self.name = await load_checks.require(partial(_answer, held))
         held.decisions = 0
         self._bundle, self._held, self._difference = bundle, held, None
-        self.revision, self.plan = bundle.revision, digest
+        self.revision, self.plan = bundle.revision, loaded.digest
 
     async def evaluate(self, entrypoint: Entrypoint, document: JsonObject) -> object:
         """Return the answer to one input. Raise a `PolicyError`, always so without a verified bundle."""

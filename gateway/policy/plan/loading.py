@@ -168,14 +168,17 @@ class Plans:
     async def load(self, policy: Bundle, folders: Sequence[Path] = (), suites: Sequence[Suite] = ()) -> Loaded:
         """Return the compiled form of a policy. `folders` are its folders, with plans beside them; `suites` its tests.
 
-        Raise `PolicyBroken`.
+        Tests beside the shipped rules run where there is an OPA, since the data may be own. Raise `PolicyBroken`.
         """
         stored, reason = await in_thread(partial(find_plan, policy, folders, self._trust))
-        plan = bytes((stored or await self._judge(policy, suites, reason)).plan)
-        return await self.load_plan(plan, policy.data)
+        if stored is None or (_can_run(suites) and stored.rules == (await in_thread(store.read_shipped)).rules):
+            stored = await self._judge(policy, suites, reason, stored)
+        return await self.load_plan(bytes(stored.plan), policy.data)
 
-    async def _judge(self, policy: Bundle, suites: Sequence[Suite], reason: str) -> StoredPlan:
-        """Return the plan of rules that OPA has checked and tested, now or before."""
+    async def _judge(
+        self, policy: Bundle, suites: Sequence[Suite], reason: str, judged: StoredPlan | None
+    ) -> StoredPlan:
+        """Return the plan of rules that OPA has checked and tested, now or before. `judged` needs no further check."""
         rules = store.digest(policy.modules)
         mark = await in_thread(partial(_mark_judged, rules, suites))
         kept = _PLANS.get(mark)
@@ -187,7 +190,8 @@ class Plans:
             raise PolicyBroken(
                 f"{reason}, and there is no `opa` on PATH to compile the rules", f"{SIGN}; or {HOW_TO_GET}"
             )
-        judged = store.unpack(_PLANS[rules], "the plan in memory") if rules in _PLANS else None
+        if judged is None and rules in _PLANS:
+            judged = store.unpack(_PLANS[rules], "the plan in memory")
         stored = await in_killable_thread(partial(authoring.judge, policy, suites, judged))
         packed = await in_thread(partial(store.pack, stored))
         for name in (rules, mark):
@@ -220,6 +224,11 @@ class Plans:
             _keep(_CODES, mark, code)
         else:
             self._caches.code.write(mark, code)
+
+
+def _can_run(suites: Sequence[Suite]) -> bool:
+    """Return whether there are tests, and an OPA to run them."""
+    return any(suite.policy.tests for suite in suites) and find_program() is not None
 
 
 def _mark_judged(rules: str, suites: Sequence[Suite]) -> str:

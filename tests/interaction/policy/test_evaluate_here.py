@@ -209,6 +209,24 @@ async def test_without_opa_the_gateway_goes_on_and_says_so(distributed: Distribu
         assert policy.status().problem
 
 
+async def test_a_bundle_is_tried_in_a_process_before_it_decides(distributed: Distributed, serve: Any):
+    packed = distributed.build(FRIENDS, "r1")
+    distributed.keep(packed)
+    await serve(packed)
+    policy = Policy.build(distributed.settings(), supported=frozenset(), clock=lambda: 0.0)
+    await policy.start()
+    try:
+        assert await _decide(policy, "friend") == ["allow"]
+
+        distributed.keep(distributed.build("data.gateway.words.mising == 1", "r2"))
+        assert not await _look(policy)
+        assert "there is no `data.gateway.words.mising`" in (policy.status().problem or "")
+        assert policy.status().revision == "r1"
+        assert await _decide(policy, "friend") == ["allow"]
+    finally:
+        await policy.stop()
+
+
 def _changed(packed: Path, name: str, change: Callable[[bytes], bytes | None]) -> Path:
     """Return a bundle with another content of one file, or without the file."""
     out = packed.with_name("changed.tar.gz")

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -243,6 +244,19 @@ async def test_a_policy_with_a_red_test_does_not_start_unless_tests_are_not_requ
     with pytest.raises(PolicyBroken, match="test_red fails"):
         await _opened(folder)
     assert (await _opened(folder, require_tests=False)).ready
+
+
+async def test_own_tests_beside_the_shipped_rules_run_on_own_data(tmp_path: Path):
+    folder = tmp_path / "policy"
+    shutil.copytree(find_shipped(), folder, ignore=shutil.ignore_patterns("*_test.rego"))
+    own = "package gateway.own_test\n\ntest_own if data.gateway.settings.task_limits.calls.soft == 7\n"
+    (folder / "own_test.rego").write_text(own, "utf-8")
+
+    with pytest.raises(PolicyBroken, match=r"own_test\.rego:3: the test gateway\.own_test\.test_own fails"):
+        await _opened(PolicyFolders(folder))
+
+    (folder / "own_test.rego").write_text(own.replace("== 7", "> 7"), "utf-8")
+    assert (await _opened(PolicyFolders(folder))).ready
 
 
 async def test_a_red_test_of_an_overlay_keeps_the_overlay_before_in_force(tmp_path: Path):
