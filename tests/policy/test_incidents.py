@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -17,14 +15,13 @@ import pytest
 import pytest_asyncio
 
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
-from gateway.policy.folder import bundle
+from gateway.config import EmbeddedEngine, PolicySettings
 from gateway.policy.policy import Policy
 from gateway.surfaces.replay import StepOutcome, Trace, replay
 from gateway.surfaces.replay.engine import Assume
 from gateway.surfaces.replay.report import describe_expected
 from gateway.surfaces.replay.trace import head, step
-from tests.policy.conftest import ROOT, connected
+from tests.policy.conftest import ROOT
 from tests.policy.disguises import Raw, decisive, disguised
 
 ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
@@ -119,39 +116,6 @@ async def embedded(rego: Path) -> AsyncIterator[Replays]:
     await policy.stop()
 
 
-@pytest.fixture(scope="module")
-def opa_socket(opa_path: Path, rego: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A real OPA with the same policy."""
-    folder = tmp_path_factory.mktemp("corpus")
-    shutil.copytree(rego, folder / "rego")
-    shutil.copy(GRANTS, folder / "rego" / bundle.GRANTS)
-    address = folder / "opa.sock"
-    command = [
-        opa_path,
-        "run",
-        "--server",
-        "--addr",
-        f"unix://{address}",
-        "--log-level",
-        "error",
-        "-b",
-        folder / "rego",
-    ]
-    process = subprocess.Popen(command)
-    connected(address).close()
-    yield address
-    process.kill()
-    process.wait()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opa(opa_socket: Path) -> AsyncIterator[Replays]:
-    engine = OpaEngine(kind="opa", url=f"unix://{opa_socket}", deadline=PATIENT)
-    policy = await started(PolicySettings(engine=engine))
-    yield Replays(policy)
-    await policy.stop()
-
-
 async def started(settings: PolicySettings) -> Policy:
     policy = Policy.build(settings, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time)
     await policy.start()
@@ -192,26 +156,6 @@ async def test_harmless_work_passes_untouched(trace: Raw, embedded: Replays):
     found = await embedded.of(trace)
 
     assert {told(outcome) for outcome in found if outcome.decision.effect != "allow" or outcome.codes} == set()
-
-
-@ONE_LOOP
-@pytest.mark.opa
-@pytest.mark.parametrize("trace", TRACES, ids=named)
-async def test_both_engines_decide_a_trace_alike(trace: Raw, embedded: Replays, opa: Replays):
-    for assume in ("refused", "forwarded"):
-        one, other = await embedded.of(trace, assume), await opa.of(trace, assume)
-
-        assert [(told(item), item.facts) for item in one] == [(told(item), item.facts) for item in other]
-
-
-@ONE_LOOP
-@pytest.mark.opa
-@pytest.mark.parametrize("attack", ATTACKS, ids=named)
-async def test_both_engines_decide_a_disguise_alike(attack: Raw, embedded: Replays, opa: Replays):
-    for _, trace in disguised(attack):
-        one, other = await embedded.of(trace), await opa.of(trace)
-
-        assert list(map(told, one)) == list(map(told, other))
 
 
 @ONE_LOOP

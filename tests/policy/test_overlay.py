@@ -23,7 +23,7 @@ from tests import tiny_policy
 from tests.compiled_policy import compiled
 from tests.compiled_policy import opa as opa_program
 from tests.policy.conftest import FAILED, Case, Engines, Opa, cases, connected
-from tests.policy.test_fixtures import ANYTHING
+from tests.policy.test_agreement import ANYTHING
 
 CASES = [case for case in cases() if case.policy == "shipped"]
 ANYTHING_SAID: Final = """package overlay.anything

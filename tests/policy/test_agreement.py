@@ -1,17 +1,33 @@
-"""Generated policies: their compiled form answers as OPA does.
+"""The compiled policy and a real OPA give the same answers: on generated policies, requests of the corpus, and changed fixtures.
 
-It may fail where OPA does not: a plan asks a built-in function before a reference beside it, and OPA after it.
+A plan may fail where OPA does not: it asks a built-in function before a reference beside it, and OPA after it.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import random
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+from gateway.model.decision import Decision
+from gateway.model.wire import JsonObject
+from gateway.policy import verdict
+from gateway.surfaces.replay import replay
 from tests.policy import compiled
+from tests.policy.conftest import Engines, at, cases, put, take
+from tests.policy.disguises import Raw, decisive, disguised
+from tests.policy.test_fixtures import is_base, places
+from tests.policy.test_incidents import TRACES, loaded, named
+
+CASES = cases()
 
 _POLICIES: Final = 150
 _INPUTS: Final = 12
@@ -193,3 +209,84 @@ def test_generated_policies_answer_as_in_opa(opa_path: Path, tmp_path: Path):
 
     assert differing == [], (folder / f"{differing[0][0]}/policy.rego").read_text("utf-8")
     assert len(good) > _POLICIES / 2
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-10, 10)
+    | st.sampled_from(
+        ["", "*", "..", "a/../b", "http://127.0.0.1/", "http://0x7f.1/x", "//h", "1:2", "[::", "a@b", "%2e%2e/"]
+    )
+    | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@pytest.mark.opa
+@pytest.mark.parametrize("trace", TRACES, ids=named)
+async def test_both_agree_on_each_request_of_the_corpus(trace: Raw, engines: dict[str, Engines]):
+    """Documents are made as for a call: by the inspector, the history and `document.decision`."""
+    asked, supported = 0, frozenset(SUPPORTED_OBLIGATIONS)
+
+    async def decide(document: JsonObject) -> Decision:
+        nonlocal asked
+        asked += 1
+        return verdict.read_decision(await engines["shipped"].both("decision", dict(document)), supported)
+
+    variants = [trace] if decisive(trace) is None else [trace, *(made for _, made in disguised(trace))]
+    for assume in ("refused", "forwarded"):
+        async for _ in replay(map(loaded, variants), decide, assume=assume):
+            pass
+
+    assert asked >= 2 * len(variants)
+
+
+@pytest.mark.opa
+async def test_both_agree_on_every_missing_fact(engines: dict[str, Engines]):
+    """Each value of each place is taken from the first call that has it: most calls share all values but a few."""
+    taken = set[tuple[str, str, str]]()
+    for case in CASES:
+        if case.name.startswith(("allow", "ask", "visible: what")):
+            for pointer in places(case.input):
+                fact = (case.policy, pointer, json.dumps(at(case.input, pointer)))
+                if fact not in taken:
+                    taken.add(fact)
+                    document = copy.deepcopy(case.input)
+                    take(document, pointer)
+                    await engines[case.policy].both(case.entrypoint, document)
+
+
+@pytest.mark.opa
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+async def test_both_agree_on_mutated_inputs(engines: dict[str, Engines], data: st.DataObject):
+    case = data.draw(st.sampled_from(CASES))
+    document = copy.deepcopy(case.input)
+    for _ in range(data.draw(st.integers(1, 3))):
+        pointer = data.draw(st.sampled_from(sorted(places(document))))
+        put(document, pointer, data.draw(ANYTHING))
+
+    answer = await engines[case.policy].both(case.entrypoint, document, typed=False)
+
+    assert answer is not None
+
+
+@pytest.mark.opa
+async def test_both_agree_on_replaced_facts(engines: dict[str, Engines]):
+    """Each field of one allowed call for each effect gets two of eight values"""
+    eight: list[Any] = [None, True, 0, -1.5, "", "x", {}, []]
+    values = cycle(eight)
+    for base in ("read", "write", "mail"):
+        case = next(case for case in CASES if case.name.startswith("allow") and is_base(case, base))
+        for pointer in places(case.input):
+            for value in islice(values, 2):
+                document = copy.deepcopy(case.input)
+                put(document, pointer, value)
+                await engines[case.policy].both(case.entrypoint, document, typed=False)
