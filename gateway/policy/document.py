@@ -96,9 +96,8 @@ def leases(principal: Principal, held: Sequence[HeldLease], context: Context, fa
 
 
 def encode(document: JsonObject) -> bytes:
-    """Return the document as JSON for either engine. Raises `PolicyInput` for values with several readings. These are
-    not-a-number and infinity (msgspec writes null), integers beyond 64 bits (the embedded engine rounds), lone
-    surrogates, and endless nesting."""
+    """Return the document as JSON for OPA. Raise `PolicyInput` for values with several readings. These are not-a-number and
+    infinity (msgspec writes null), integers beyond 64 bits, lone surrogates, and endless nesting."""
     try:
         for part in _FOREIGN:
             _require_exact(document.get(part))
@@ -134,7 +133,7 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _require_exact(value: Json) -> None:
-    """Refuse values that the two engines may read differently. Checks only the parts with texts of callers and upstreams.
+    """Refuse values that OPA and a plan may read differently. Check only the parts with texts of callers and upstreams.
 
     Concrete types come first: each call takes this path, and a test for `Mapping` costs as much as encoding a small document.
     """

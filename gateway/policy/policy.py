@@ -184,7 +184,7 @@ class Policy:
         )
 
     async def start(self) -> None:
-        """Load the policy. Raises `PolicyBroken` if the embedded engine cannot; an OPA may come later."""
+        """Load the policy. Raise `PolicyBroken` for a folder that cannot be loaded; an OPA may come later."""
         await self._source.open()
         if self._source.ready:
             self._since = self._clock()

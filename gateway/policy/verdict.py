@@ -31,7 +31,7 @@ from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
 from gateway.policy import contract
 
 UNDEFINED: Final = "<undefined>"
-"""How the embedded engine spells that there is no answer."""
+"""The stand-in for a value that OPA does not have."""
 
 KNOWN: Final = frozenset(contract.OBLIGATIONS)
 """The obligations that the contract describes."""

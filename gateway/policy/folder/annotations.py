@@ -1,7 +1,6 @@
 """The METADATA annotations of rules → the table of reasons. Pure. A refusing rule carries its own code, message, remedy
 and controls in an annotation block (the OPA documentation, "Metadata"). Rego reads them from `data.gateway.reasons`,
-which `tools/generate.py` writes with this module. `rego.metadata.*` is not used at run time, since the embedded engine
-lacks it.
+which `tools/generate.py` writes with this module. `rego.metadata.*` is not used at run time, since a plan has no metadata.
 
     # METADATA
     # title: Too many systems in one task

@@ -5,7 +5,7 @@ inserted at the path of their folder. `.manifest` has the roots of the folder an
 dot are left out.
 
 The record has to say which policy decided, and a folder cannot hold its own hash. So Rego gives the name of the policy, and
-the gateway gives the revision. For the embedded engine it is `Bundle.revision`, computed from the loaded bytes. For an OPA
+the gateway gives the revision. For a policy evaluated here it is `Bundle.revision`, computed from the loaded bytes. For an OPA
 server it is the revision that the server reports (`opa_client.py`).
 """
 

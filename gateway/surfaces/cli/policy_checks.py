@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gateway.policy.folder import folders
-from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.folder.data_files import DATA_FILES, DataFile
+from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.plan import loading, store
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy

@@ -77,9 +77,9 @@ names := {
 }
 
 # METADATA
-# title: Both regular expression engines read a pattern alike
+# title: Every regular expression engine reads a pattern alike
 # description: |
-#   Rust's engine takes `\d`, `\w`, `\s` and `\b` for all of Unicode, RE2 for ASCII; flags, set operations and rarer
+#   Some engines take `\d`, `\w`, `\s` and `\b` for all of Unicode, RE2 for ASCII; flags, set operations and rarer
 #   escapes differ as well. A pattern with any of them is void: write `[0-9]` for `\d`.
 portable(pattern) if {
 	is_string(pattern)
@@ -110,7 +110,7 @@ _may_be_missing(condition) if {
 	condition.absent == true
 }
 
-# One function and not one for each name: the embedded engine would try them all.
+# One function and not one for each name: a test has one way to hold, and an unknown test has none.
 _test(name, expected, found) if {
 	name == "matches"
 	_matches(expected, _items(found))

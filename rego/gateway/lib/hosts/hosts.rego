@@ -47,7 +47,7 @@ plain(found) if {
 #   and a path. A path holds no white space, and no second URL or mail address behind the mark of a list. Undefined for
 #   every other text.
 certain(text, schemes) := host if {
-	# The usual one, at a fifth of the cost in the embedded engine. Its host ends with a name, so it is no number.
+	# The usual one. Its host ends with a name, so it is no number.
 	regex.match(`^https?://([a-z0-9]+[.-])*[a-z][a-z0-9]*(/[A-Za-z0-9_~=&?#/+.:@!$()*%-]*)?$`, text)
 	is_array(schemes)
 	[scheme, _, host] := array.slice(split(text, "/"), 0, 3)
@@ -121,8 +121,8 @@ _ipv6(host) if {
 	net.cidr_is_valid(concat("", [host, "/128"]))
 }
 
-# Their lower case is ASCII, in both engines or in one of them. Replaced, they stay beyond ASCII.
-# Engines differ about a sigma at the end of a word.
+# Their lower case is ASCII for some readers. Replaced, they stay beyond ASCII.
+# Readers differ about a sigma at the end of a word.
 _lowered_to_ascii := {"\u0130": "\ufffd", "\u212a": "\ufffd", "\u03a3": "\u03c3"}
 
 _url := sprintf(`^[A-Za-z][A-Za-z0-9+.-]*://%s(/[^%s]*|[?#][^@\\%s]*)?$`, [_authority, _blank, _blank])

@@ -2,8 +2,8 @@
 # scope: package
 # title: Texts without regard to letter case
 # description: |
-#   `lower` differs between engines for U+0130, and for a sigma at the end of a word. Both are replaced before.
-#   The letters of Unicode 16 and 17 have a lower case in one engine only. It is never ASCII.
+#   `lower` differs between versions of Unicode for U+0130, and for a sigma at the end of a word. Both are replaced
+#   before. The letters of Unicode 16 and 17 have a lower case in newer versions only. It is never ASCII.
 package gateway.lib.letters
 
 # METADATA
