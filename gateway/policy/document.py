@@ -112,7 +112,7 @@ def encode(document: JsonObject) -> bytes:
 
 
 def plain(document: JsonObject) -> Value:
-    """Return the document for a compiled policy, in values of its own. Raises `PolicyInput` as `encode` does."""
+    """Return the document for a compiled policy, in values of its own. Raise `PolicyInput` as `encode` does."""
     try:
         return values.plain(document if type(document) is dict else dict(document))
     except UnicodeEncodeError:

@@ -112,7 +112,7 @@ class GrantPart(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Such as `users`, or `when /path`."""
+        """Return the name of the part, such as `users`, or `when /path`."""
         return f"{self.field} {self.pointer}".rstrip() or "grant"
 
 

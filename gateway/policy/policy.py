@@ -139,7 +139,7 @@ class Policy:
         sleep: Callable[[float], Awaitable[object]] | None = None,
         on_event: Callable[[PolicyEvent], None] | None = None,
     ) -> None:
-        """`supported` are the obligations that the caller carries out; `clock` gives seconds since the epoch;
+        """Take the source of the policy. `supported` are the obligations that the caller carries out; `clock` gives seconds since the epoch;
         `interval` and `stale_after` are in seconds."""
         self._source = source
         self._supported = supported

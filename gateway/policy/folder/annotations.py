@@ -45,7 +45,7 @@ class Annotation:
 
 
 def parse(text: str, file: str) -> tuple[Annotation, ...]:
-    """Return the annotations with a `custom.code` in one Rego file. Raises `PolicyBroken`, naming file and line."""
+    """Return the annotations with a `custom.code` in one Rego file. Raise `PolicyBroken`, naming file and line."""
     found: list[Annotation] = []
     for line, block in _blocks(text):
         try:

@@ -91,7 +91,7 @@ def read_below(folder: Path, root: str, setting: str) -> Bundle:
 def _bundle(files: Mapping[str, bytes], shown: Mapping[str, str]) -> Bundle:
     """Return the policy in files, by their names in it. `shown` has other names for people."""
     texts = {name: _text(shown.get(name, name), content) for name, content in sorted(files.items())}
-    modules = tuple((name, text) for name, text in texts.items() if _decides(name))
+    modules = tuple((name, text) for name, text in texts.items() if _is_deciding(name))
     tests = tuple((name, text) for name, text in texts.items() if _is_test(name))
     roots, named = _manifest(texts.get(".manifest"))
     sources = tuple(
@@ -107,13 +107,13 @@ def _bundle(files: Mapping[str, bytes], shown: Mapping[str, str]) -> Bundle:
 
 
 def sources(folder: Path) -> dict[str, str]:
-    """Name → text of the Rego files that decide, tests left out. Raises `PolicyBroken`."""
+    """Return the texts of the Rego files that decide, by name, without tests. Raise `PolicyBroken`."""
     files = _files(folder, "policy.path")
-    return {name: _text(name, content) for name, content in files.items() if _decides(name)}
+    return {name: _text(name, content) for name, content in files.items() if _is_deciding(name)}
 
 
 def fingerprint(folders: Iterable[Path], files: Iterable[Path] = ()) -> Fingerprint:
-    """Name, size, inode and time of the last change of every file: what changes when the folders do, cheaply. The time of the
+    """Return the name, size, inode and time of the last change of every file, which change when the folders do. The time of the
     last modification can be set, as tools that copy do; that of the last change is the system's."""
     paths = [found for folder in folders for found in _paths(folder, folder.resolve(), 0)]
     paths += [(str(file), file) for file in files]
@@ -183,7 +183,7 @@ def _target(link: Path, name: str) -> Path:
         raise PolicyBroken(f"{name} is a link that leads to itself", "mend it, or remove it") from None
 
 
-def _decides(name: str) -> bool:
+def _is_deciding(name: str) -> bool:
     return name.endswith(".rego") and not _is_test(name)
 
 

@@ -31,7 +31,7 @@ _NULLS = frozenset({"", "~", "null"})
 
 
 def parse_data(text: str, file: str) -> Any:
-    """Return the value of a `.json`, `.yaml` or `.yml` file. Raises `PolicyBroken`, naming file and line."""
+    """Return the value of a `.json`, `.yaml` or `.yml` file. Raise `PolicyBroken`, naming file and line."""
     return _json(text, file) if file.endswith(".json") else _yaml(text, file)
 
 
@@ -129,7 +129,7 @@ class DataFile:
         return f"gateway/{self.name}/data.yaml"
 
     def sentences(self, answer: object) -> list[str]:
-        """Return each problem in an answer of `rule` as a sentence. Raises `PolicyBroken` for an answer of another form."""
+        """Return each problem in an answer of `rule` as a sentence. Raise `PolicyBroken` for an answer of another form."""
         items = cast("list[object]", answer) if isinstance(answer, list) else [None]
         found = [sentence for item in items if (sentence := self.told(item)) is not None]
         if len(found) < len(items):

@@ -46,7 +46,7 @@ class Family:
 
     @property
     def path(self) -> str:
-        """The package, such as `data.overlay.tickets`."""
+        """Return the package, such as `data.overlay.tickets`."""
         return f"data.{ROOT}.{self.name}"
 
 

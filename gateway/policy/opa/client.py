@@ -60,7 +60,7 @@ class OpaClient:
     """A client of one OPA. `evaluate` may be called by many tasks at once."""
 
     def __init__(self, settings: OpaEngine) -> None:
-        """Raises `PolicyBroken` if the certificate authorities or the address cannot be used."""
+        """Raise `PolicyBroken` if the certificate authorities or the address cannot be used."""
         self._deadline = settings.deadline.total_seconds()
         self._look = max(LOOK_SECONDS, self._deadline)
         parts = urlsplit(settings.url)
@@ -107,7 +107,7 @@ class OpaClient:
         return verdict.find_malformed(values)
 
     async def problems(self, file: DataFile) -> list[str]:
-        """Return the complaints of OPA's policy about this data, each in a sentence. Raises a `PolicyError`."""
+        """Return the complaints of OPA's policy about this data, each in a sentence. Raise a `PolicyError`."""
         status, body = await self._ask(b"GET", b"/v1/" + file.rule.replace(".", "/").encode())
         _require_ok(status, body)
         return file.sentences(_object(body).get("result", []))

@@ -39,7 +39,7 @@ class BundleState(msgspec.Struct, frozen=True):
 
     @property
     def age(self) -> float:
-        """For how many seconds, by OPA's clock, it may have been kept out when OPA last asked for it."""
+        """Return the seconds, by OPA's clock, without a newer bundle at OPA's last request."""
         unusable = self.last_successful_request == self.last_request
         inactive = self.code and (unusable or self.last_successful_download > self.last_successful_activation)
         known = self.last_successful_activation if inactive else self.last_successful_request
@@ -64,7 +64,7 @@ class _StatusAnswer(msgspec.Struct):
 
 
 def read_report(answer: bytes) -> Report:
-    """Return the report in OPA's answer to `GET /v1/status`. Raises `PolicyMalformed`."""
+    """Return the report in OPA's answer to `GET /v1/status`. Raise `PolicyMalformed`."""
     try:
         return msgspec.json.decode(answer, type=_StatusAnswer).result
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -78,7 +78,7 @@ class BundleAges:
 
     def oldest(self, report: Report, held: frozenset[str], now: float) -> tuple[float, str]:
         """Return the name of the longest unconfirmed bundle, and the time when it was last known to be the newest.
-        `held` are the bundles in force. Raises `PolicyUnavailable` for a bundle without a report, or without bundles.
+        `held` are the bundles in force. Raise `PolicyUnavailable` for a bundle without a report, or without bundles.
         """
         missing = sorted(held - report.bundles.keys())
         if missing or not report.bundles:
@@ -251,11 +251,11 @@ def compare(policy: Bundle, held: Sequence[HeldModule], found: Mapping[Path, obj
     return Difference(
         missing=tuple(name for name, text in policy.modules if text not in texts),
         foreign=tuple(sorted(foreign)),
-        data=tuple("/".join(path) for path, value in wanted.items() if _differs(path, value, found)),
+        data=tuple("/".join(path) for path, value in wanted.items() if _is_other(path, value, found)),
     )
 
 
-def _differs(path: Path, wanted: object, found: Mapping[Path, object]) -> bool:
+def _is_other(path: Path, wanted: object, found: Mapping[Path, object]) -> bool:
     """Return whether OPA has another value at a path. An index saves time alone, so it may be missing."""
     held = found.get(path, _NOTHING)
     if path == INDEX and not isinstance(held, dict):

@@ -136,7 +136,7 @@ class RemotePolicy:
         monotonic: Callable[[], float],
         agreement: Agreement | None = None,
     ) -> None:
-        """`stale_after` in seconds. If it is infinite, or with an agreement, OPA is not asked for the age of its bundles."""
+        """Take the OPA. `stale_after` is in seconds. If it is infinite, or with an agreement, OPA is not asked for the age of its bundles."""
         self._server = server
         self._agreement = agreement
         self._stale_after = stale_after

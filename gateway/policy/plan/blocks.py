@@ -338,7 +338,7 @@ class _Writer:
         index = statement.fields["Index"] if "Index" in statement.fields else statement.fields["index"]
         self._assign(statement.local("target"), self._constants.number(index))
 
-    def is_of(self, statement: Statement) -> None:
+    def require_type(self, statement: Statement) -> None:
         source = self._term(statement.operand("source"))
         kind = {"IsArrayStmt": "list", "IsObjectStmt": "dict", "IsSetStmt": "set"}[statement.type]
         if source.kind == kind:
@@ -349,12 +349,12 @@ class _Writer:
         self._leave_if(quote("type(a) is not kind", a=source.node, kind=trees.name(kind)))
         self._known.note_kind(source, kind)
 
-    def is_defined(self, statement: Statement) -> None:
+    def require_value(self, statement: Statement) -> None:
         found = self._known.term(statement.local("source"))
         if not found.literal:
             self._leave_if(quote("a is U", a=found.node))
 
-    def is_undefined(self, statement: Statement) -> None:
+    def require_absence(self, statement: Statement) -> None:
         found = self._known.term(statement.local("source"))
         if found.literal:
             self._leave(0)
@@ -462,11 +462,11 @@ _WRITERS: Final[Mapping[str, Callable[[_Writer, Statement], None]]] = {
     "CallDynamicStmt": _Writer.call_by_path,
     "DotStmt": _Writer.dot,
     "EqualStmt": _Writer.equal,
-    "IsArrayStmt": _Writer.is_of,
-    "IsDefinedStmt": _Writer.is_defined,
-    "IsObjectStmt": _Writer.is_of,
-    "IsSetStmt": _Writer.is_of,
-    "IsUndefinedStmt": _Writer.is_undefined,
+    "IsArrayStmt": _Writer.require_type,
+    "IsDefinedStmt": _Writer.require_value,
+    "IsObjectStmt": _Writer.require_type,
+    "IsSetStmt": _Writer.require_type,
+    "IsUndefinedStmt": _Writer.require_absence,
     "LenStmt": _Writer.length,
     "MakeNullStmt": _Writer.make_null,
     "MakeNumberIntStmt": _Writer.assign_integer,

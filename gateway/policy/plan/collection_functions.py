@@ -41,7 +41,7 @@ def type_name(value: Value) -> Value:
     return NAMES[type(value)]
 
 
-def is_of(*kinds: type) -> Callable[[Value], Value]:
+def type_test(*kinds: type) -> Callable[[Value], Value]:
     """Return a function that tells the types of values."""
     wanted = frozenset(kinds)
     return lambda value: type(value) in wanted
@@ -193,11 +193,11 @@ def object_subset(value: Value, part: Value) -> Value:
         size = len(part)
         return any(equal(value[at : at + size], part) for at in range(len(value) - size + 1))
     if kind is list and other is set:
-        return _array_has(value, part)
+        return _has_items(value, part)
     raise EvaluationFailed("both arguments object.subset must be of the same type or array and set")
 
 
-def _array_has(value: list[Value], part: set[Value]) -> bool:
+def _has_items(value: list[Value], part: set[Value]) -> bool:
     """Return whether an array has so many items of a set as the set has. OPA counts an item that comes twice as two."""
     left = len(part)
     for item in value:

@@ -61,7 +61,7 @@ def write_call(name: str, call: ast.expr, terms: Sequence[Term]) -> ast.expr:
     return call if form is None else form(call, *terms)
 
 
-def is_type(value: Term, kind: str) -> ast.expr:
+def write_type_test(value: Term, kind: str) -> ast.expr:
     """Return Python that tells if a value is of a type."""
     return quote("type(a) is kind", a=value.node, kind=trees.name(kind))
 
@@ -73,7 +73,7 @@ def either(fast: ast.expr, kinds: Iterable[tuple[Term, str]], call: ast.expr) ->
         if term.kind not in {"", kind}:
             return call
         if not term.kind:
-            tests.append(is_type(term, kind))
+            tests.append(write_type_test(term, kind))
     return quote("fast if test else call", fast=fast, test=trees.every(tests), call=call) if tests else fast
 
 
@@ -99,7 +99,7 @@ def _equal_to(constant: Term, other: Term) -> ast.expr:
     if constant.literal in {"None", "True", "False"}:
         return quote("a is b", a=a, b=b)
     if constant.literal in _EMPTY:
-        return quote("test and not a", test=is_type(other, constant.kind), a=a)
+        return quote("test and not a", test=write_type_test(other, constant.kind), a=a)
     if constant.kind == "int":
         taken_for = {"0": FALSE, "1": TRUE}.get(constant.literal)
         if taken_for is None:
@@ -115,7 +115,7 @@ def _equal_to_array(array: Term, other: Term) -> ast.expr:
     places = [quote("a[place]", a=other.node, place=trees.constant(place)) for place in range(len(array.items))]
     items = [write_equality(Term(place), item) for place, item in zip(places, array.items, strict=True)]
     size = quote("len(a) == size", a=other.node, size=trees.constant(len(items)))
-    return trees.every([is_type(other, "list"), size, *items])
+    return trees.every([write_type_test(other, "list"), size, *items])
 
 
 def write_field(value: Term, name: Term) -> ast.expr:
@@ -130,7 +130,7 @@ def write_field(value: Term, name: Term) -> ast.expr:
 def write_insertion(collection: ast.expr, name: Term, item: ast.expr) -> ast.expr:
     """Return Python that puts an item into an object, and fails if another item has the key."""
     a, b = collection, name.node
-    tests = [] if name.kind else [is_type(name, "str")]
+    tests = [] if name.kind else [write_type_test(name, "str")]
     call = quote("insert_once(a, b, c)", a=a, b=b, c=item)
     if name.kind not in {"", "str"}:
         return call
@@ -167,7 +167,7 @@ def _order_form(comparison: LiteralString) -> _Form:
     def form(call: ast.expr, a: Term, b: Term) -> ast.expr:
         if b.literal in _EMPTY and comparison in {"a >= b", "a < b"}:
             # Every array is at least the empty one, and after each text. Policies ask the type of a value so.
-            tests = trees.some([is_type(a, kind) for kind in _FROM[b.kind]])
+            tests = trees.some([write_type_test(a, kind) for kind in _FROM[b.kind]])
             return tests if comparison == "a >= b" else quote("not tests", tests=tests)
         kind = "str" if "str" in (a.kind, b.kind) else "int"
         return either(quote(comparison, a=a.node, b=b.node), [(a, kind), (b, kind)], call)
@@ -184,30 +184,30 @@ def _on(kind: str, fast: LiteralString) -> _Form:
     return form
 
 
-def _is_of(*kinds: str) -> _Form:
+def _type_form(*kinds: str) -> _Form:
     def form(_: ast.expr, value: Term) -> ast.expr:
-        return trees.some([is_type(value, kind) for kind in kinds])
+        return trees.some([write_type_test(value, kind) for kind in kinds])
 
     return form
 
 
-def _is_null(call: ast.expr, value: Term) -> ast.expr:
+def _null_form(call: ast.expr, value: Term) -> ast.expr:
     return call if value.literal else quote("a is None", a=value.node)
 
 
 def _member(call: ast.expr, value: Term, within: Term) -> ast.expr:
     found = quote("a in b", a=value.node, b=within.node)
     if within.literal == "[True, False]":
-        return is_type(value, "bool")
+        return write_type_test(value, "bool")
     if within.has_only_strings:
-        return found if value.kind == "str" else trees.every([is_type(value, "str"), found])
+        return found if value.kind == "str" else trees.every([write_type_test(value, "str"), found])
     if 0 < len(within.items) <= _MOST_ITEMS:
         return trees.some([write_equality(value, item) for item in within.items])
     if within.kind in {"list", "set"}:
         return either(found, [(value, "str")], call)
     if within.kind or value.kind not in {"", "str"}:
         return call
-    tests = [] if value.kind else [is_type(value, "str")]
+    tests = [] if value.kind else [write_type_test(value, "str")]
     tests.append(quote("type(b) in LISTS", b=within.node))
     return quote("found if tests else call", found=found, tests=trees.every(tests), call=call)
 
@@ -242,8 +242,8 @@ def _substring(call: ast.expr, value: Term, start: Term, size: Term) -> ast.expr
     if size.literal != "-1" or value.literal or value.kind not in {"", "str"}:
         return call
     a, b = value.node, start.node
-    tests = [] if value.kind else [is_type(value, "str")]
-    tests += [is_type(start, "int"), quote("0 <= b <= len(a)", a=a, b=b)]
+    tests = [] if value.kind else [write_type_test(value, "str")]
+    tests += [write_type_test(start, "int"), quote("0 <= b <= len(a)", a=a, b=b)]
     return quote("a[b:] if tests else call", a=a, b=b, tests=trees.every(tests), call=call)
 
 
@@ -258,7 +258,7 @@ def _minus(call: ast.expr, a: Term, b: Term) -> ast.expr:
     tests = [quote("type(a) in SUBTRACTED and type(a) is type(b)", a=a.node, b=b.node)]
     for term, other in ((a, b), (b, a)):
         if term.kind:
-            tests = [] if other.kind else [is_type(other, term.kind)]
+            tests = [] if other.kind else [write_type_test(other, term.kind)]
     fast = quote("a - b", a=a.node, b=b.node)
     return quote("fast if test else call", fast=fast, test=trees.every(tests), call=call) if tests else fast
 
@@ -289,13 +289,13 @@ _FORMS: Final[Mapping[str, _Form]] = {
     "gt": _order_form("a > b"),
     "gte": _order_form("a >= b"),
     "internal.member_2": _member,
-    "is_array": _is_of("list"),
-    "is_boolean": _is_of("bool"),
-    "is_null": _is_null,
-    "is_number": _is_of("int", "Decimal"),
-    "is_object": _is_of("dict"),
-    "is_set": _is_of("set"),
-    "is_string": _is_of("str"),
+    "is_array": _type_form("list"),
+    "is_boolean": _type_form("bool"),
+    "is_null": _null_form,
+    "is_number": _type_form("int", "Decimal"),
+    "is_object": _type_form("dict"),
+    "is_set": _type_form("set"),
+    "is_string": _type_form("str"),
     "lt": _order_form("a < b"),
     "lte": _order_form("a <= b"),
     "minus": _minus,

@@ -40,7 +40,7 @@ _NUMBER: Final = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 def module(plan: Plan) -> ast.Module:
-    """Return the Python of a plan. Raises `PolicyBroken` for unsupported control flow."""
+    """Return the Python of a plan. Raise `PolicyBroken` for unsupported control flow."""
     names = {function.name: f"f{number_}" for number_, function in enumerate(plan.functions)}
     constants = Constants(plan)
     rules = frozenset(function.name for function in plan.functions if len(function.params) == 2)

@@ -78,7 +78,7 @@ class Compared(Struct, frozen=True):
 async def compare(
     first: PolicyFiles, second: PolicyFiles, inputs: Sequence[JsonObject], supported: Collection[str]
 ) -> Compared:
-    """Ask two policies about the same inputs. Raises `PolicyBroken` and `PolicyUnavailable`."""
+    """Ask two policies about the same inputs. Raise `PolicyBroken` and `PolicyUnavailable`."""
     encoded = tuple(msgspec.Raw(msgspec.json.encode(one)) for one in inputs)
     job = ComparisonJob(first, second, encoded, tuple(supported))
     question, module = msgspec.json.encode(job), "gateway.policy.trials.comparison"
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 async def answer_both(job: ComparisonJob) -> Compared:
-    """Ask both policies about each input. Raises `PolicyError`."""
+    """Ask both policies about each input. Raise `PolicyError`."""
     async with AsyncExitStack() as stack:
         first, second = [await _start(stack, files, job.supported) for files in (job.first, job.second)]
         answers: list[tuple[ComparedVerdict, ComparedVerdict]] = []
