@@ -15,9 +15,11 @@ from gateway.model.errors import ConfigurationError, UpstreamBroken, UpstreamErr
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.wire.http import dial
 from gateway.wire.http.client import Client
-from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Unconnected
+from gateway.wire.http.dial import AnswerTimeout, ExchangeError, Stalled, Unconnected
 from gateway.wire.http.tls_files import trust_authorities
+from gateway.wire.protocol.methods import names_where
 
+_OF_NEWS: Final = names_where(lambda row: row.waits_for_news)
 _METHODS: Final = {"POST": b"POST", "GET": b"GET", "DELETE": b"DELETE"}
 
 
@@ -29,6 +31,7 @@ class HttpUpstream:
         self._address = _address(name, settings)
         self._first_byte = limits.first_byte.total_seconds()
         self._connect = limits.connect.total_seconds()
+        self._idle = limits.idle_answer.total_seconds()
         self._credential = _credential(settings)
         self.authorities = None if settings.ca is None else trust_authorities(f"upstreams.{name}.ca", settings.ca)
         """The configured certificate authorities; without any, those of the machine."""
@@ -61,6 +64,7 @@ class HttpUpstream:
             response.close()
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
         response.translate = self._make_error
+        response.idle = None if is_for_news(request) else self._idle
         return UpstreamReply(response.status, response.headers, response, response.aclose)
 
     async def aclose(self) -> None:
@@ -84,10 +88,25 @@ class HttpUpstream:
         return UpstreamBroken(f"upstream {self._name} broke off before it answered: {error}", "check the upstream")
 
     def _make_error(self, error: ExchangeError) -> UpstreamError:
+        if isinstance(error, Stalled):
+            return make_stalled(self._name, self._idle)
         return UpstreamBroken(
             f"upstream {self._name} broke off in the middle of its answer: {error}",
             "check the upstream; whether the call was carried out is not known",
         )
+
+
+def is_for_news(request: UpstreamRequest) -> bool:
+    """Return whether an answer waits for news, and may be silent for hours."""
+    return request.method == "GET" or (request.message is not None and request.message.method in _OF_NEWS)
+
+
+def make_stalled(upstream: str, seconds: float) -> UpstreamTimeout:
+    """Return the failure of an answer that began and then stalled."""
+    return UpstreamTimeout(
+        f"upstream {upstream} sent nothing for {seconds:g} s in the middle of its answer",
+        "try again, or have the operator raise limits.idle_answer; whether the call was carried out is not known",
+    )
 
 
 def _replace_credential(

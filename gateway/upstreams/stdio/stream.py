@@ -209,6 +209,8 @@ class StreamResponse:
         self._first = first
         self._left = left
         self._ended = False
+        self.stall: tuple[float, UpstreamError] | None = None
+        """Seconds until the next message, counted while somebody waits for it, and what an answer fails with then."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -221,8 +223,20 @@ class StreamResponse:
             if self._stream.finished:
                 self.end()
                 break
-            await self._stream.changed()
+            await self._wait()
         raise StopAsyncIteration
+
+    async def _wait(self) -> None:
+        """Wait for a message, or for the end of a stalled answer."""
+        if self.stall is None:
+            await self._stream.changed()
+            return
+        seconds, failure = self.stall
+        stalling = asyncio.get_running_loop().call_later(seconds, self._stream.fail, failure)
+        try:
+            await self._stream.changed()
+        finally:
+            stalling.cancel()
 
     async def close(self) -> None:
         """Note that the client has gone, or has read all. May be called at any time."""

@@ -20,11 +20,13 @@ from gateway.config import Limits, Upstream
 from gateway.config.authority import LeasedCredential
 from gateway.model.errors import UpstreamUnreachable
 from gateway.model.wire import Era, Kind, Message, UpstreamReply, UpstreamRequest
+from gateway.upstreams.http import is_for_news, make_stalled
 from gateway.upstreams.stdio import replies
 from gateway.upstreams.stdio.pool import Pool
 from gateway.upstreams.stdio.session import StdioSession
 from gateway.upstreams.stdio.spawner import Conceal, Spawner, shown_as_is
 from gateway.upstreams.stdio.split_session import SplitSession
+from gateway.upstreams.stdio.stream import StreamResponse
 from gateway.wire.protocol.headers import value_of
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class StdioUpstream:
     ) -> None:
         self._name = name
         self._first_byte = limits.first_byte.total_seconds()
+        self._idle = limits.idle_answer.total_seconds()
         self._clock = clock
         self._new_id = new_id
         self._spawner = Spawner(
@@ -100,6 +103,12 @@ class StdioUpstream:
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Answer as a streamable HTTP server would. Raises `UpstreamUnreachable` (no process could be started),
         `UpstreamTimeout` (no beginning of an answer) or `UpstreamBroken` (the process ended)."""
+        reply = await self._answer(request)
+        if isinstance(reply.chunks, StreamResponse) and not is_for_news(request):
+            reply.chunks.stall = self._idle, make_stalled(self._name, self._idle)
+        return reply
+
+    async def _answer(self, request: UpstreamRequest) -> UpstreamReply:
         if self._closed:
             raise UpstreamUnreachable("the gateway is shutting down", "try again when it is up again")
         if self._reaper is None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from gateway.model.wire import Headers
-from gateway.wire.http.dial import Address, AnswerTimeout, ExchangeError, Lost, Malformed, Unsendable, connect
+from gateway.wire.http.dial import Address, AnswerTimeout, ExchangeError, Lost, Malformed, Stalled, Unsendable, connect
 from gateway.wire.http.parsers import ResponseParser
 
 IDLE_SECONDS: Final = 4.0
@@ -26,6 +26,9 @@ closing connection is lost."""
 _LINE: Final = b"%b: %b\r\n"
 _FIELDS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n)*+")
 """Lines of which none can be read as anything but one header field (RFC 9110 section 5)."""
+
+_KEEP_ALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+"""Seconds of silence until the system asks the peer whether it is there, between two such questions, and how many: two minutes."""
 
 HIGH_WATER: Final = 128 * 2**10
 """Bytes of a body that wait to be taken before the peer is made to wait. One more read may come on top."""
@@ -263,8 +266,11 @@ class OutboundConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("socket")
         if peer.family != getattr(socket, "AF_UNIX", None):
-            # A stream of events may be silent for hours; one whose peer has vanished must end some day.
+            # A stream of events may be silent for hours; one whose peer has vanished must end.
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEP_ALIVE:
+                if hasattr(socket, name):
+                    peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         if hasattr(select, "poll"):
             self._poll = select.poll()
             self._poll.register(peer.fileno(), select.POLLIN)
@@ -361,7 +367,7 @@ class Response:
     """An answer whose head has arrived. Iterate once, for the body; a cancelled read can be taken up again. A body with a
     wrong end raises `Lost` or `Malformed`, or their translation. `close` must follow."""
 
-    __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "status", "translate")
+    __slots__ = ("_connection", "_ended", "_error", "_parser", "_waiter", "headers", "idle", "status", "translate")
 
     def __init__(self, connection: OutboundConnection, parser: ResponseParser) -> None:
         self.status = parser.status
@@ -372,6 +378,8 @@ class Response:
         self._ended = False
         self._error: ExchangeError | None = None
         self.translate: Callable[[ExchangeError], Exception] | None = None
+        self.idle: float | None = None
+        """Seconds until the next byte, counted while somebody waits for it; `None` without an end."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -383,11 +391,15 @@ class Response:
                 raise self._error if self.translate is None else self.translate(self._error) from None
             if self._ended:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            stalling = None if self.idle is None else loop.call_later(self.idle, self.close, Stalled("it stalled"))
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                if stalling is not None:
+                    stalling.cancel()
         taken = parser.pieces[0] if len(parser.pieces) == 1 else b"".join(parser.pieces)
         parser.pieces.clear()
         parser.size = 0

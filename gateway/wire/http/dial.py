@@ -88,6 +88,10 @@ class AnswerTimeout(ExchangeError):
     """No answer began in time, or none that was wanted whole ended in time."""
 
 
+class Stalled(ExchangeError):
+    """The answer began, and its next byte did not come in time."""
+
+
 class Unsendable(ExchangeError):
     """The request has a header that cannot be written down without meaning something else."""
 

@@ -22,6 +22,7 @@ from gateway.model.wire import Disposition, Era, Headers, Kind, Message, Upstrea
 from gateway.upstreams.http import HttpUpstream
 from tests.e2e.certificates import server as server_pair
 from tests.e2e.certificates import written
+from tests.requirements import requirement
 from tests.unit.identity.tokens import Authority
 
 WHO = Principal("a", "i", AuthMethod.ANONYMOUS)
@@ -72,7 +73,7 @@ def configured(url: str, **settings: object) -> Upstream:
 
 
 def limits() -> Limits:
-    return Limits.model_validate({"first_byte": "500ms", "connect": "500ms"})
+    return Limits.model_validate({"first_byte": "500ms", "connect": "500ms", "idle_answer": "500ms"})
 
 
 def request(*headers: tuple[bytes, bytes], session: str | None = None) -> UpstreamRequest:
@@ -149,6 +150,58 @@ async def test_an_answer_that_breaks_off_says_so_and_closes():
         reply = await there.send(request())
         with pytest.raises(UpstreamBroken, match="in the middle of its answer"):
             [chunk async for chunk in reply.chunks]
+        await reply.close()
+
+
+STALLED = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n9\r\n: hello\n\n\r\n"
+)
+
+
+@requirement("fault/stall")
+async def test_an_answer_that_stalls_ends_and_says_so():
+    peer = Peer(STALLED)
+    async with upstream(peer) as there:
+        reply = await there.send(request())
+        chunks = aiter(reply.chunks)
+        assert await anext(chunks) == b": hello\n\n"
+        with pytest.raises(UpstreamTimeout, match=r"sent nothing for 0\.5 s in the middle"):
+            await anext(chunks)
+        await peer.left.wait()
+        await reply.close()
+
+
+@requirement("fault/stall")
+async def test_each_byte_of_an_answer_begins_its_time_anew():
+    """Each byte comes well within the time, and all of them together take longer."""
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        writer.write(STALLED)
+        while loop.time() - begun < 1.2:
+            writer.write(b"1\r\n:\r\n")
+            await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=0.05)
+        writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    there = HttpUpstream("files", configured(f"http://127.0.0.1:{port}/mcp"), limits())
+    reply = await there.send(request())
+    assert len(b"".join([chunk async for chunk in reply.chunks])) > 10
+    await there.aclose()
+    server.close()
+
+
+async def test_a_stream_that_waits_for_news_may_be_silent():
+    async with upstream(Peer(STALLED)) as there:
+        reply = await there.send(UpstreamRequest("GET", (), request().principal, session="s"))
+        chunks = aiter(reply.chunks)
+        assert await anext(chunks) == b": hello\n\n"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await anext(chunks)
         await reply.close()
 
 

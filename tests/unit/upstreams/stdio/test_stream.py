@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.model.errors import UpstreamBroken
 from gateway.upstreams.stdio.stream import Backlog, MessageStream, StreamResponse
+from tests.requirements import requirement
 from tests.unit.upstreams.stdio.driving import events_of
 
 FAILURE = UpstreamBroken("upstream files exited with status 1", "try again")
@@ -347,3 +348,17 @@ def test_a_stream_knows_the_events_that_it_has_published():
     assert stream.knows(0)
     assert stream.knows(1)
     assert not stream.knows(2)
+
+
+@requirement("fault/stall")
+async def test_an_answer_that_stalls_ends_with_its_failure():
+    """Its status has been sent, so the failure is the last message."""
+    stream = stream_of()
+    connection = stream.connect(left=left)
+    connection.stall = 0.05, FAILURE
+    stream.publish(b"1")
+
+    events = events_of(await all_of(connection))
+
+    assert [name for name, _ in events] == ["1-1", "1-2"]
+    assert events[1][1]["error"]["message"] == FAILURE.message
