@@ -101,6 +101,12 @@ class UpstreamUnreachable(UpstreamError):
     code = reasons.UPSTREAM_UNREACHABLE.code
 
 
+class UpstreamStarting(UpstreamError):
+    """An upstream that has not listed its tools yet."""
+
+    code = reasons.UPSTREAM_STARTING.code
+
+
 class UpstreamTimeout(UpstreamError):
     code = reasons.UPSTREAM_TIMEOUT.code
 

@@ -161,7 +161,7 @@ def test_an_upstream_that_cannot_be_reached_is_told_as_that(
 
 
 def test_a_call_to_a_tool_of_an_upstream_that_was_never_listed_is_refused(impatient: GatewayProcess):
-    assert Caller(impatient, "closed").call("echo").codes == ["catalogue/unknown"]
+    assert Caller(impatient, "closed").call("echo").codes == ["upstream/unreachable"]
 
 
 @requirement("fault/upstream")

@@ -208,6 +208,7 @@ class Pipeline(Struct, frozen=True):
         catalogue = self.preparation.catalogue
         if not catalogue.definitions[upstream]["tool"].listed:
             await catalogue.ensure(upstream)
+            catalogue.require_listed(upstream, message.method)
         if self.connecting is not None and resumed is not None:
             unconnected = await self.connecting.hold(request, resumed)
             if unconnected is not None:

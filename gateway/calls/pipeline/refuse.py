@@ -17,7 +17,7 @@ from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import UNAVAILABLE, UPSTREAM_FAILED
-from gateway.model.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gateway.model.errors import GatewayError, UpstreamError, UpstreamStarting, UpstreamTimeout
 from gateway.model.reasons import reason_of
 from gateway.model.wire import Json, JsonObject, Message
 from gateway.record.journal.entry import refused_entry
@@ -118,6 +118,8 @@ class Refuser(Struct, frozen=True):
 def refuse_failure(error: GatewayError) -> Refusal:
     """Return the refusal for an outside failure."""
     reason = reason_of(error)
+    if isinstance(error, UpstreamStarting):
+        return Refusal(503, reason, UPSTREAM_FAILED)
     if isinstance(error, UpstreamTimeout):
         return Refusal(504, reason, UPSTREAM_FAILED)
     if isinstance(error, UpstreamError):

@@ -37,6 +37,8 @@ TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
 
 _START_SECONDS: Final = 10.0
 """How long `start` waits for first listings. An upstream that is later than that is listed in the background."""
+_DEFINED: Final = frozenset({"tools/call", "prompts/get"})
+"""Methods whose targets are defined by lists."""
 _READ: Final = Labels(effect=Effect.READ)
 
 
@@ -124,6 +126,14 @@ class Catalogue:
         """Have the upstream listed at least once, if possible. Callers at the same time share a listing."""
         if not self.definitions[upstream]["tool"].listed:
             await self._listings.ensure(upstream)
+
+    def require_listed(self, upstream: str, method: str | None) -> None:
+        """Raise `UpstreamStarting` or `UpstreamUnreachable` for a call that needs a definition of an unlisted upstream.
+
+        Without the list nobody can tell whether there is such a tool.
+        """
+        if method in _DEFINED and not self._ledger.is_listed(upstream):
+            raise self._listings.explain(upstream)
 
     def highest(self, upstream: str) -> Sensitivity:
         """Return the highest sensitivity of any tool of this upstream. Data from an unknown tool counts with this

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.base.concurrency.background import Job
-from gateway.model.errors import GatewayError
+from gateway.model.errors import GatewayError, UpstreamError, UpstreamStarting, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstreams.catalogue import lister
 from gateway.upstreams.catalogue.lister import PinnedResources
 from gateway.upstreams.catalogue.overlap_log import OverlapLog
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds between attempts at an upstream that could not be listed."""
+_PATIENCE_SECONDS: Final = 10.0
+"""How long a call waits for a first listing before its caller is told that the upstream is starting."""
 _PAUSE_SECONDS: Final = 10.0
 """Seconds between two listings that an upstream caused, by an announcement or by a new item in a client's list."""
 
@@ -31,11 +33,12 @@ _PAUSE_SECONDS: Final = 10.0
 @dataclass(slots=True)
 class ListingState:
     """The state of an upstream's listing. `retry_at` is the earliest time for a call to cause an attempt. `pinned`
-    counts new pins of the upstream. After an announcement, the next listing is at `relist_at` at the earliest."""
+    counts new pins of the upstream. `is_slow`: the last attempt took too long. After an announcement, the next listing is at `relist_at` at the earliest."""
 
     revision: str | None = None
     refreshed: float | None = None
     error: str | None = None
+    is_slow: bool = False
     unlisted: str | None = None
     announces: frozenset[str] = frozenset()
     failures: int = 0
@@ -60,6 +63,7 @@ class UpstreamListings:
         now: Callable[[], str],
         after: Callable[[], Awaitable[None]],
         is_pinned: Callable[[str, str], bool],
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         self.states = {name: ListingState() for name in ledger.definitions}
         self._interval = settings.refresh.total_seconds()
@@ -71,6 +75,7 @@ class UpstreamListings:
         self._after = after
         self._is_pinned = is_pinned
         self._overlap_log = OverlapLog()
+        self._patience = patience
         self._jobs: list[Job] = []
 
     def start(self) -> None:
@@ -89,10 +94,20 @@ class UpstreamListings:
         await asyncio.gather(*(self._attempt(name).wait() for name in names))
 
     async def ensure(self, upstream: str) -> None:
-        """Have the upstream listed at least once, if possible. Callers at the same time share a listing."""
+        """Have the upstream listed at least once, if possible. Callers at the same time share a listing, and wait for some
+        seconds."""
         state = self.states[upstream]
         if not self._ledger.is_listed(upstream) and (state.attempt is not None or self._clock() >= state.retry_at):
-            await self._attempt(upstream).wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._attempt(upstream).wait()
+
+    def explain(self, upstream: str) -> UpstreamError:
+        """Return why an upstream is not listed."""
+        state = self.states[upstream]
+        if state.attempt is not None or state.is_slow or state.error is None:
+            return UpstreamStarting(f"upstream {upstream} has not listed its tools yet", "try again in some seconds")
+        return UpstreamUnreachable(state.error, "try again; if it goes on, have the operator look at the upstream")
 
     def retry(self) -> None:
         """List each upstream without a listing again."""
@@ -121,7 +136,7 @@ class UpstreamListings:
         try:
             found = await self._take_inventory(name, state)
         except GatewayError as error:
-            state.error = error.message
+            state.error, state.is_slow = error.message, isinstance(error, UpstreamTimeout)
             state.failures += 1
             state.retry_at = self._clock() + _BACK_OFF[0]
         else:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway.wire.http.delivery import Channel, ClientGone
+from gateway.wire.http.limits import ConnectionPlaces
 from gateway.wire.http.parsers import Request
 
 ADDRESS = ("127.0.0.1", 5)
@@ -21,7 +22,8 @@ class NoConnection:
     is_encrypted = False
     client_ip = ADDRESS[0]
     certificates: tuple[bytes, ...] = ()
-    serving = SimpleNamespace(is_stopping=False)
+    is_stranger = False
+    serving = SimpleNamespace(is_stopping=False, places=ConnectionPlaces(1, 1))
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
