@@ -1,0 +1,94 @@
+"""The state that earlier builds wrote, started by this one: it goes on, or the start says what is lost and what to do.
+
+`0.2.0.dev` is of commit 41f3f11f, a gateway killed with open leases, a held call, a stop and a declared task.
+`tests/stored/README.md` says how these files are made.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway import config
+from gateway.config import Configuration, keys
+from gateway.model.errors import StoreError
+from gateway.record.journal import reader
+from gateway.surfaces import app
+from gateway.surfaces.cli.keys import find_keys
+from gateway.surfaces.stored.check import EARLIER, check_state
+from tests.requirements import requirement
+from tests.unit.operating import perform
+
+STORED = Path(__file__).parents[3] / "stored"
+KILLED = 1_796_119_350.0
+"""When the gateway was killed: its tasks, leases and questions were open then."""
+LEASES = {"lease-2cebad6ff456ba3d0b89cf5c", "lease-5b08f95bfe398f4e64d9fa5f", "lease-32114422ce22bbbeea95463c"}
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Configuration:
+    """Return the configuration of a gateway with the state of 0.2.0.dev."""
+    with tarfile.open(STORED / "0.2.0.dev.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "state").chmod(0o700)
+    text = (tmp_path / "state/gateway.yaml").read_text("utf-8")
+    (tmp_path / "grants.yaml").write_text((tmp_path / "state/grants.yaml").read_text("utf-8"), "utf-8")
+    return config.parse(text, base=tmp_path)
+
+
+@requirement("operations/state")
+async def test_the_state_of_the_build_before_goes_on_whole(dev: Configuration):
+    assert {each.state for each in check_state(dev)} == {"ok"}
+    assert find_keys(dev)
+
+    async with app.open_gateway(dev, clock=lambda: KILLED + 10) as gateway:
+        assert gateway.people is not None
+        (stop,) = await perform(gateway.control, "stops/list")
+        assert (stop["name"], stop["reason"]) == ("triage", "it mails strangers")
+        assert [one.id for one in gateway.people.desk.list_open()] == ["e70e0863c35536ca416bc51f"]
+        assert "task-9d57832649cb21be888f6b3e" in {kept.task.id for kept in gateway.history.tasks.all()}
+
+    written = list(reader.entries(dev.journal.path))
+    ended = {entry["id"] for entry in written if entry["kind"] == "lease" and entry["event"] in {"revoked", "expired"}}
+    assert ended >= LEASES
+    assert reader.verify(dev.journal.path, key=keys.read_chain(dev)).ok
+
+
+@requirement("operations/state")
+async def test_its_records_are_sealed_anew_and_need_the_journals_key_no_longer(dev: Configuration):
+    chain = (dev.state / keys.FILES["chain"]).read_bytes()
+    async with app.open_gateway(dev, clock=lambda: KILLED + 10):
+        pass
+    assert (dev.state / "sealing-key.1").read_bytes() == chain
+    assert {each.used for each in find_keys(dev) if each.key == "sealing" and not each.is_newest} == {"nothing"}
+    (dev.state / "sealing-key.1").unlink()
+
+    async with app.open_gateway(dev, clock=lambda: KILLED + 10) as gateway:
+        assert len(await perform(gateway.control, "stops/list")) == 1
+    assert {each.state for each in check_state(dev)} == {"ok"}
+
+
+@pytest.mark.parametrize("lost", ["journal-key", "fingerprints-key"])
+async def test_without_a_key_it_is_refused_by_name(dev: Configuration, lost: str):
+    (dev.state / lost).unlink()
+    with pytest.raises(Exception, match=lost):
+        async with app.open_gateway(dev, clock=lambda: KILLED + 10):
+            pytest.fail("it started")
+
+
+@requirement("operations/state")
+@pytest.mark.parametrize("path", EARLIER)
+async def test_state_of_a_build_before_the_store_is_refused_with_what_is_in_it(dev: Configuration, path: str):
+    file = dev.state / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(Random(1).randbytes(100))
+
+    with pytest.raises(StoreError, match=r"of a release before 0\.2\.0.* open leases, stops, ended logins") as caught:
+        async with app.open_gateway(dev, clock=lambda: KILLED + 10):
+            pytest.fail("it started")
+    assert "start and stop that release once" in caught.value.remedy
+    assert [each.state for each in check_state(dev)] == ["fail"]
+    assert file.exists()
