@@ -74,6 +74,7 @@ def restore(
     """Put a copy into the configured state and journal folders, where no state is. Then check it.
 
     The next start ends the copy's open leases, and withdraws its approvals: each may have been used after the copy.
+
     Stops and ended logins from after the copy are not in it.
     """
     from gateway.surfaces.stored.backup import restore as restore_state
