@@ -52,7 +52,9 @@ async def test_the_state_of_the_build_before_goes_on_whole(dev: Configuration):
         assert "task-9d57832649cb21be888f6b3e" in {kept.task.id for kept in gateway.history.tasks.all()}
 
     written = list(reader.entries(dev.journal.path))
-    ended = {str(entry["id"]) for entry in written if entry["kind"] == "lease" and entry["event"] in {"revoked", "expired"}}
+    ended = {
+        str(entry["id"]) for entry in written if entry["kind"] == "lease" and entry["event"] in {"revoked", "expired"}
+    }
     assert ended >= LEASES
     assert reader.verify(dev.journal.path, key=keys.read_chain(dev)).ok
 
