@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
     from gateway.policy.grants import Fit, GrantPart, Places
-    from gateway.record.journal.chain import ChainKeys
-    from gateway.surfaces.explain.recorded import Facts
+    from gateway.surfaces.explain.recorded import Facts, RecordedDecision
 
 
 _CAUSES: Final = 20
@@ -57,46 +55,34 @@ def explain(
     Conditions on arguments need `journal.arguments: full`.
     """
     from gateway.config import keys
-    from gateway.record.journal import reader
+    from gateway.surfaces.explain.recorded import read_decision
+    from gateway.surfaces.explain.window import JournalFiles
 
     settings = configuration(config)
-    key = keys.read_chain(settings)
-    entries = [cast("dict[str, Any]", entry) for entry in reader.find(settings.journal.path, decision_id, key=key)]
-    decision = next((entry for entry in entries if entry["kind"] in {"call", "refused"}), None)
+    files = JournalFiles(settings.journal.path, keys.read_chain(settings))
+    decision = files.decision(decision_id)
     if decision is None:
         sentence(
             f"there is no decision {decision_id!r} in {settings.journal.path}",
             "see `opagate journal tail` for the latest ones, and --config for another gateway",
         )
         raise typer.Exit(1)
-    explanation = _explain(decision, settings.journal.path, key)
-    approval = _approval(decision, settings.journal.path, key)
-    if policy_input:
-        _print_input(settings, decision, explanation, approval)
-        return
-    settled = next((entry for entry in entries if entry["kind"] in {"settled", "abandoned"}), None)
     try:
-        if reserved := sum(entry["count"] for entry in entries if entry["kind"] == "reserved"):
-            decision["reserved"] = reserved
-        if approval is not None:
-            decision["approved"] = approval
-        _tell(settings, decision, settled, explanation, as_json=as_json)
+        found = read_decision(decision, files)
+        if policy_input:
+            _print_input(settings, found)
+        else:
+            _tell(settings, found, as_json=as_json)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # Without the journal's key nothing has shown that the entry is as it was written.
         raise JournalError(f"the entry of {decision_id} is damaged: {error}", "run `opagate journal verify`") from error
 
 
-def _tell(
-    settings: Configuration,
-    decision: dict[str, Any],
-    settled: dict[str, Any] | None,
-    explanation: Explanation | None,
-    *,
-    as_json: bool,
-) -> None:
+def _tell(settings: Configuration, found: RecordedDecision, *, as_json: bool) -> None:
     from gateway.surfaces.explain import grants as known_grants
     from gateway.surfaces.explain.recorded import describe_reason, facts_of, rules_of
 
+    decision, settled, explanation = cast("dict[str, Any]", found.describe()), found.settled, found.explanation
     facts, rules = facts_of(decision, explanation), rules_of(settings)
     reasons = [describe_reason(item, rules, facts) for item in decision.get("reasons") or ()]
     where = known_grants.places(settings.policy)
@@ -120,33 +106,17 @@ def _tell(
     _show_policy(decision, settings)
 
 
-def _print_input(
-    settings: Configuration, decision: JsonObject, explanation: Explanation | None, approval: JsonObject | None
-) -> None:
+def _print_input(settings: Configuration, found: RecordedDecision) -> None:
     from gateway.surfaces.replay.engine import inspector_of
     from gateway.surfaces.replay.rebuilt import rebuild_input
 
-    if explanation is None:
+    if found.explanation is None:
         sentence("policy was not asked about this request, so there is no input", "see the reasons without --input")
         raise typer.Exit(1)
-    rebuilt = rebuild_input(decision, explanation, inspector_of(settings), approval)
+    rebuilt = rebuild_input(found.entry, found.explanation, inspector_of(settings), found.approval)
     for remark in rebuilt.missing:
         note(remark)
     emit(rebuilt.document)
-
-
-def _explain(decision: JsonObject, journal: Path, key: ChainKeys) -> Explanation | None:
-    from gateway.record.journal import reader
-    from gateway.surfaces.explain.recorded import explain_history
-
-    return explain_history(decision, lambda tasks: reader.tasks(journal, tasks, key=key))
-
-
-def _approval(decision: Mapping[str, Any], journal: Path, key: ChainKeys) -> JsonObject | None:
-    from gateway.record.journal import reader
-    from gateway.surfaces.explain.recorded import read_approval
-
-    return read_approval(decision, lambda identifier: reader.find(journal, identifier, key=key))
 
 
 # --- for people --------------------------------------------------------------------------------------
@@ -396,11 +366,7 @@ def _find_fits(settings: Configuration, decision: JsonObject, explanation: Expla
         found = loop.run(_ask_policy(settings, asked))
     except (JournalError, PolicyError):
         return None
-    if found is None:
-        return None
-    entry = cast("Mapping[str, Any]", decision)
-    pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
-    return grants.choose_grants([grants.settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in found])
+    return None if found is None else grants.choose_recorded(found, decision)
 
 
 async def _ask_policy(settings: Configuration, asked: JsonObject) -> tuple[Fit, ...] | None:

@@ -17,9 +17,9 @@ from gateway.model.errors import GatewayError, JournalError
 from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.record.journal.placed import EntryPlace, find_page, read_at
 from gateway.surfaces.console.visits import ConsoleVisit, page_route
-from gateway.surfaces.explain.grants import as_json, choose_grants, places, settle
-from gateway.surfaces.explain.recorded import Facts, describe_reason, explain_history, facts_of, read_approval, rules_of
-from gateway.surfaces.explain.window import JournalWindow, since_of
+from gateway.surfaces.explain.grants import as_json, choose_recorded, places
+from gateway.surfaces.explain.recorded import Facts, describe_reason, facts_of, read_decision, rules_of
+from gateway.surfaces.explain.window import JournalWindow
 from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import rebuild_input
 
@@ -204,15 +204,14 @@ async def find_decision(
 def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
     """Return all that the record and the policy of today know of a decision, but for the grants. It reads files."""
     window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
-    explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
-    outcome = window.outcome(str(decision["id"]))
-    settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)
+    found = read_decision(decision, window)
+    explanation = found.explanation
     facts, rules = facts_of(decision, explanation), rules_of(console.configuration)
     return {
         "decision": decision,
         "explanation": explanation,
-        "settled": settled,
-        "approved": read_approval(decision, window.approval),
+        "settled": found.settled,
+        "approved": found.approval,
         "reasons": [
             {**describe_reason(reason, rules, facts), "words": _words(reason, facts)}
             for reason in cast("list[Mapping[str, Any]]", decision.get("reasons") or [])
@@ -240,10 +239,7 @@ async def _near_grants(
     fits = await console.gateway.policy.fits(asked)
     if fits is None:
         return None
-    entry = cast("Mapping[str, Any]", decision)
-    pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
-    found = choose_grants([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
-    return as_json(found, await console.read_journal(partial(places, configuration.policy)))
+    return as_json(choose_recorded(fits, decision), await console.read_journal(partial(places, configuration.policy)))
 
 
 def _rebuild(console: ConsoleParts, decision: JsonObject, explanation: Explanation) -> JsonObject:

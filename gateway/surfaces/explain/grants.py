@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
@@ -17,6 +17,7 @@ from gateway.policy.grants import GrantPlace, Places
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
+    from gateway.model.wire import JsonObject
     from gateway.policy.grants import Fit, GrantPart
 
 
@@ -40,6 +41,13 @@ def places(settings: PolicySettings) -> Places:
 def choose_grants(fits: Sequence[Fit]) -> tuple[Fit, ...]:
     """Return the grants for the call. If no grant covers the call, return the nearest grants."""
     return tuple(fit for fit in fits if fit.holds) or grant_fits.nearest(fits)
+
+
+def choose_recorded(fits: Sequence[Fit], decision: JsonObject) -> tuple[Fit, ...]:
+    """Return the grants for a recorded call, with the conditions settled that its reasons name."""
+    entry = cast("Mapping[str, Any]", decision)
+    pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
+    return choose_grants([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
 
 
 def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:

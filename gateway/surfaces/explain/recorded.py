@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from msgspec import Struct
 
 from gateway.authority.approvals.events import read_fact
 from gateway.base.json.pointer import find_value, split_pointer
-from gateway.history.provenance import Provenance
+from gateway.history.provenance import Explanation, Provenance
 from gateway.model.errors import JournalError, PolicyError
+from gateway.model.wire import JsonObject
 from gateway.policy import document, verdict
 from gateway.policy.document import timestamp
 from gateway.policy.folder import annotations, folders
 from gateway.policy.folder.folders import PolicyFolders
+from gateway.surfaces.explain.window import since_of
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
-    from gateway.history.provenance import Cause, Explanation
-    from gateway.model.wire import JsonObject
+    from gateway.history.provenance import Cause
     from gateway.policy.folder.annotations import Annotation
 
 
@@ -164,6 +167,49 @@ def _credential(held: Mapping[str, Any]) -> str:
     code = ", a one-time code" if held.get("one_time") else ""
     code += " that the system waits for" if held.get("requested") else ""
     return f"{held['detector']} {held['fingerprint']} in {held['pointer'] or '/'}, {source}{chain}{minted}{plain}{code}{pointed}"
+
+
+class JournalSource(Protocol):
+    """A way to the entries of a journal: through the console's index, or through the files."""
+
+    def outcome(self, decision: str) -> Iterable[JsonObject]:
+        """Return the entries about a decision after its own, oldest first."""
+        ...
+
+    def approval(self, identifier: str) -> Iterable[JsonObject]:
+        """Return the entries of an approval, oldest first."""
+        ...
+
+    def tasks(self, ids: Collection[str], *, since: float) -> Iterable[JsonObject]:
+        """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on."""
+        ...
+
+
+class RecordedDecision(Struct, frozen=True):
+    """A decision with all that the journal has of it, for `explain` and for the console.
+
+    `reserved` counts the names taken out of the answer. `approval` has the form of the policy input.
+    """
+
+    entry: JsonObject
+    settled: JsonObject | None
+    explanation: Explanation | None
+    approval: JsonObject | None
+    reserved: int
+
+    def describe(self) -> JsonObject:
+        """Return the entry with its approval and the count of names taken out."""
+        more = {"reserved": self.reserved or None, "approved": self.approval}
+        return {**self.entry, **{name: value for name, value in more.items() if value is not None}}
+
+
+def read_decision(decision: JsonObject, source: JournalSource) -> RecordedDecision:
+    """Return a decision with its outcome, its history and its approval. Raises `GatewayError`."""
+    outcome = tuple(source.outcome(str(decision["id"])))
+    settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)
+    reserved = sum(cast("int", entry["count"]) for entry in outcome if entry["kind"] == "reserved")
+    explanation = explain_history(decision, lambda tasks: source.tasks(tasks, since=since_of(decision)))
+    return RecordedDecision(decision, settled, explanation, read_approval(decision, source.approval), reserved)
 
 
 def explain_history(

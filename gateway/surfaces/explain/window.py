@@ -6,11 +6,12 @@ A large journal is not read whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from gateway.record.journal import reader
 from gateway.record.journal.chain import Chain, ChainKeys, timestamp
 from gateway.record.journal.entry import opened_by
 from gateway.record.journal.placed import (
@@ -107,6 +108,33 @@ class JournalWindow:
             if read > _AFTER:
                 return
             yield read_line(self._folder, place, line, self._chain)
+
+
+class JournalFiles:
+    """The entries of a journal, from all of its files. Commands have time for it, and leave the gateway's index alone."""
+
+    def __init__(self, folder: Path, key: ChainKeys) -> None:
+        self._folder = folder
+        self._key = key
+        self._found: dict[str, tuple[JsonObject, ...]] = {}
+
+    def decision(self, identifier: str) -> JsonObject | None:
+        """Return a decision by its id. Raises `JournalError`."""
+        return next((entry for entry in self.approval(identifier) if entry["kind"] in _DECISIONS), None)
+
+    def outcome(self, decision: str) -> list[JsonObject]:
+        """Return the entries about a decision after its own, oldest first."""
+        return [entry for entry in self.approval(decision) if entry["kind"] not in _DECISIONS]
+
+    def approval(self, identifier: str) -> tuple[JsonObject, ...]:
+        """Return the entries with an id, oldest first."""
+        if identifier not in self._found:
+            self._found[identifier] = reader.find(self._folder, identifier, key=self._key)
+        return self._found[identifier]
+
+    def tasks(self, ids: Collection[str], *, since: float) -> Iterator[JsonObject]:  # noqa: ARG002 - all files are read
+        """Return the entries of tasks and the outcomes of their calls, oldest first."""
+        return reader.tasks(self._folder, ids, key=self._key)
 
 
 def _is_before(line: bytes, begin: bytes) -> bool:
