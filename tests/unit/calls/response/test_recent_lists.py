@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from benchmarks.credentials.examples import example
 from gateway.calls.response.conceal import WITHHELD, LiveConcealer
 from gateway.calls.response.recent_lists import LONGEST, RecentLists
 from gateway.inspection.results import ResultInspector
 from gateway.policy.policy import Policy
 from gateway.wire.protocol import listing
-from tests.unit.harness import Answer, Bench, call, listed, message, result
+from tests.unit.harness import Answer, Bench, bench, call, listed, message, result
 
 LIVE = "Rk3vQ8-zL0pWm5xT_9cYb2Nd7uHs4Gj6"
 CREDENTIAL = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
@@ -86,6 +89,17 @@ async def test_a_list_with_a_credential_is_searched_each_time(there: Bench, sear
     assert searched.count("finish") == 2
     assert CREDENTIAL not in str(there.entries("observed"))
     assert len(there.entries("observed")) >= 1
+
+
+async def test_a_list_under_a_suppression_is_searched_each_time(tmp_path: Path, searched: list[str]):
+    rule = "{upstream: files, detector: github-pat, until: 2999-12-31, reason: made up}"
+    async with bench(tmp_path, more=f"inspection: {{suppressions: [{rule}]}}\n") as there:
+        lists(there, note=f"The key is {example('ghp_{w:30}{crc62}', Random(1))}.")
+        for _ in range(2):
+            await shown(there)
+
+        assert searched.count("finish") == 2
+        assert there.entries("observed") == []
 
 
 async def test_a_reserved_name_in_a_known_list_is_taken_out_each_time(there: Bench):
