@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gateway.base import free_memory
 from gateway.inspection.words import native
 from gateway.inspection.words.native import choose
 from tests.conformance.run import Node
@@ -28,6 +29,8 @@ GARBAGE = 100_000
 """Objects after which a test is followed by a collection of young objects."""
 COLLECTIONS = 50
 """Collections of young objects before one of all: what the modules and services of a worker keep takes seconds to look through."""
+GROWTH = 48 * 2**20
+"""Bytes by which a worker grows before a collection of all. A TLS context is few objects, with megabytes of a library behind."""
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
 
@@ -56,13 +59,35 @@ def pytest_collection_finish() -> None:
     """What was collected stays until the end: a collection need not look through it."""
     gc.collect()
     gc.freeze()
+    _WORKER.resident = _resident()
 
 
 def pytest_runtest_logfinish() -> None:
     """Collect after a test has given up its fixtures: a later look at young objects passes over the older ones."""
     young, collected, _ = gc.get_count()
-    if young > GARBAGE:
+    if _resident() - _WORKER.resident > GROWTH:
+        gc.collect()
+        free_memory.give_back()
+        _WORKER.resident = _resident()
+    elif young > GARBAGE:
         gc.collect(2 if collected >= COLLECTIONS else 0)
+
+
+class _Worker:
+    """The process that runs the tests. `resident` is its memory after the last collection of all."""
+
+    resident = 0
+
+
+_WORKER = _Worker()
+
+
+def _resident() -> int:
+    """Return the bytes of this process in memory, 0 where no /proc tells."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @pytest.fixture(scope="session")
