@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, Protocol, cast
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gateway.base.json.pointer import item_number, split_pointer
 from gateway.base.json.strict import fold
@@ -308,7 +308,7 @@ class ArgumentDetector(Protocol):
         ...
 
 
-class ShownCredentials(NamedTuple):
+class ShownCredentials(Struct, frozen=True):
     """The credentials in a call. `complete` is false if the search ended early."""
 
     sightings: tuple[Sighting, ...] = ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -39,7 +39,8 @@ class RefusalReply(Reply):
     reason: Reason
 
 
-class TaskApproval(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TaskApproval:
     """A person's approval of a task as a whole: its id, and the approvers."""
 
     id: str

@@ -13,10 +13,11 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from msgspec import Struct
 
 from gateway.base.json.lex import unescape, unescape_any
 from gateway.base.json.walk import flatten
@@ -293,7 +294,7 @@ class _Claims(msgspec.Struct):
     exp: float = 0.0
 
 
-class Look(NamedTuple):
+class Look(Struct, frozen=True):
     """The live values that a message may have. A short message without an encoding is plain: it has no other value."""
 
     near: tuple[LiveValue, ...]

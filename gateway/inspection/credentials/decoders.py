@@ -11,7 +11,8 @@ import binascii
 import re
 import string
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from gateway.inspection.credentials.ruleset import Re2Pattern, compiled
 
@@ -77,7 +78,8 @@ _PADDING: Final = 84
 _VALID: Final = 0xFF
 
 
-class _Base85(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Base85:
     """A way to write base85. `sign` finds two groups of digits that read as ASCII, with an odd mark. `row` is an expression
     for two with a rarer mark and two more. `digits` has the digit of each byte, and `valid` tells digits from other bytes."""
 

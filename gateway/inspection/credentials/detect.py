@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from gateway.base.concurrency.worker_thread import AT_ONCE, give_way
 from gateway.base.json.walk import Leaves, leaves
@@ -328,7 +330,7 @@ def _by_name(text: bytes, position: int) -> Iterator[Hit]:
         position = after if hit is None else hit.end
 
 
-class _NamedCredential(NamedTuple):
+class _NamedCredential(Struct, frozen=True):
     """The name of a credential, and the separator before the value."""
 
     kind: Strength

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -84,7 +84,8 @@ class Hit:
     user: str = field(default="", repr=False)
 
 
-class SignedSearch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SignedSearch:
     """A search for credentials by their context. `sign` is an RE2 expression, and matches in each text with such a credential."""
 
     sign: str

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from msgspec import Struct
+
 from gateway.base.concurrency.worker_thread import AT_ONCE, give_way
 from gateway.base.json.lex import unescape_any
 from gateway.inspection.credentials.decoders import (
@@ -340,7 +342,7 @@ _SPLIT_SIGN: Final = compiled(r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}", groups=Fa
 _HIDDEN_SIGN: Final = compiled(_HIDDEN_SIGNS, groups=False)
 
 
-class Signs(NamedTuple):
+class Signs(Struct, frozen=True):
     """The signs of a text: of encodings, rare encodings, fillers between letters, and a word that is split into short ones."""
 
     encoded: bool

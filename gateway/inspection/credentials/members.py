@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from gateway.base.text_cache import short_text_cache
 from gateway.inspection.credentials.finding import Hit, SignedSearch
@@ -37,7 +39,7 @@ CLOSING: Final = ".!?*"
 """Marks after a bare value that end a sentence, or emphasis."""
 
 
-class Value(NamedTuple):
+class Value(Struct, frozen=True):
     """The place of a value. A bare value has no quotes, or the quotes of prose."""
 
     start: int

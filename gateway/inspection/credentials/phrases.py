@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import unquote
 
 from gateway.inspection.credentials.finding import Hit, Kind, SignedSearch
@@ -20,7 +21,8 @@ from gateway.inspection.credentials.ruleset import Re2Match, Re2Pattern, compile
 Accepts = Callable[[str], bool]
 
 
-class Phrase(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Phrase:
     """A form of giving a credential. `sign` is an RE2 expression for a short part of each accepted match."""
 
     detector: str

@@ -78,7 +78,8 @@ class Directory:
 EMPTY: Final = Directory()
 
 
-class DirectoryEntry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
     """A destination in the spelling of its source, and the names of its people."""
 
     text: str

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, cast
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeAlias, cast
 
 from gateway.inspection.words import words
 from gateway.model.errors import ConfigurationError
@@ -49,7 +50,8 @@ class Core(Protocol):
         ...
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Choice:
     """The chosen core, `None` for Python, and why an automatic choice did not take an installed core."""
 
     core: Core | None
