@@ -229,7 +229,7 @@ PHRASES: Final = (
     _phrase("login-pair", r"<auth-user-pass>", rf"<auth-user-pass>\s{{1,8}}{_USER}\s{{1,8}}{_WORD}\s", _is_password),
     _phrase("login-pair", r"chpasswd:", r"\bchpasswd:\s[^:]{0,80}:?[^:]{0,80}[\s\"'-]([\w.-]{2,64}):([^\s\"'\x60]{6,128})", _is_mixed),
     _phrase("named-password", rf"\n\s*{_WIFI_KEY}", rf"\bssid\b[^\n]{{0,80}}\n(?:[^\n]{{1,60}}\n){{0,3}}\s*{_WIFI_KEY}{_WORD}", _is_mixed),
-    _phrase("named-token", rf"(?:{KEYS})[ _-]key\s#?[0-9]\s?:\s", rf"\b(?:{KEYS})[ _-]key\s#?[0-9]{{1,2}}\s?:\s{{1,8}}{_WORD}", _is_generated),
+    _phrase("named-token", rf"(?:{KEYS})[ _-]key\s#?[0-9]+\s?:\s", rf"\b(?:{KEYS})[ _-]key\s#?[0-9]{{1,2}}\s?:\s{{1,8}}{_WORD}", _is_generated),
     _phrase("named-password", r"\bSetCredential=", rf"\bSetCredential=[\w.-]{{1,64}}:{_WORD}", _is_mixed),
     _phrase("named-password", r"\bpsk\s+[\"']", rf"\bpsk\s{{1,8}}{_QUOTED}", _is_password),
     _phrase("named-password", r"\b(?:secret|password|key)\s[07]\s", r"\b(?:secret|password|key)\s[07]\s([^\s\"'\x00]{6,128})", _is_mixed),

@@ -51,6 +51,8 @@ def test_whatever_a_phrase_finds_has_its_sign(phrase: Phrase):
         ("connect (ada_:Vq7tR2xLm9@db.example)", "Vq7tR2xLm9"),
         ("alter role ada password 'ladder-ocean-٣'", "ladder-ocean-٣"),
         ("Recovery codes:8f3k-29dk", "8f3k-29dk"),
+        ("Unseal Key 1: q7Zx93mW2tRx8bLnVq0a", "q7Zx93mW2tRx8bLnVq0a"),
+        ("Unseal Key 12: q7Zx93mW2tRx8bLnVq0a", "q7Zx93mW2tRx8bLnVq0a"),
         ("Seed phrase:ladder ocean picnic marble tunnel violet copper garden window silver rocket candle", None),
     ],
 )
