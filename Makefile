@@ -54,6 +54,7 @@ lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh 
 	@$(COMPILE) pyproject.toml --extra opa --extra aws --group test -c requirements/aws.txt -o requirements/test.txt
 	@$(COMPILE) --group lint -o requirements/lint.txt
 	@$(COMPILE) --group build -o requirements/build.txt
+	@$(COMPILE) --group inventory -o requirements/inventory.txt
 	@$(BIN)/python tools/dependencies.py $(BIN)/uv
 
 clean: ## forget the virtual environment and the downloaded tools

@@ -76,14 +76,31 @@ def test_the_image_is_built_by_the_step_that_make_run_begins_with():
 
     assert re.search(r"^run: \$\(VENV\)/\.run ", makefile, re.MULTILINE)
     assert "VENV   := .venv\n" in makefile
-    assert re.findall(r"^RUN (?!apt-get|useradd|chmod)(.+)$", DOCKERFILE, re.MULTILINE) == ["make .venv/.run"]
+    assert re.findall(
+        r"^RUN (?!apt-get|useradd|chmod)(.+)$", DOCKERFILE.partition("\nFROM build")[0], re.MULTILINE
+    ) == ["make .venv/.run"]
 
 
 def test_the_image_leaves_no_anonymous_volume_and_starts_from_a_clone_with_a_strict_umask():
     assert "VOLUME" not in DOCKERFILE
-    assert re.search(
-        r"^COPY --from=build /opagate /opagate\n.*\nRUN chmod -R go[+]rX /opagate", DOCKERFILE, re.MULTILINE
-    )
+    built, _, _ = DOCKERFILE.partition("\nFROM build AS inventory")
+
+    assert "\nRUN chmod -R go+rX /opagate " in built.partition("\nRUN make .venv/.run\n")[2]
+
+
+def test_no_layer_of_the_image_repeats_files_of_another():
+    """A change of a file's mode in a further layer copies the file: the image would have everything twice."""
+    _, _, last = DOCKERFILE.rpartition("\nFROM ")
+
+    assert re.findall(r"^RUN .*(?:chmod|chown) -R", last, re.MULTILINE) == []
+    assert last.count("COPY --from=build") == 1
+
+
+def test_the_image_has_a_list_of_what_is_installed():
+    locked = (ROOT / "requirements/inventory.txt").read_text("utf-8")
+
+    assert re.search(r"^cyclonedx-bom==\S+ \\\n +--hash=sha256:", locked, re.MULTILINE)
+    assert "COPY --from=inventory /opagate.cdx.json /usr/share/opagate/" in DOCKERFILE
 
 
 def test_a_command_in_the_container_finds_the_configuration_by_itself():

@@ -91,7 +91,8 @@ def token(
     if group and not user:
         raise typer.BadParameter("a group is that of a user; add --user")
     settings = configuration(config)
-    if not any(identity.kind == "development" for identity in settings.identity):
+    accepted = next((identity for identity in settings.identity if identity.kind == "development"), None)
+    if accepted is None:
         raise ConfigurationError(
             f"{configuration_path(config)} does not accept development tokens",
             "add `- kind: development` under identity (loopback only), or get a token from the configured issuer",
@@ -106,7 +107,8 @@ def token(
         groups=group or (),
         scopes=scope or (),
     )
-    note(f"A token for development: {settings.base_url} accepts it from this machine only, for {ttl}.")
+    place = "private addresses and this machine" if accepted.reach == "private" else "this machine only"
+    note(f"A token for development: {settings.base_url} accepts it from {place}, for {ttl}.")
     line(made)
 
 

@@ -290,14 +290,19 @@ def test_import_copies_no_secret(opagate: Opagate, tmp_path: Path):
     assert "imported.yaml" in opagate("check", "--config", "imported.yaml", "--json").json["configuration"]
 
 
-def test_a_token_is_alone_on_standard_output(opagate: Opagate):
+def test_a_token_is_alone_on_standard_output_and_its_places_beside(opagate: Opagate, tmp_path: Path):
     opagate("init")
     done = opagate("token", "--agent", "triage", "--user", "alice", "--group", "staff", "--scope", "a", "--ttl", "2h")
 
     assert done.status == 0
     assert len(done.out.splitlines()) == 1
     assert done.out.count(".") == 2
-    assert "development" in done.err
+    assert "from this machine only" in done.err
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        path.read_text("utf-8").replace("kind: development", "kind: development\n    from: private", 1), "utf-8"
+    )
+    assert "from private addresses and this machine" in opagate("token", "--agent", "triage").err
 
 
 def test_no_token_is_made_that_the_gateway_would_not_accept(opagate: Opagate, tmp_path: Path):
