@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -15,13 +17,14 @@ import pytest
 import pytest_asyncio
 
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
-from gateway.config import EmbeddedEngine, PolicySettings
+from gateway.config import EmbeddedEngine, OpaEngine, PolicySettings
+from gateway.policy.folder import bundle
 from gateway.policy.policy import Policy
 from gateway.surfaces.replay import StepOutcome, Trace, replay
 from gateway.surfaces.replay.engine import Assume
 from gateway.surfaces.replay.report import describe_expected
 from gateway.surfaces.replay.trace import head, step
-from tests.policy.conftest import ROOT
+from tests.policy.conftest import ROOT, connected
 from tests.policy.disguises import Raw, decisive, disguised
 
 ONE_LOOP = pytest.mark.asyncio(loop_scope="module")
@@ -112,6 +115,39 @@ async def embedded(rego: Path) -> AsyncIterator[Replays]:
     """The policy, with the grants of the corpus."""
     engine = EmbeddedEngine(deadline=PATIENT)
     policy = await started(PolicySettings(engine=engine, path=rego, grants=GRANTS))
+    yield Replays(policy)
+    await policy.stop()
+
+
+@pytest.fixture(scope="module")
+def opa_socket(opa_path: Path, rego: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A real OPA with the same policy."""
+    folder = tmp_path_factory.mktemp("corpus")
+    shutil.copytree(rego, folder / "rego")
+    shutil.copy(GRANTS, folder / "rego" / bundle.GRANTS)
+    address = folder / "opa.sock"
+    command = [
+        opa_path,
+        "run",
+        "--server",
+        "--addr",
+        f"unix://{address}",
+        "--log-level",
+        "error",
+        "-b",
+        folder / "rego",
+    ]
+    process = subprocess.Popen(command)
+    connected(address).close()
+    yield address
+    process.kill()
+    process.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opa(opa_socket: Path) -> AsyncIterator[Replays]:
+    engine = OpaEngine(kind="opa", url=f"unix://{opa_socket}", deadline=PATIENT)
+    policy = await started(PolicySettings(engine=engine))
     yield Replays(policy)
     await policy.stop()
 

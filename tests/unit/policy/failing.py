@@ -38,6 +38,7 @@ class _Engine:
     current = 0.0
     plan = None
     compiled = None
+    authorities = None
 
     def __init__(self, answer: object) -> None:
         self._answer = answer

@@ -45,6 +45,7 @@ class Source:
     kind: Literal["embedded", "opa"] = "opa"
     plan = None
     compiled = None
+    authorities = None
     ready = True
 
     def __init__(self, answer: object = ALLOWED, name: str = "", revision: str = "") -> None:
