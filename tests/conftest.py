@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from gateway.base import free_memory
+from gateway.base import own_process
 from gateway.inspection.words import native
 from gateway.inspection.words.native import choose
 from tests.conformance.run import Node
@@ -67,7 +67,7 @@ def pytest_runtest_logfinish() -> None:
     young, collected, _ = gc.get_count()
     if _resident() - _WORKER.resident > GROWTH:
         gc.collect()
-        free_memory.give_back()
+        own_process.give_back()
         _WORKER.resident = _resident()
     elif young > GARBAGE:
         gc.collect(2 if collected >= COLLECTIONS else 0)

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from joserfc.jwk import ECKey
 
-from gateway.authority.active import ActiveTokens
-from gateway.authority.introspection import IntrospectingUpstream, Introspector, digest_secret
+from gateway.authority.introspection import ActiveTokens, IntrospectingUpstream, Introspector, digest_secret
 from gateway.authority.minting import Mint, MintedToken, bind_call
 from gateway.authority.model import LeaseRequest, Scope
 from gateway.base.keys import signing_keys

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec import structs
 
-from gateway.authority import events, state
+from gateway.authority import state
 from gateway.authority.model import ENDED_BY_VALUE, Lease, NotEnded, Proof
 from gateway.model.errors import GatewayError
 
@@ -64,7 +64,7 @@ class LeaseRecord:
         """Record a request before the broker is asked. Raises `JournalError` and `StoreError`: then nobody may be asked."""
         await self._store.put(lease)
         try:
-            await self._append(events.KIND, events.requested_entry(lease, decision))
+            await self._append(state.KIND, state.requested_entry(lease, decision))
         except BaseException:
             with suppress(GatewayError):
                 await self._store.remove(lease.id)
@@ -78,7 +78,7 @@ class LeaseRecord:
         """Record an issued credential. Raises `JournalError` and `StoreError`: then no call may carry it."""
         is_kept = self._keeps_values and lease.kind in ENDED_BY_VALUE
         await self._store.put(lease, credential if is_kept else None)
-        await self._append(events.KIND, events.changed_entry(lease, now))
+        await self._append(state.KIND, state.changed_entry(lease, now))
 
     async def note(self, lease: Lease, now: float, event: str | None = None) -> None:
         """Record a change that has happened. A failed write is logged: the end of a credential waits for no disk.
@@ -87,7 +87,7 @@ class LeaseRecord:
         """
         if lease.is_open:
             await self._save(lease)
-        noted = lease, events.changed_entry(lease, now, event)
+        noted = lease, state.changed_entry(lease, now, event)
         if self._owed:
             # The entries of an outage come first: a lease's last entry tells of its present state.
             self._owed.append(noted)
@@ -95,7 +95,7 @@ class LeaseRecord:
         elif (problem := await self._write(*noted)) is not None:
             self._owed.append(noted)
         if problem is not None:
-            log.critical("journal.lost", kind=events.KIND, id=lease.id, problem=problem)
+            log.critical("journal.lost", kind=state.KIND, id=lease.id, problem=problem)
 
     async def catch_up(self) -> str | None:
         """Write the entries of an outage in their order. Return the problem of a journal that takes no more."""
@@ -112,7 +112,7 @@ class LeaseRecord:
     async def _write(self, lease: Lease, entry: JsonObject) -> str | None:
         """Write an entry, and forget a lease that has ended. Return the problem of the journal."""
         try:
-            await self._append(events.KIND, entry)
+            await self._append(state.KIND, entry)
         except GatewayError as error:
             return error.message
         if not lease.is_open:

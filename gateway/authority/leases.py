@@ -17,8 +17,7 @@ from msgspec import Struct, structs
 
 from gateway.authority import state
 from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest
-from gateway.authority.narrowing import find_excess
-from gateway.authority.permitted import PermittedLeases
+from gateway.authority.narrowing import PermittedLeases, find_excess
 from gateway.authority.register import LeaseRegister, Terms, terms_of
 from gateway.base.concurrency.background import to_the_end
 from gateway.base.steady_clock import SteadyClock

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway.authority.lifetime import Ends, choose_end, name_end
 from gateway.authority.minting import bind_call
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
-from gateway.authority.narrowing import Bind
+from gateway.authority.narrowing import Bind, Ends, choose_end, name_end
 from gateway.authority.register import terms_of
 from gateway.model import reasons
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
-    from gateway.authority.active import TokenRegister
     from gateway.authority.connections.office import ConnectionOffice
+    from gateway.authority.introspection import TokenRegister
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
     from gateway.authority.model import Cause, Lease, LeaseGrounds

@@ -1,24 +1,100 @@
-"""The breadth of a lease: the configured scopes for the effect of a tool, narrowed by the policy. Pure.
-
-The policy can take scopes away, shorten the life, bind a token to its call and add authorization details. It can never widen.
-An issuer's credential that is wider all the same is refused.
-"""
+"""The terms of a lease: its life, its scopes, and what the policy permits of them. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from gateway.authority.lifetime import SKEW
 from gateway.authority.model import LONG_LIVED, BrokerRefusal, Scope
 from gateway.model import reasons
 from gateway.model.decision import Obligation, Reason
 
 if TYPE_CHECKING:
-    from gateway.authority.model import Issued, LeaseRequest
+    from collections.abc import Iterable
+
+    from gateway.authority.model import Cause, Issued, LeaseGrounds, LeaseRequest
     from gateway.model.target import Revocable
+
+
+SKEW: Final = 30.0
+"""Seconds by which the clocks of issuers, upstreams and the gateway may differ."""
+
+
+class Ends(Struct, frozen=True):
+    """Limits on one lease. Lives are in seconds, ends are times; `None` limits nothing."""
+
+    default: float
+    longest: float
+    of_policy: float | None = None
+    of_sensitivity: float | None = None
+    of_upstream: float | None = None
+    task_ends: float | None = None
+    caller_ends: float | None = None
+    approval_ends: float | None = None
+
+
+def choose_end(ends: Ends, now: float) -> float:
+    """Return the time at which a lease that begins now ends at the latest. The policy's life replaces the default."""
+    life = ends.default if ends.of_policy is None else ends.of_policy
+    lives = (life, ends.longest, ends.of_sensitivity, ends.of_upstream)
+    times = (ends.task_ends, ends.caller_ends, ends.approval_ends)
+    shortest = min(each for each in lives if each is not None)
+    return min([now + shortest, *(each for each in times if each is not None)])
+
+
+def name_end(ends: Ends, expires: float) -> Cause:
+    """Return the cause of a lease's end at a time that `choose_end` chose."""
+    if ends.task_ends is not None and ends.task_ends <= expires:
+        return "task-expired"
+    if ends.caller_ends is not None and ends.caller_ends <= expires:
+        return "caller-expired"
+    return "lease-expired"
+
+
+class PermittedLeases:
+    """LeaseGrounds by the ids of leases. A look for leases of other revisions costs nothing while there are none."""
+
+    def __init__(self) -> None:
+        self._grounds: dict[str, LeaseGrounds] = {}
+        self._revisions: dict[str, dict[str, None]] = {}
+
+    def put(self, identifier: str, grounds: LeaseGrounds) -> None:
+        """Keep the grounds of a lease."""
+        self.remove(identifier)
+        self._grounds[identifier] = grounds
+        self._revisions.setdefault(grounds.revision, {})[identifier] = None
+
+    def remove(self, identifier: str) -> None:
+        """Forget the grounds of a lease, if it has any."""
+        grounds = self._grounds.pop(identifier, None)
+        if grounds is None:
+            return
+        others = self._revisions[grounds.revision]
+        del others[identifier]
+        if not others:
+            del self._revisions[grounds.revision]
+
+    def confirm(self, identifier: str, revision: str) -> None:
+        """Note that the policy of this revision permits a lease too."""
+        grounds = self._grounds.get(identifier)
+        if grounds is not None:
+            self.put(identifier, structs.replace(grounds, revision=revision))
+
+    def all(self) -> Iterable[tuple[str, LeaseGrounds]]:
+        """Return the ids of all leases, with their grounds."""
+        return self._grounds.items()
+
+    def outdated(self, revision: str) -> list[tuple[str, LeaseGrounds]]:
+        """Return the ids of the leases that no policy of this revision permitted, with their grounds."""
+        return [
+            (identifier, self._grounds[identifier])
+            for permitting, leases in self._revisions.items()
+            if permitting != revision
+            for identifier in leases
+        ]
+
 
 Bind: TypeAlias = Literal["call", "task"]
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.authority.leases import Leases
-    from gateway.base.control.operations import Control
-    from gateway.base.control.operators import OperatorName
+    from gateway.base.control.operations import Control, OperatorName
 
 _LONGEST_REASON: Final = 500
 _NEED: Final = "an upstream with a leased credential"

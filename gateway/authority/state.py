@@ -1,21 +1,20 @@
-"""Transitions of a lease. Pure. Each function returns a new lease, and raises `ValueError` for an impossible step.
-
-`requested` → `active` → `ending` → `revoked`, `expired` or `lapsed`. A broker's refusal leads to `failed`. An end without proof
-becomes `stuck`. The gateway tries it on until its proof or its time, or until an operator gives it up (`abandoned`).
-"""
+"""The states of a lease and their entries in the journal. Pure."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import structs
 
-from gateway.authority.lifetime import SKEW
 from gateway.authority.model import OUTLIVING
+from gateway.authority.narrowing import SKEW
 
 if TYPE_CHECKING:
     from gateway.authority.model import BrokerRefusal, Cause, Issued, Lease, NotEnded, Proof
+    from gateway.model.wire import JsonObject
 
 
 def activate(lease: Lease, issued: Issued, fingerprints: tuple[str, ...]) -> Lease:
@@ -84,3 +83,57 @@ def life_left(lease: Lease, now: float) -> float:
 def _require(lease: Lease, *states: str) -> None:
     if lease.state not in states:
         raise ValueError(f"a lease in the state {lease.state} cannot make this step")
+
+
+KIND: Final = "lease"
+
+
+def requested_entry(lease: Lease, decision: str | None) -> JsonObject:
+    """Return the fields of a `requested` entry. `decision` is the id of the call that needs the credential."""
+    fields: dict[str, Any] = {
+        "id": lease.id,
+        "event": "requested",
+        "at": lease.requested,
+        "task": lease.task,
+        "owner": lease.owner,
+        "user": lease.user,
+        "agent": lease.agent,
+        "upstream": lease.upstream,
+        "audience": lease.audience,
+        "broker": lease.broker,
+        "credential": lease.kind,
+        "scope": list(lease.scope.names),
+        "expires": lease.expires,
+        "handle": lease.handle,
+        "decision": decision,
+    }
+    if lease.scope.details:
+        fields["details"] = (
+            "sha256:" + sha256(msgspec.json.encode(lease.scope.details, order="deterministic")).hexdigest()
+        )
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def changed_entry(lease: Lease, now: float, event: str | None = None) -> JsonObject:
+    """Return the fields of the entry for a lease that changed. By default the event is its state."""
+    fields: dict[str, Any] = {
+        "id": lease.id,
+        "event": event or ("issued" if lease.state == "active" else lease.state),
+        "at": now,
+        "task": lease.task,
+        "upstream": lease.upstream,
+        "broker": lease.broker,
+        "cause": lease.cause,
+        "problem": lease.problem or None,
+        "attempts": lease.attempts or None,
+        "proof": None if lease.proof is None else msgspec.to_builtins(lease.proof),
+        "processes": lease.processes,
+    }
+    if lease.state == "active":
+        fields |= {
+            "expires": lease.expires,
+            "scope": list(lease.scope.names),
+            "handle": lease.handle,
+            "fingerprints": list(lease.fingerprints),
+        }
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,7 +1,4 @@
-"""Protection of the gateway's process from other programs of its account, and from its children.
-
-This is no sandbox: the gateway keeps all its rights.
-"""
+"""The gateway's own process: its rights over its memory, and memory given back to the system."""
 
 from __future__ import annotations
 
@@ -45,3 +42,10 @@ def forget_variables(names: Iterable[str]) -> None:
             # `/proc/PID/environ` shows the memory in which the environment came, also after the removal of a variable.
             ctypes.memset(address, 0, len(ctypes.string_at(address)))
         os.environ.pop(name, None)
+
+
+def give_back() -> None:
+    """Give free memory back. Does nothing where the C library has no `malloc_trim`."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

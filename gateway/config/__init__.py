@@ -3,6 +3,7 @@
 file, and `problems` puts its faults into words."""
 
 from gateway.config.credentials import HeaderCredential
+from gateway.config.history import TaskLimit, TaskLimits
 from gateway.config.labels import ArgumentTests, MilderLabels, ToolLabels
 from gateway.config.loading import InvalidSettings, load, parse
 from gateway.config.policy import EmbeddedEngine, OpaEngine, PolicySettings
@@ -16,7 +17,6 @@ from gateway.config.settings import (
     TlsSettings,
     Upstream,
 )
-from gateway.config.task_limits import TaskLimit, TaskLimits
 
 __all__ = [
     "ArgumentTests",

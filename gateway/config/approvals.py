@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from gateway.config.channels import ChannelSettings, CliChannel, SendingChannel, name_of
-from gateway.config.operators import AccountSettings, GroupName, PeopleIdentity, find_repeated
+from gateway.config.identities import AccountSettings, GroupName, PeopleIdentity, find_repeated
 from gateway.config.values import Duration, Settings, Text
 
 

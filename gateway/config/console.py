@@ -7,8 +7,7 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
-from gateway.config.formats import Issuer
-from gateway.config.values import Count, Duration, FilePath, Secret, Settings, Text
+from gateway.config.values import Count, Duration, FilePath, Issuer, Secret, Settings, Text
 
 
 class ConsoleRoles(Settings):

@@ -11,8 +11,7 @@ from pydantic import Field
 from gateway.config import hand_over
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import AwsStsCredential, BrokerCredential
-from gateway.config.formats import HeaderName, HeaderValue
-from gateway.config.values import Settings
+from gateway.config.values import HeaderName, HeaderValue, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

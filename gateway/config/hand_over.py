@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from gateway.config.formats import VariableName
-from gateway.config.values import Settings, Text
+from gateway.config.values import Settings, Text, VariableName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

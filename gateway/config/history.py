@@ -1,15 +1,33 @@
-"""The settings of the journal, of what the gateway remembers of tasks, and of the destinations that its operator knows."""
+"""Settings of history, of the directory of destinations, and of the limits of tasks."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, model_validator
 
-from gateway.config.formats import Domain
-from gateway.config.values import Count, Duration, FilePath, Settings, Size, Text
+from gateway.config.values import Count, Domain, Duration, FilePath, Settings, Size, Text
+
+
+class TaskLimit(Settings):
+    """Numbers of one limit of a task. Without a number here, the number of the policy stays."""
+
+    soft: StrictInt | None = Field(default=None, ge=0, description="Above it a person decides.")
+    hard: StrictInt | None = Field(default=None, ge=1, description="Above it the call is refused.")
+
+    @model_validator(mode="after")
+    def _asks_before_it_refuses(self) -> Self:
+        if self.soft is None and self.hard is None:
+            raise ValueError("it has no number; give soft, hard or both")
+        if self.soft is not None and self.hard is not None and self.soft >= self.hard:
+            raise ValueError(f"soft {self.soft} is not below hard {self.hard}, so no person could ever be asked")
+        return self
+
+
+TaskLimits: TypeAlias = dict[Text, TaskLimit]
+"""Name of a limit → its numbers."""
 
 
 class DirectorySettings(Settings):

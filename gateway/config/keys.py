@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.base.keys import signing_keys
 from gateway.base.keys.key_files import KeyFile
-from gateway.base.keys.key_ring import KeyRing, SigningKey, derive_ring
-from gateway.base.keys.subkeys import key_id
+from gateway.base.keys.key_ring import KeyRing, SigningKey, derive_ring, key_id
 from gateway.base.store.sqlite import read_form
 from gateway.model.errors import ConfigurationError, JournalError
 

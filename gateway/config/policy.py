@@ -7,9 +7,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from gateway.config.formats import PlanKey
-from gateway.config.task_limits import TaskLimits
-from gateway.config.values import Duration, FilePath, Secret, Settings, Text, hostname, is_local_http
+from gateway.config.history import TaskLimits
+from gateway.config.values import Duration, FilePath, PlanKey, Secret, Settings, Text, hostname, is_local_http
 
 
 class EmbeddedEngine(Settings):

@@ -15,26 +15,28 @@ from gateway.config.brokers import Broker, BrokerCredential, BrokerName, describ
 from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import HeaderCredential, NoCredential, UpstreamCredential, find_problem_of_carrier
-from gateway.config.formats import AddedHeader, Host, Origin, PublicUrl, VariableName
-from gateway.config.history import DirectorySettings, HistorySettings, JournalSettings
-from gateway.config.identities import Identity
+from gateway.config.history import DirectorySettings, HistorySettings, JournalSettings, TaskLimit, TaskLimits
+from gateway.config.identities import Identity, OperatorSettings, PeopleIdentity
 from gateway.config.inspection import InspectionSettings
 from gateway.config.isolation import DEFAULT, FileAccess, Isolation, Port, ProcessLimits
 from gateway.config.labels import ToolLabels
-from gateway.config.operators import OperatorSettings, PeopleIdentity
 from gateway.config.own_files import KeySettings, OwnFiles, find_nested, find_overlap, find_own_files
 from gateway.config.policy import PolicySettings
 from gateway.config.signals import Signals
-from gateway.config.task_limits import TaskLimit, TaskLimits
 from gateway.config.values import (
+    AddedHeader,
     Count,
     Delay,
     Duration,
     FilePath,
+    Host,
+    Origin,
+    PublicUrl,
     Secret,
     Settings,
     Size,
     Text,
+    VariableName,
     hostname,
     is_loopback,
 )

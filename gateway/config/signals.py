@@ -10,8 +10,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from gateway.config.brokers import ClientAuthentication, IssuerUrl
-from gateway.config.formats import Issuer
-from gateway.config.values import Duration, FilePath, KeyLocation, Secret, Settings, Text, hostname
+from gateway.config.values import Duration, FilePath, Issuer, KeyLocation, Secret, Settings, Text, hostname
 from gateway.model.call import SIGNAL_TYPES, SignalType
 
 SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

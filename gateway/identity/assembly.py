@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Configuration
-    from gateway.config.identities import Identity
-    from gateway.config.operators import PeopleIdentity
+    from gateway.config.identities import Identity, PeopleIdentity
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import KeySource
     from gateway.identity.outcomes import Authenticator

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Configuration
-    from gateway.config.operators import PeopleIdentity
+    from gateway.config.identities import PeopleIdentity
     from gateway.identity.challenge import Protection
     from gateway.identity.keys import IssuerKeys, KeyStatus
     from gateway.identity.outcomes import Authenticator, Peer, VerifiedCaller

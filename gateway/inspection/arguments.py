@@ -12,9 +12,8 @@ from typing import Final, Protocol, cast
 
 from msgspec import Struct, structs
 
-from gateway.base.json.pointer import item_number, split_pointer
 from gateway.base.json.strict import fold
-from gateway.base.json.walk import Leaves
+from gateway.base.json.walk import Leaves, item_number, split_pointer
 from gateway.base.text_cache import short_text_cache
 from gateway.inspection.credentials.finding import Finding, Inspection, KnownShingles
 from gateway.inspection.credentials.index import CredentialIndex

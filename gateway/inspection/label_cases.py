@@ -16,8 +16,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from gateway.base.json.pointer import item_number, split_pointer
 from gateway.base.json.strict import fold
+from gateway.base.json.walk import item_number, split_pointer
 from gateway.inspection.credentials.ruleset import Re2Pattern, compiled
 from gateway.inspection.destinations.find import texts
 from gateway.inspection.word_lists import word_list

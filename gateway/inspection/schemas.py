@@ -6,8 +6,8 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gateway.base.json.pointer import split_pointer
 from gateway.base.json.schema import Misfit, Schema, UnusableSchema, compile_schema
+from gateway.base.json.walk import split_pointer
 from gateway.base.letters import cut, spell_out
 from gateway.model import reasons
 from gateway.model.decision import Refusal

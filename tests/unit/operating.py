@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.control.operations import Control, Operation
-from gateway.base.control.operators import OperatorName
+from gateway.base.control.operations import Control, Operation, OperatorName
 from gateway.model.decision import Reason
 from gateway.surfaces.app.control import OPERATIONS
 

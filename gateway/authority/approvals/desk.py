@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from gateway.authority.approvals import events, state
+from gateway.authority.approvals import state
 from gateway.authority.approvals.digest import digest_subject
 from gateway.authority.approvals.index import UNHEARD, QuestionIndex
 from gateway.authority.approvals.model import OPEN, Approval, Question, Vote
@@ -118,7 +118,7 @@ class Desk:
                 return refusal
             approval = state.ask(question)
             with self._hold_position():
-                await self._append(events.KIND, events.asked_entry(approval))
+                await self._append(state.KIND, state.asked_entry(approval))
                 await self._store.add(approval, description)
             self._index.put(approval)
         self._tell(approval)
@@ -231,30 +231,30 @@ class Desk:
             self._unreached.add(identifier)
             self._wake(identifier)
 
-    async def note_sent(self, identifier: str, delivery: events.NoticeDelivery) -> None:
+    async def note_sent(self, identifier: str, delivery: state.NoticeDelivery) -> None:
         """Note that a channel delivered news of a question. Raises `JournalError` and `StoreError`."""
         self._unreached.discard(identifier)
         await to_the_end(self._note_sent(identifier, delivery))
 
-    async def _note_sent(self, identifier: str, delivery: events.NoticeDelivery) -> None:
+    async def _note_sent(self, identifier: str, delivery: state.NoticeDelivery) -> None:
         approval = self._index.get(identifier)
         if approval is None:
             return
         with self._hold_position():
-            await self._append(events.KIND, events.delivery_entry(approval, self.now(), delivery))
+            await self._append(state.KIND, state.delivery_entry(approval, self.now(), delivery))
             # The state may have changed meanwhile, by a vote or by a call that used the approval.
             if (current := self._index.get(identifier)) is not None:
                 self._index.put(state.note_told(current, delivery.channel, delivery.notice))
                 await self._save(identifier)
 
-    async def note_unsent(self, identifier: str, delivery: events.NoticeDelivery, problem: str) -> None:
+    async def note_unsent(self, identifier: str, delivery: state.NoticeDelivery, problem: str) -> None:
         """Note the channel's failure to deliver news of a question. Raises `JournalError`."""
         if (approval := self._index.get(identifier)) is not None:
-            entry = events.delivery_entry(approval, self.now(), delivery, problem=problem)
+            entry = state.delivery_entry(approval, self.now(), delivery, problem=problem)
             await to_the_end(self._note(entry))
 
     async def _note(self, entry: JsonObject) -> None:
-        await self._append(events.KIND, entry)
+        await self._append(state.KIND, entry)
 
     # --- for people ------------------------------------------------------------------------------------
 
@@ -334,9 +334,9 @@ class Desk:
     def replay(self, entry: JsonObject) -> None:
         """Bring the restored approvals up to date with an entry of the journal. Raises `ValueError` for a damaged entry."""
         kind = entry.get("kind")
-        if kind == events.KIND:
+        if kind == state.KIND:
             self._note_time(entry.get("at"))
-        identifier = entry.get("id") if kind == events.KIND else entry.get("approval")
+        identifier = entry.get("id") if kind == state.KIND else entry.get("approval")
         approval = self._index.get(identifier) if isinstance(identifier, str) else None
         fold = _FOLDS.get(kind) if isinstance(kind, str) else None
         if approval is not None and fold is not None:
@@ -385,7 +385,7 @@ class Desk:
             # No call may claim an approval whose end is on its way to the journal.
             self._ending.add(approval.id)
             try:
-                await self._append(events.KIND, events.changed_entry(approval, self.now(), vote=vote, cause=cause))
+                await self._append(state.KIND, state.changed_entry(approval, self.now(), vote=vote, cause=cause))
             finally:
                 self._ending.discard(approval.id)
             # A channel may have delivered its message meanwhile.
@@ -434,4 +434,4 @@ class Desk:
 
 _LOOKED_AT: Final = 256
 """Approvals that a sweep looks at before other work has its turn."""
-_FOLDS: Final = {events.KIND: events.fold_entry, "call": events.fold_call, "task": events.fold_task}
+_FOLDS: Final = {state.KIND: state.fold_entry, "call": state.fold_call, "task": state.fold_task}

@@ -16,9 +16,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import WARNINGS
-from gateway.base.json.pointer import child, split_pointer
 from gateway.base.json.strict import fold as fold_name
-from gateway.base.json.walk import flatten
+from gateway.base.json.walk import child, flatten, split_pointer
 from gateway.base.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
 
 Speaker: TypeAlias = Literal["gateway", "agent"]

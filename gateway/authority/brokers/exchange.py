@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
+from gateway.authority.brokers.issued_tokens import TYPE_PREFIX, AnswerJudge
 from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token, read_actor, read_claims, read_subject
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.base.concurrency.background import in_thread

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, AssertionFault, Expected, read_assertion
 from gateway.authority.brokers.exchange import GRANT
-from gateway.authority.brokers.issued_answers import TYPE_PREFIX, AnswerJudge
-from gateway.authority.brokers.issued_tokens import IssuedTokens
+from gateway.authority.brokers.issued_tokens import TYPE_PREFIX, AnswerJudge, IssuedTokens
 from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.base.concurrency.background import to_the_end

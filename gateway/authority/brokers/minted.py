@@ -10,7 +10,7 @@ from gateway.model import reasons
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.authority.active import TokenRegister
+    from gateway.authority.introspection import TokenRegister
     from gateway.authority.minting import Mint
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.authority.brokers.connected_users import CONNECT, ConnectedUsers
+from gateway.authority.brokers.subjects import CONNECT, ConnectedUsers
 from gateway.authority.brokers.token_checks import SKEW, names_only
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.base.concurrency.background import to_the_end

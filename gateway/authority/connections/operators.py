@@ -14,8 +14,7 @@ from gateway.model.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.authority.connections.connections import Connections
-    from gateway.base.control.operations import Control
-    from gateway.base.control.operators import OperatorName
+    from gateway.base.control.operations import Control, OperatorName
 
 _NEED: Final = "a broker of kind `user_oauth`"
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from gateway.authority.signals.polling import Verifier
     from gateway.authority.signals.receiver import SignalReceiver, SignalStream
     from gateway.authority.signals.register import Signal
-    from gateway.base.control.operations import Control
-    from gateway.base.control.operators import OperatorName
+    from gateway.base.control.operations import Control, OperatorName
 
 PATIENCE: Final = 20.0
 """Seconds for a verification event."""

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import structlog
 from msgspec import Struct
 
-from gateway.authority.signals.caep import (
+from gateway.authority.signals.register import Signal
+from gateway.authority.signals.set import (
     CaepSignal,
     Meaning,
     OtherEvent,
+    SetFault,
+    SetRules,
     StreamUpdate,
     StreamVerification,
     read_meaning,
 )
-from gateway.authority.signals.register import Signal
-from gateway.authority.signals.set import SetFault, SetRules
 from gateway.authority.signals.store import StoredEvent
 from gateway.authority.signals.subjects import SignalSubject, digest_subject, issuers_named, may_name, read_subject
 from gateway.base.concurrency.background import to_the_end

@@ -1,21 +1,216 @@
-"""Values checked against a JSON Schema of an upstream. Pure: no reference is ever fetched.
-
-The upstream wrote the schema, and its caller or itself the value. So all work has a bound: of the schema's size, of its patterns, and
-of the evaluations for one value. `schema_members` finds the members that a schema does not name.
-"""
+"""JSON Schema (2020-12) for arguments and results of tools, compiled once. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, Protocol, cast
+from urllib.parse import unquote
 
 import jsonschema_rs
+import re2
 from msgspec import Struct
 
-from gateway.base.json.pointer import child
-from gateway.base.json.schema_members import Members, TooManyParts
-from gateway.base.json.schema_parts import References, objects_in, parts_in_place, schemas_in
+from gateway.base.json.walk import child, find_value, split_pointer
 from gateway.model.wire import Json, JsonObject
+
+_ONE_IN_PLACE: Final = ("not", "if", "then", "else", "$ref", "$dynamicRef", "$recursiveRef")
+_LISTS_IN_PLACE: Final = ("allOf", "anyOf", "oneOf")
+_MAPS_IN_PLACE: Final = ("dependentSchemas", "dependencies")
+_ANCHORS: Final = ("$anchor", "$dynamicAnchor")
+
+
+class References:
+    """The references within one schema. None leads out of it."""
+
+    def __init__(self, document: JsonObject) -> None:
+        self._document = document
+        self._anchors: dict[str, list[Json]] = {}
+        self._found: dict[str, Json] = {"#": document}
+        for part in objects_in(document):
+            for name in _ANCHORS:
+                anchor = part.get(name)
+                if isinstance(anchor, str):
+                    self._anchors.setdefault(anchor, []).append(part)
+
+    def find(self, reference: str) -> Json:
+        """Return the subschema that a reference names: any of all with its anchor. Raise `LookupError` for a reference without one."""
+        if reference not in self._found:
+            self._found[reference] = self._resolve(reference)
+        return self._found[reference]
+
+    def _resolve(self, reference: str) -> Json:
+        place = reference.partition("#")
+        if place[0] and place[0] not in (self._document.get("$id"), self._document.get("id")):
+            raise LookupError(reference)
+        if not place[2]:
+            return self._document
+        if place[2].startswith("/"):
+            found = find_value(self._document, split_pointer(unquote(place[2])))
+        else:
+            parts = self._anchors.get(place[2], [])
+            found = parts[0] if len(parts) == 1 else {"anyOf": parts} if parts else None
+        if isinstance(found, Mapping | bool):
+            return found
+        raise LookupError(reference)
+
+
+def objects_in(document: Json) -> Iterator[JsonObject]:
+    """Yield all objects in a document."""
+    waiting: list[Json] = [document]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(cast("list[Json]", item))
+
+
+def schemas_in(value: Json) -> list[Json]:
+    """Return the schemas in a list, or in a map, of schemas."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(cast("list[Json]", value)) if isinstance(value, list | tuple) else []
+
+
+def parts_in_place(schema: JsonObject, references: References) -> Iterator[Json]:
+    """Yield the subschemas that look at the same value as `schema` does. Raise `LookupError` for a reference without one."""
+    for name in _LISTS_IN_PLACE:
+        if name in schema:
+            yield from schemas_in(schema[name])
+    for name in _MAPS_IN_PLACE:
+        if name in schema:
+            yield from (part for part in schemas_in(schema[name]) if isinstance(part, Mapping))
+    for name in _ONE_IN_PLACE:
+        part = schema.get(name)
+        if isinstance(part, str):
+            yield references.find(part)
+        elif isinstance(part, Mapping):
+            yield part
+
+
+_REST: Final = ("additionalProperties", "unevaluatedProperties")
+_ITEMS: Final = ("items", "additionalItems", "unevaluatedItems", "contains", "prefixItems")
+_MOST_PARTS: Final = 1_000
+_MOST_NODES: Final = 4_096
+_SCALARS: Final = (str, int, float, type(None))
+
+
+class NamePattern(Protocol):
+    """The used part of a google-re2 expression, on texts."""
+
+    def search(self, text: str, /) -> object | None: ...
+
+
+_RE2: Final = cast("Any", re2)
+"""Google-re2 has no types."""
+
+
+class TooManyParts(Exception):
+    """A schema with too many subschemas for one value."""
+
+
+class Members:
+    """The named members of a schema, found as values need them."""
+
+    def __init__(self, document: JsonObject, references: References) -> None:
+        self._references = references
+        self._nodes: dict[tuple[int, ...], _Node] = {}
+        self._root = self._node([document])
+
+    def find_unnamed(self, value: Json, node: _Node | None = None, pointer: str = "") -> str | None:
+        """Return the pointer of the first unnamed member; `None` for a value without any. Raise `TooManyParts`."""
+        node = node or self._root
+        if isinstance(value, dict):
+            for name, member in value.items():
+                parts = node.named.get(name)
+                if parts is None or node.patterns:
+                    parts = node.find_parts(name)
+                if parts is None:
+                    return child(pointer, name)
+                if not isinstance(member, _SCALARS) and parts:
+                    found = self.find_unnamed(member, self._node(parts), child(pointer, name))
+                    if found is not None:
+                        return found
+        elif isinstance(value, list) and node.items:
+            items = self._node(node.items)
+            for number, member in enumerate(value):
+                found = (
+                    None if isinstance(member, _SCALARS) else self.find_unnamed(member, items, f"{pointer}/{number}")
+                )
+                if found is not None:
+                    return found
+        return None
+
+    def _node(self, parts: list[Json]) -> _Node:
+        key = tuple([id(part) for part in parts])
+        node = self._nodes.get(key)
+        if node is None:
+            if len(self._nodes) >= _MOST_NODES:
+                raise TooManyParts
+            node = self._nodes[key] = _Node(self._all_in_place(parts))
+        return node
+
+    def _all_in_place(self, parts: list[Json]) -> list[JsonObject]:
+        found: dict[int, JsonObject] = {}
+        waiting = list(parts)
+        while waiting:
+            part = waiting.pop()
+            if not isinstance(part, Mapping) or id(part) in found:
+                continue
+            found[id(part)] = part
+            if len(found) > _MOST_PARTS:
+                raise TooManyParts
+            waiting.extend(parts_in_place(part, self._references))
+        return list(found.values())
+
+
+class _Node:
+    """The subschemas that apply to one value."""
+
+    __slots__ = ("_is_open", "_rest", "items", "named", "patterns")
+
+    def __init__(self, parts: list[JsonObject]) -> None:
+        self.named: dict[str, list[Json]] = {}
+        self.patterns: list[tuple[NamePattern | None, Json]] = []
+        self._rest: list[Json] = []
+        self.items: list[Json] = []
+        describes = False
+        for part in parts:
+            for name, schema in _object(part.get("properties")).items():
+                self.named.setdefault(name, []).append(schema)
+            for pattern, schema in _object(part.get("patternProperties")).items():
+                self.patterns.append((_compile(pattern), schema))
+            describes = describes or "properties" in part or "patternProperties" in part
+            self._rest += [part[name] for name in _REST if part.get(name, False) is not False]
+            for name in _ITEMS:
+                item = part.get(name)
+                self.items += [item] if isinstance(item, Mapping) else schemas_in(item)
+        self._is_open = bool(self._rest) or not describes
+
+    def find_parts(self, name: str) -> list[Json] | None:
+        """Return the parts that look at a member; `None` if its name is neither named nor allowed."""
+        named = self.named.get(name)
+        matching = [schema for pattern, schema in self.patterns if pattern is None or pattern.search(name)]
+        if named is not None or matching:
+            return [*(named or ()), *matching]
+        return self._rest if self._is_open else None
+
+
+def _object(value: Json) -> JsonObject:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _compile(pattern: str) -> NamePattern | None:
+    """Return a pattern for names. `None` stands for any name: RE2 cannot read the pattern."""
+    options = _RE2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    try:
+        return _RE2.compile(pattern, options)
+    except _RE2.error:
+        return None
+
 
 MAX_PARTS: Final = 10_000
 """Objects and lists in one schema."""

@@ -1,18 +1,28 @@
 """Keys of one purpose, several at once: the newest one writes, and each of them reads. Pure: no I/O, no clock.
 
-A running gateway takes over a new key without a restart. Parts keep the ring and never its keys.
-"""
+A running gateway takes over a new key without a restart. Parts keep the ring and never its keys."""
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from gateway.base.keys.subkeys import subkey
-
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
+
+
+def subkey(key: bytes, purpose: str) -> bytes:
+    """Return a key for one purpose (HMAC-SHA256, FIPS 198-1). Digests under the key reveal nothing about other
+    subkeys."""
+    return hmac.digest(key, b"opagate journal " + purpose.encode(), "sha256")
+
+
+def key_id(key: bytes) -> str:
+    """Return 16 hex digits to tell keys apart; the digits say nothing about the keys."""
+    return hmac.digest(key, b"id", "sha256").hex()[:16]
+
 
 Key = TypeVar("Key")
 Other = TypeVar("Other")

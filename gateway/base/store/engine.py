@@ -1,16 +1,17 @@
-"""The operations of an engine for durable records. Pure: the vocabulary alone.
+"""The forms of what a gateway stores, and the operations of an engine for durable records. Pure: the vocabulary alone.
 
 Every operation is a set of changes, carried out whole or not at all:
 - change a record if its version is still `n`: a change with `version=n`
 - add a record once, or append to a log after its event `n`: a change of an absent record, with `version=ABSENT`
 - claim: a change of an absent record with an end; an ended record counts as absent
 - expire: remove the records of a kind whose end is over
-"""
+
+A later form than this release knows is refused, and never dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 ABSENT: Final = 0
 """The version of a record that is not there."""
@@ -74,3 +75,26 @@ class Engine(Protocol):
     def close(self) -> None:
         """Close the engine. The next use opens it again."""
         ...
+
+
+class StoredForm(NamedTuple):
+    """A stored form. `number` is its present form, and `lost` says what goes without its content.
+
+    `is_derived`: another stored form has its content, and the gateway makes it again.
+    """
+
+    name: str
+    place: str
+    number: int
+    lost: str
+    is_derived: bool = False
+
+
+class CheckedForm(NamedTuple):
+    """A form as found on disk. `records` is their number, and `problem` is what stops a gateway."""
+
+    form: StoredForm
+    records: int
+    state: Literal["ok", "warn", "fail"] = "ok"
+    problem: str = ""
+    remedy: str = ""

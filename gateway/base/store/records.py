@@ -17,7 +17,7 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.base.keys.subkeys import key_id
+from gateway.base.keys.key_ring import key_id
 from gateway.base.store.engine import Change
 from gateway.model.errors import StoreError
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from gateway.authority.approvals.admission import Admission
 from gateway.authority.approvals.desk import Desk
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.index import PER_CALLER
 from gateway.authority.approvals.office import Office
+from gateway.authority.approvals.rules import Admission
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.identity.identities import Identities
 from gateway.model.call import Call

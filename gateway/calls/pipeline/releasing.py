@@ -19,7 +19,7 @@ from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import Approval, Binding, Question, Recurrence
 from gateway.authority.approvals.rules import without_recurrence
 from gateway.authority.approvals.state import fact_of
-from gateway.base.json.pointer import item_number, split_pointer
+from gateway.base.json.walk import item_number, split_pointer
 from gateway.calls.pipeline.record import append_or_log
 from gateway.history import TaskLedger
 from gateway.inspection.arguments import at

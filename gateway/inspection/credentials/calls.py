@@ -10,9 +10,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
-from gateway.base.json.pointer import unescape
 from gateway.base.json.strict import fold
-from gateway.base.json.walk import Leaves
+from gateway.base.json.walk import Leaves, unescape
 from gateway.base.text_cache import SHORT, short_text_cache
 from gateway.inspection.credentials.decoders import without_fillers
 from gateway.inspection.credentials.finding import NOTHING, Finding, Hit, Inspection, StandIn

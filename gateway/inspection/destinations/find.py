@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, cast
 from urllib.parse import unquote
 
-from gateway.base.json.pointer import child
+from gateway.base.json.walk import child
 from gateway.inspection.destinations.normalise import (
     MAIL,
     MAX_ONE,

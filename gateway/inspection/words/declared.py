@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from gateway.base.json.pointer import child
+from gateway.base.json.walk import child
 from gateway.inspection.destinations.find import texts
 from gateway.inspection.destinations.normalise import fold_text, normalise
 from gateway.inspection.words.grounds import Grounds, stands, stands_quoted

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Literal, TypeVar
 
-from gateway.base import free_memory
+from gateway.base import own_process
 from gateway.base.concurrency.background import in_thread
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
@@ -138,7 +138,7 @@ class PolicyFolder:
         name = await _check_answers(compiled)
         self.compiled, self.plan = compiled, loaded.digest
         self.name, self.revision = name, found.revision
-        free_memory.give_back()
+        own_process.give_back()
 
     def _make_trial(self, found: Bundle, loaded: Loaded) -> Trial:
         limit = None if self._folders.are_shipped else self._deadline / 2

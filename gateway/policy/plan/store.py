@@ -19,7 +19,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from gateway.config.formats import ed25519_bytes, ed25519_text
+from gateway.config.values import ed25519_bytes, ed25519_text
 from gateway.model.errors import PolicyBroken
 from gateway.policy.folder.bundle import Suite
 

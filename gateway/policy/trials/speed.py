@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, cast
 
 from msgspec import structs
 
-from gateway.base.json.pointer import split_pointer
+from gateway.base.json.walk import split_pointer
 from gateway.model import reasons
 from gateway.model.call import ActionName, Call, Context
 from gateway.model.caller import AuthMethod, Principal, User

@@ -30,8 +30,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Protocol, TypeAlias
 
-from gateway.base.keys.key_ring import KeyRing
-from gateway.base.keys.subkeys import key_id, subkey
+from gateway.base.keys.key_ring import KeyRing, key_id, subkey
 
 FORMAT: Final = 1
 """The form of segments and their entries, which each heading names. A heading without one has the first form."""

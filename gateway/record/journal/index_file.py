@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import subkey
 from gateway.base.store.sqlite import open_database
 from gateway.record.journal.columns import ASKED, CALLS, COLUMNS, DENIED, ENDED, UNREADABLE
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, cast
 import msgspec
 
 from gateway.model.errors import JournalError
-from gateway.record.journal import pruning_mark
+from gateway.record.journal import verification
 from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys
 from gateway.record.journal.compression import DamagedSegment
 from gateway.record.journal.entry import closed_by, opened_by
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model.wire import JsonObject
-    from gateway.record.journal.pruning_mark import PruningMark
+    from gateway.record.journal.verification import PruningMark
 
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
 _MAX_PROBLEMS: Final = 100
@@ -122,12 +122,12 @@ class _Check:
         line = floor_line(folder)
         if line is None:
             return
-        floor = pruning_mark.read_mark(self._chain, line)
+        floor = verification.read_mark(self._chain, line)
         if floor is None:
             message = "it is not what was written with this key: nobody can say which segments were pruned"
-            self._report(JournalProblem(Fault.EDITED, pruning_mark.FILE, 1, message))
+            self._report(JournalProblem(Fault.EDITED, verification.FLOOR_FILE, 1, message))
             return
-        self._position = pruning_mark.start_position(floor, first)
+        self._position = verification.start_position(floor, first)
         self._expected = min(first, floor.segment + 1)
         self._line_seen(self._position.link)
 
@@ -225,12 +225,12 @@ def floor_of(folder: Path, chain: Chain) -> PruningMark | None:
     """Return the start of a pruned journal, `None` without pruning. Raises `JournalError` for an unreadable file. A
     file from another key counts as none, and `verify` reports it."""
     line = floor_line(folder)
-    return None if line is None else pruning_mark.read_mark(chain, line)
+    return None if line is None else verification.read_mark(chain, line)
 
 
 def floor_line(folder: Path) -> bytes | None:
     """Return the unchecked line with the start of a pruned journal. Raises `JournalError` if unreadable."""
-    path = folder / pruning_mark.FILE
+    path = folder / verification.FLOOR_FILE
     try:
         with path.open("rb") as file:
             return file.read(MAX_LINE)

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.base.json.pointer import child
+from gateway.base.json.walk import child
 from gateway.base.text_cache import short_text_cache
 
 if TYPE_CHECKING:

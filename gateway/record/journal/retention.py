@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
 from gateway.model.errors import JournalError
-from gateway.record.journal import pruning_mark, reader
+from gateway.record.journal import reader, verification
 from gateway.record.journal.chain import Chain, ChainKeys
-from gateway.record.journal.pruning_mark import PruningMark
 from gateway.record.journal.storage import Disk, hold_pruning, segments, write_all
+from gateway.record.journal.verification import PruningMark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def _prune(folder: Path, *, key: ChainKeys, before: str, time: str, archive: Pat
             "run `opagate journal verify`: pruning could take away what shows who changed it",
         )
     if archive is not None:
-        _archive(going, archive, None if floor is None else pruning_mark.write_mark(chain, floor), disk)
+        _archive(going, archive, None if floor is None else verification.write_mark(chain, floor), disk)
     heading = next(reader.lines_of(found[len(going)][1]))
     below = PruningMark(
         cast("str", heading["journal"]),
@@ -78,7 +78,7 @@ def _prune(folder: Path, *, key: ChainKeys, before: str, time: str, archive: Pat
     )
     size = sum(path.stat().st_size for _, path in going)
     _write(
-        folder, pruning_mark.write_mark(chain, below if floor is None or floor.segment < below.segment else floor), disk
+        folder, verification.write_mark(chain, below if floor is None or floor.segment < below.segment else floor), disk
     )
     for _, path in going:
         path.unlink()
@@ -122,7 +122,7 @@ def _archive(going: Sequence[tuple[int, Path]], archive: Path, floor: bytes | No
 
 def _write(folder: Path, line: bytes, disk: Disk) -> None:
     """Write the floor, whole or as it was."""
-    fresh = folder / f".{pruning_mark.FILE}.new"
+    fresh = folder / f".{verification.FLOOR_FILE}.new"
     fresh.unlink(missing_ok=True)
     descriptor = disk.create(fresh)
     try:
@@ -130,5 +130,5 @@ def _write(folder: Path, line: bytes, disk: Disk) -> None:
         disk.sync(descriptor)
     finally:
         disk.close(descriptor)
-    fresh.rename(folder / pruning_mark.FILE)
+    fresh.rename(folder / verification.FLOOR_FILE)
     disk.sync_folder(folder)

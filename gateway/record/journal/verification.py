@@ -1,12 +1,16 @@
-"""Faults of a journal, line by line. Pure: no I/O, no clock, no randomness. `follow` takes the lines in the order of
-the files. It holds one position and no lines, so memory does not grow with the journal. After a fault it goes on from
-the found line, so that one edit is reported once."""
+"""Faults of a journal, line by line, and the floor of a pruned one. Pure: no I/O, no clock, no randomness.
+
+`follow` takes the lines in the order of the files. It holds one position and no lines, so memory does not grow with the
+journal. After a fault it goes on from the found line, so that one edit is reported once.
+
+The floor is one line of the chain in its own file. It names the last removed entry, and has that entry's link as its `prev`.
+A person without the key can neither make nor move a floor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -194,3 +198,53 @@ def _heading(position: Position, entry: JsonObject, place: LinePlace) -> Journal
 
 def _problem(fault: Fault, place: LinePlace, message: str) -> JournalProblem:
     return JournalProblem(fault, place.segment, place.line, message)
+
+
+FLOOR_FILE: Final = "floor.json"
+_KIND: Final = "floor"
+
+
+@dataclass(frozen=True, slots=True)
+class PruningMark:
+    """The start of a pruned journal: `segment`, `seq` and `link` of the last removed segment and its last entry. `time`
+    is the time of pruning."""
+
+    journal: str
+    segment: int
+    seq: int
+    link: str
+    time: str
+
+
+def write_mark(chain: Chain, floor: PruningMark) -> bytes:
+    fields = msgspec.json.encode({"journal": floor.journal, "segment": floor.segment})
+    return chain.line(floor.seq, floor.time, _KIND, fields, floor.link) + b"\n"
+
+
+def read_mark(chain: Chain, line: bytes) -> PruningMark | None:
+    """Return the floor that was written with a key of this chain; `None` for anything else."""
+    whole = line.removesuffix(b"\n")
+    try:
+        found = msgspec.json.decode(whole, type=_MarkLine)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    if found.kind != _KIND or chain.find_link(whole) is None:
+        return None
+    return PruningMark(found.journal, found.segment, found.seq, found.prev, found.time)
+
+
+def start_position(floor: PruningMark, first: int) -> Position:
+    """Return the position before the segment `first`, the first present one. A missing segment above the floor leaves
+    an unknown position."""
+    if first <= floor.segment:
+        return lost(Position(journal=floor.journal))
+    return Position(floor.seq, floor.link, floor.journal)
+
+
+class _MarkLine(msgspec.Struct):
+    seq: int
+    time: str
+    kind: str
+    journal: str
+    segment: int
+    prev: str

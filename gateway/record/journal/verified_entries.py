@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.model.errors import JournalError
-from gateway.record.journal import pruning_mark
+from gateway.record.journal import verification
 from gateway.record.journal.chain import Chain, ChainKeys
 from gateway.record.journal.reader import first_of, floor_line, raw_lines
 from gateway.record.journal.recovery import make_damage_error
@@ -71,12 +71,12 @@ def _begin(path: Path, chain: Chain, first: int) -> Position:
     line = floor_line(path)
     if line is None:
         return Position()
-    floor = pruning_mark.read_mark(chain, line)
+    floor = verification.read_mark(chain, line)
     if floor is None:
         raise JournalError(
-            f"{path / pruning_mark.FILE} is not what was written with this key", "run `opagate journal verify`"
+            f"{path / verification.FLOOR_FILE} is not what was written with this key", "run `opagate journal verify`"
         )
-    return pruning_mark.start_position(floor, first)
+    return verification.start_position(floor, first)
 
 
 def _id_of(file: Path) -> str | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from gateway.base.keys.subkeys import key_id, subkey
+from gateway.base.keys.key_ring import key_id, subkey
 from gateway.model.errors import JournalError
 from gateway.record.journal.chain import RESERVED, Chain, ChainKeys, second_text, timestamp
 from gateway.record.journal.entry import CLOSING

@@ -23,8 +23,7 @@ from gateway.authority.lending import Authority
 from gateway.authority.signals.register import SignalRegister
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
-from gateway.base.keys.key_ring import derive_ring
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import derive_ring, subkey
 from gateway.base.store.records import SealedStore
 from gateway.base.store.sqlite import SqliteStore
 from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions

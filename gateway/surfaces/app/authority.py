@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from gateway.authority.active import ActiveTokens
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import Ender, LeaseRecord
+from gateway.authority.introspection import ActiveTokens
 from gateway.authority.leases import LeaseHooks, Leases
 from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint

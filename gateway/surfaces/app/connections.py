@@ -12,12 +12,10 @@ import structlog
 
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker
-from gateway.authority.brokers.connected_users import ConnectedUsers
 from gateway.authority.brokers.exchange import TokenExchangeBroker
 from gateway.authority.brokers.id_jag import AssertionBroker
-from gateway.authority.brokers.openbao import DynamicSecretBroker
-from gateway.authority.brokers.openbao_login import Login
-from gateway.authority.brokers.subjects import CallerSubjects, LoginSubjects
+from gateway.authority.brokers.openbao import DynamicSecretBroker, Login
+from gateway.authority.brokers.subjects import CallerSubjects, ConnectedUsers, LoginSubjects
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
 from gateway.authority.connections.browsers import LoggedInPerson
 from gateway.authority.connections.connections import Connections

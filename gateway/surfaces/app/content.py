@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import subkey
 from gateway.calls.pipeline.record import ArgumentsForm
 from gateway.config import Configuration
 from gateway.config.secret_texts import SecretText, secret_texts

@@ -9,18 +9,17 @@ import structlog
 from msgspec import to_builtins
 
 from gateway.authority import operators as leases
-from gateway.authority.approvals import operations as approvals
-from gateway.authority.approvals.admission import Accounts, Admission, Approver
+from gateway.authority.approvals import office as approvals
 from gateway.authority.approvals.model import Person
+from gateway.authority.approvals.rules import Accounts, Admission, Approver
 from gateway.authority.connections import operators as connections
 from gateway.authority.signals import operators as signals
-from gateway.authority.stops import operators as stops
+from gateway.authority.stops import switch as stops
 from gateway.base.control.line_socket import own_uid
-from gateway.base.control.operations import ControlSocket
-from gateway.base.control.operators import OperatorAccounts, OperatorName
+from gateway.base.control.operations import ControlSocket, OperatorAccounts, OperatorName
 from gateway.calls.pipeline.people import TokenPeople
 from gateway.config.approvals import ApproverIdentity
-from gateway.config.operators import OperatorIdentity
+from gateway.config.identities import OperatorIdentity
 from gateway.identity.identities import Identities
 from gateway.model import reasons
 from gateway.model.caller import canonical_groups

@@ -13,7 +13,7 @@ import structlog
 from msgspec import Struct
 
 from gateway.base.control.operations import NoFields, Operation
-from gateway.base.keys.subkeys import key_id
+from gateway.base.keys.key_ring import key_id
 from gateway.config import keys as key_files
 from gateway.config.keys import Keys
 from gateway.surfaces.app.content import hold_keys
@@ -21,8 +21,7 @@ from gateway.surfaces.app.content import hold_keys
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.base.control.operations import Control
-    from gateway.base.control.operators import OperatorName
+    from gateway.base.control.operations import Control, OperatorName
     from gateway.base.store.records import SealedStore
     from gateway.config import Configuration
     from gateway.inspection.credentials.live_values import LiveValues

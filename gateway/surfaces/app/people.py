@@ -18,13 +18,11 @@ from gateway.authority.approvals.channels.notifier import Notifier
 from gateway.authority.approvals.channels.sender import Timing
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import Question
-from gateway.authority.approvals.office import Office
-from gateway.authority.approvals.operations import add_operations
+from gateway.authority.approvals.office import Office, add_operations
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
 from gateway.base.concurrency.background import Job
-from gateway.base.keys.key_ring import derive_ring
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import derive_ring, subkey
 from gateway.calls.pipeline.people import CompletionNotices, People
 from gateway.calls.pipeline.record import held_credentials
 from gateway.model.errors import GatewayError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.base import free_memory
+from gateway.base import own_process
 from gateway.base.service_manager import ServiceManager
 from gateway.calls.composition import Gateway
 from gateway.config import Configuration
@@ -69,7 +69,7 @@ async def run(
                     on_ready()
 
                 console = await _open_console(stack, configuration, gateway)
-                free_memory.give_back()
+                own_process.give_back()
                 await serve(configuration, gateway, console, manager, on_ready=ready, on_link=on_link)
         except asyncio.CancelledError:
             if not stopping.told:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.authority.stops.model import Parties, StopRegister
-from gateway.authority.stops.operators import add_operations
-from gateway.authority.stops.switch import STOPS, StopSwitch
+from gateway.authority.stops.switch import STOPS, StopSwitch, add_operations
 from gateway.base.concurrency.background import Job
 from gateway.calls.pipeline.revocation import StopEnder, Stops
 from gateway.model import reasons

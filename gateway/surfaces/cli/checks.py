@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway import config
-from gateway.base.keys.subkeys import key_id
+from gateway.base.keys.key_ring import key_id
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.config import keys
 from gateway.identity.identities import Identities

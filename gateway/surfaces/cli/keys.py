@@ -111,7 +111,7 @@ def find_keys(settings: Configuration) -> list[ListedKey]:
 
 def _find_key(settings: Configuration, name: Name) -> Generator[ListedKey]:
     from gateway.base.keys import signing_keys
-    from gateway.base.keys.subkeys import key_id
+    from gateway.base.keys.key_ring import key_id
     from gateway.config import keys
 
     file = keys.find_file(settings, name)
@@ -152,7 +152,7 @@ def _find_uses(settings: Configuration, name: Name) -> dict[str, str]:
 
 def _chain_ids(settings: Configuration) -> Generator[str]:
     """Yield the id of the deployment's key of each segment."""
-    from gateway.base.keys.subkeys import key_id
+    from gateway.base.keys.key_ring import key_id
     from gateway.config import keys
     from gateway.record.journal import reader, storage
     from gateway.record.journal.chain import Chain

@@ -7,9 +7,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.authority.approvals.admission import Admission
 from gateway.authority.approvals.channels.building import build_channels
 from gateway.authority.approvals.model import Person
+from gateway.authority.approvals.rules import Admission
 from gateway.base.control.line_socket import own_uid
 from gateway.config.identities import JwtIdentity
 from gateway.identity.assembly import transmitter_keys

@@ -14,7 +14,7 @@ from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
 from gateway.surfaces.cli.terminal import describe_count, emit, note, out, plain, sentence, show, table
 
 if TYPE_CHECKING:
-    from gateway.base.store.forms import CheckedForm
+    from gateway.base.store.engine import CheckedForm
     from gateway.config import Configuration
 
 app = typer.Typer(help="What the gateway keeps on disk: check it, copy it, put it back.", no_args_is_help=True)

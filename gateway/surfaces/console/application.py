@@ -22,7 +22,7 @@ from gateway.surfaces.console.visits import NavigationEntry, page_route
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.authority.approvals.admission import Accounts
+    from gateway.authority.approvals.rules import Accounts
     from gateway.calls.composition import Gateway
     from gateway.surfaces.console.visits import ConsoleParts
 

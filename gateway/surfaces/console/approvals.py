@@ -22,8 +22,8 @@ from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, Handler, action_route, page_route
 
 if TYPE_CHECKING:
-    from gateway.authority.approvals.admission import Approver
     from gateway.authority.approvals.model import Approval
+    from gateway.authority.approvals.rules import Approver
     from gateway.calls.pipeline.people import People
     from gateway.surfaces.console.visits import ConsoleParts
 

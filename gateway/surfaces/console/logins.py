@@ -37,7 +37,7 @@ from gateway.wire.http.edge import RefusedClient
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.authority.approvals.admission import Admission
+    from gateway.authority.approvals.rules import Admission
     from gateway.config.console import ConsoleLogin
     from gateway.identity.id_token import VerifiedLogin
     from gateway.surfaces.console.visits import ConsoleParts

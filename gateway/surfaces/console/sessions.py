@@ -18,7 +18,7 @@ from gateway.base.control.operations import NoFields, Operation
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
-    from gateway.authority.approvals.admission import Accounts
+    from gateway.authority.approvals.rules import Accounts
     from gateway.base.control.line_socket import Account
     from gateway.base.control.operations import Control
     from gateway.surfaces.console.visits import ConsoleParts

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from msgspec import Struct
 
-from gateway.authority.approvals.events import read_fact
-from gateway.base.json.pointer import find_value, split_pointer
+from gateway.authority.approvals.state import read_fact
+from gateway.base.json.walk import find_value, split_pointer
 from gateway.history.provenance import Explanation, Provenance
 from gateway.model.errors import JournalError, PolicyError
 from gateway.model.wire import JsonObject

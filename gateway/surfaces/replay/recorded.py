@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from gateway.base.json.pointer import child
+from gateway.base.json.walk import child
 from gateway.identity import anonymous, development
 from gateway.model.errors import JournalError
 from gateway.surfaces.replay.secrets import escape_braces

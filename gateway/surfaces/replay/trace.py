@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, TypeAdapter, ValidationError
 
 from gateway.config import ToolLabels
-from gateway.config.formats import Domain
+from gateway.config.values import Domain
 from gateway.inspection.destinations.directory import EMPTY, Directory, DirectoryEntry, directory_of
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call

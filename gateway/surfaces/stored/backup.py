@@ -26,11 +26,11 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from gateway.base.keys.subkeys import key_id
+from gateway.base.keys.key_ring import key_id
 from gateway.base.store.sqlite import read_form
 from gateway.config import keys
 from gateway.model.errors import ConfigurationError, JournalError, StoreError
-from gateway.record.journal import pruning_mark, storage
+from gateway.record.journal import storage, verification
 from gateway.record.journal.chain import timestamp
 from gateway.record.journal.compression import SUFFIX
 from gateway.surfaces.stored.holding import require_owner
@@ -146,7 +146,7 @@ def _find_target(configuration: Configuration, path: str) -> Path | None:
     match path.split("/", 1):
         case ["state", name] if name in _DATABASES:
             return configuration.state / name
-        case ["journal", name] if name == pruning_mark.FILE or storage.is_segment(name):
+        case ["journal", name] if name == verification.FLOOR_FILE or storage.is_segment(name):
             return configuration.journal.path / name
         case ["catalogue.lock"]:
             return configuration.catalogue.lock
@@ -268,8 +268,8 @@ def _copy_journal(source: Path, target: Path) -> None:
     for _, path in storage.segments(source):
         _copy(path, target / path.name)
     _cut_half_line(storage.segments(target)[-1][1])
-    if (mark := source / pruning_mark.FILE).exists():
-        _copy(mark, target / pruning_mark.FILE)
+    if (mark := source / verification.FLOOR_FILE).exists():
+        _copy(mark, target / verification.FLOOR_FILE)
 
 
 def _cut_half_line(path: Path) -> None:

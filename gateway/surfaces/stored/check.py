@@ -13,9 +13,8 @@ from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
 from gateway.authority.signals.store import EVENTS, SIGNALS
 from gateway.authority.stops.switch import STOPS
 from gateway.authority.store import LEASES, VALUES
-from gateway.base.keys.key_ring import derive_ring
-from gateway.base.keys.subkeys import key_id
-from gateway.base.store.forms import CheckedForm, StoredForm
+from gateway.base.keys.key_ring import derive_ring, key_id
+from gateway.base.store.engine import CheckedForm, StoredForm
 from gateway.base.store.records import RecordKind, SealedStore
 from gateway.base.store.sqlite import FORMAT, SqliteStore, query_file, read_form
 from gateway.config import keys

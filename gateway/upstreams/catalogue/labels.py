@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from gateway.base.json.pointer import split_pointer
+from gateway.base.json.walk import split_pointer
 from gateway.model.target import ASSUMABLE, ArgumentCondition, Effect, LabelCase, Labels, Role, Sensitivity
 from gateway.upstreams.catalogue.overlaps import FIELDS, is_pattern
 

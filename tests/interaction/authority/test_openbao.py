@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
-from gateway.authority.brokers.openbao import DynamicSecretBroker
-from gateway.authority.brokers.openbao_login import Login
+from gateway.authority.brokers.openbao import DynamicSecretBroker, Login
 from gateway.authority.model import Issued, NotEnded, Proof
 from gateway.config.brokers import OpenBaoBroker, OpenBaoCredential
 from gateway.wire.https_client import HttpsClient

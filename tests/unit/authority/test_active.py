@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.authority.active import ActiveTokens
+from gateway.authority.introspection import ActiveTokens
 from gateway.authority.minting import MintedToken
 
 

@@ -9,9 +9,9 @@ from urllib.parse import quote_plus, urlencode
 
 import pytest
 
-from gateway.authority.active import ActiveTokens
 from gateway.authority.introspection import (
     INACTIVE,
+    ActiveTokens,
     IntrospectingUpstream,
     Introspector,
     RateLimit,

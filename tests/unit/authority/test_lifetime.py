@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.authority.lifetime import Ends, choose_end, name_end
+from gateway.authority.narrowing import Ends, choose_end, name_end
 
 NOW = 1_800_000_000.0
 lives = st.floats(0.0, 86_400.0)

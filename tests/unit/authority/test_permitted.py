@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.authority.model import LeaseGrounds
-from gateway.authority.permitted import PermittedLeases
+from gateway.authority.narrowing import PermittedLeases
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Labels, Pin, Target
 

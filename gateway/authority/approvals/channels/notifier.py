@@ -11,7 +11,7 @@ import structlog
 
 from gateway.authority.approvals.channels.notice import item_of
 from gateway.authority.approvals.channels.sender import Sender, Timing
-from gateway.authority.approvals.events import NoticeDelivery
+from gateway.authority.approvals.state import NoticeDelivery
 from gateway.model.errors import GatewayError
 
 if TYPE_CHECKING:

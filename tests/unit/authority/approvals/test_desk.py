@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.authority.approvals import Desk, Times
-from gateway.authority.approvals.events import NoticeDelivery
 from gateway.authority.approvals.index import PER_TASK
 from gateway.authority.approvals.model import Approval, Question, Requester
+from gateway.authority.approvals.state import NoticeDelivery
 from gateway.authority.approvals.store import ApprovalStore
 from gateway.model.decision import Reason
 from gateway.model.errors import JournalError, StoreError

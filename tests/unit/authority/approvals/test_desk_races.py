@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.authority.approvals import Desk, Times, state
-from gateway.authority.approvals.events import fold_entry
 from gateway.authority.approvals.model import Approval, ApproverRule, Person, Question
+from gateway.authority.approvals.state import fold_entry
 from gateway.authority.approvals.store import ApprovalStore
 from gateway.model.decision import Reason
 from tests.unit.authority.approvals.making import BOB, DESCRIPTION, Recorder, make_desk, no, question, yes

@@ -15,13 +15,11 @@ from msgspec import structs
 from typer.testing import CliRunner
 
 from gateway.authority.approvals import Desk
-from gateway.authority.approvals.admission import Accounts, Admission
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import ApproverRule, Recurrence
-from gateway.authority.approvals.office import Office
-from gateway.authority.approvals.operations import OPERATIONS, add_operations
-from gateway.base.control.operations import ControlSocket
-from gateway.base.control.operators import OperatorAccounts
+from gateway.authority.approvals.office import OPERATIONS, Office, add_operations
+from gateway.authority.approvals.rules import Accounts, Admission
+from gateway.base.control.operations import ControlSocket, OperatorAccounts
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli import approvals
 from gateway.surfaces.cli.control_client import ControlRefusal, connect_to_gateway

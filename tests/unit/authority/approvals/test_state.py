@@ -8,9 +8,9 @@ import pytest
 from msgspec import structs
 
 from gateway.authority.approvals import state
-from gateway.authority.approvals.events import asked_entry, changed_entry, fold_call, fold_entry
 from gateway.authority.approvals.model import Approval, ApproverRule, Person
 from gateway.authority.approvals.rules import merge_rules, without_recurrence
+from gateway.authority.approvals.state import asked_entry, changed_entry, fold_call, fold_entry
 from gateway.model.decision import Obligation, Reason
 from tests.unit.authority.approvals.making import ALICE, BOB, no, question, yes
 

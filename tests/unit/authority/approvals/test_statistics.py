@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.authority.approvals.events import asked_entry, changed_entry
 from gateway.authority.approvals.model import Approval
-from gateway.authority.approvals.state import ask, count_vote, end_of_time
+from gateway.authority.approvals.state import ask, asked_entry, changed_entry, count_vote, end_of_time
 from gateway.authority.approvals.statistics import Fatigue
 from tests.unit.authority.approvals.making import no, question, yes
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from gateway.authority.active import ActiveTokens
 from gateway.authority.brokers.minted import MintedBroker
+from gateway.authority.introspection import ActiveTokens
 from gateway.authority.model import BrokerRefusal, Issued, Lease, LeaseRequest, Proof, Scope
 
 if TYPE_CHECKING:

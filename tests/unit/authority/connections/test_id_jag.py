@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
-from gateway.authority.brokers.connected_users import ConnectedUsers
 from gateway.authority.brokers.id_jag import AssertionBroker
-from gateway.authority.brokers.subjects import CallerSubjects, LoginSubjects, Subjects
+from gateway.authority.brokers.subjects import CallerSubjects, ConnectedUsers, LoginSubjects, Subjects
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.model import BrokerRefusal, Issued, Proof
 from gateway.config.brokers import ExchangeBroker, ExchangeCredential

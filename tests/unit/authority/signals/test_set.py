@@ -4,8 +4,18 @@ from typing import Any
 
 import pytest
 
-from gateway.authority.signals.caep import CaepSignal, OtherEvent, StreamUpdate, StreamVerification, read_meaning
-from gateway.authority.signals.set import KEPT, SecurityEvent, SetFault, SetRules, check_claims
+from gateway.authority.signals.set import (
+    KEPT,
+    CaepSignal,
+    OtherEvent,
+    SecurityEvent,
+    SetFault,
+    SetRules,
+    StreamUpdate,
+    StreamVerification,
+    check_claims,
+    read_meaning,
+)
 from tests.signalling import CAEP, SESSION_REVOKED, SSF
 
 NOW = 1_800_000_000.0

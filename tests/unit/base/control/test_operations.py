@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 
-from gateway.authority.approvals.admission import Accounts
 from gateway.authority.approvals.model import Person
+from gateway.authority.approvals.rules import Accounts
 from gateway.base.control.line_socket import PEERS_OF_ACCOUNT, Account, has_place
-from gateway.base.control.operations import Control, ControlRequest, ControlSocket, NoFields
-from gateway.base.control.operators import OperatorAccounts, OperatorName
+from gateway.base.control.operations import (
+    Control,
+    ControlRequest,
+    ControlSocket,
+    NoFields,
+    OperatorAccounts,
+    OperatorName,
+)
 from gateway.model.decision import Reason
 from gateway.surfaces.app.control import OPERATIONS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.base.control.line_socket import ROOT, Account
-from gateway.base.control.operators import OperatorAccounts, OperatorName
+from gateway.base.control.operations import OperatorAccounts, OperatorName
 from gateway.model.decision import Reason
 
 OWN, NAMED, OTHER = 1000, 1001, 1002

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.base.json.pointer import child, escape, find_value, item_number, split_pointer, unescape
+from gateway.base.json.walk import child, escape, find_value, item_number, split_pointer, unescape
 from gateway.model.wire import Json
 
 DOCUMENT: Mapping[str, Json] = {

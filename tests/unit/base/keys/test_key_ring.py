@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from joserfc.jwk import ECKey
 
-from gateway.base.keys.key_ring import KeyRing, SigningKey, derive_ring, find_signer
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import KeyRing, SigningKey, derive_ring, find_signer, subkey
 
 OLD, NEW = (ECKey.generate_key("P-256") for _ in range(2))
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from joserfc.jwk import ECKey
 
-from gateway.authority.active import ActiveTokens
+from gateway.authority.introspection import ActiveTokens
 from gateway.authority.lending import Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
 from gateway.authority.model import Credential

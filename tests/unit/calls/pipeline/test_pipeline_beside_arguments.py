@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.authority.approvals.admission import Approver
+from gateway.authority.approvals.rules import Approver
 from gateway.surfaces.cli import approvals
 from tests.unit.approving import BOB, QUICK, approve, desk, pending
 from tests.unit.harness import Bench, bench, message

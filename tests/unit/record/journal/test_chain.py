@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import subkey
 from gateway.record.journal.chain import GENESIS, Chain, timestamp
 
 KEY = b"k" * 32

@@ -2,46 +2,45 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.record.journal import pruning_mark
+from gateway.record.journal import verification
 from gateway.record.journal.chain import GENESIS, Chain
-from gateway.record.journal.pruning_mark import PruningMark
-from gateway.record.journal.verification import LinePlace, Position, follow
+from gateway.record.journal.verification import LinePlace, Position, PruningMark, follow
 
 CHAIN = Chain.of(b"k" * 32)
 FLOOR = PruningMark("journal-1", 3, 41, "ab" * 32, "2026-11-25T10:00:00.000Z")
 
 
 def test_a_floor_is_read_as_it_was_written():
-    line = pruning_mark.write_mark(CHAIN, FLOOR)
+    line = verification.write_mark(CHAIN, FLOOR)
 
     assert line.endswith(b"\n")
-    assert pruning_mark.read_mark(CHAIN, line) == FLOOR
+    assert verification.read_mark(CHAIN, line) == FLOOR
 
 
 @pytest.mark.parametrize("other", [Chain.of(b"o" * 32), Chain.of(None)])
 def test_a_floor_of_another_key_or_of_none_is_none(other: Chain):
-    assert pruning_mark.read_mark(CHAIN, pruning_mark.write_mark(other, FLOOR)) is None
+    assert verification.read_mark(CHAIN, verification.write_mark(other, FLOOR)) is None
 
 
 def test_a_floor_of_which_any_byte_was_changed_is_none():
-    line = pruning_mark.write_mark(CHAIN, FLOOR)[:-1]
+    line = verification.write_mark(CHAIN, FLOOR)[:-1]
 
     for place in range(len(line)):
         changed = line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :]
-        assert pruning_mark.read_mark(CHAIN, changed) is None
+        assert verification.read_mark(CHAIN, changed) is None
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"\xff", b'{"seq":1}'])
 def test_what_is_no_floor_is_none(line: bytes):
-    assert pruning_mark.read_mark(CHAIN, line) is None
+    assert verification.read_mark(CHAIN, line) is None
 
 
 def test_a_line_of_the_journal_is_no_floor():
-    assert pruning_mark.read_mark(CHAIN, CHAIN.line(1, "t", "segment", b'{"journal":"j","segment":1}', GENESIS)) is None
+    assert verification.read_mark(CHAIN, CHAIN.line(1, "t", "segment", b'{"journal":"j","segment":1}', GENESIS)) is None
 
 
 def test_a_floor_is_no_line_of_the_journal():
-    line = pruning_mark.write_mark(CHAIN, FLOOR)[:-1]
+    line = verification.write_mark(CHAIN, FLOOR)[:-1]
     after = Position(FLOOR.seq, FLOOR.link, FLOOR.journal)
 
     for position in (after, Position(FLOOR.seq - 1, FLOOR.link, FLOOR.journal)):
@@ -52,8 +51,8 @@ def test_a_floor_is_no_line_of_the_journal():
 
 
 def test_a_journal_goes_on_after_its_floor():
-    assert pruning_mark.start_position(FLOOR, FLOOR.segment + 1) == Position(FLOOR.seq, FLOOR.link, FLOOR.journal)
+    assert verification.start_position(FLOOR, FLOOR.segment + 1) == Position(FLOOR.seq, FLOOR.link, FLOOR.journal)
 
 
 def test_before_a_segment_below_the_floor_nothing_is_known_but_the_journal():
-    assert pruning_mark.start_position(FLOOR, FLOOR.segment) == Position(None, None, FLOOR.journal)
+    assert verification.start_position(FLOOR, FLOOR.segment) == Position(None, None, FLOOR.journal)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.base.keys.subkeys import key_id
+from gateway.base.keys.key_ring import key_id
 from gateway.model.errors import JournalError
 from gateway.record.journal.chain import MAX_LINE, Chain
 from gateway.record.journal.recovery import recover, require_end

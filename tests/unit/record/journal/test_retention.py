@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model.errors import JournalError
-from gateway.record.journal import pruning_mark, reader
+from gateway.record.journal import reader, verification
 from gateway.record.journal.chain import Chain
-from gateway.record.journal.pruning_mark import PruningMark
 from gateway.record.journal.retention import Pruned, prune
 from gateway.record.journal.storage import Disk, segments
-from gateway.record.journal.verification import Fault
+from gateway.record.journal.verification import Fault, PruningMark
 from tests.requirements import requirement
 from tests.unit.record.journal.disks import WatchedDisk
 from tests.unit.record.journal.segments import SMALL
@@ -119,7 +118,7 @@ def test_segments_that_somebody_else_removed_are_missing(folder: Path, head: str
 def test_without_its_floor_a_pruned_journal_is_not_whole(folder: Path, head: str):
     del head
     pruned(folder, keep_from=4)
-    (folder / pruning_mark.FILE).unlink()
+    (folder / verification.FLOOR_FILE).unlink()
 
     assert faults(folder)[0] is Fault.MISSING_SEGMENT
 
@@ -132,7 +131,7 @@ def test_who_cannot_read_the_key_cannot_make_a_floor(folder: Path, head: str, ke
     forged = PruningMark("journal-1", 3, int(str(heading["seq"])) - 1, str(heading["prev"]), NOW)
     for number in (1, 2, 3):
         (folder / f"{number:08d}.jsonl").unlink()
-    (folder / pruning_mark.FILE).write_bytes(pruning_mark.write_mark(Chain.of(key), forged))
+    (folder / verification.FLOOR_FILE).write_bytes(verification.write_mark(Chain.of(key), forged))
 
     assert faults(folder) == [Fault.EDITED, Fault.MISSING_SEGMENT]
 
@@ -140,9 +139,9 @@ def test_who_cannot_read_the_key_cannot_make_a_floor(folder: Path, head: str, ke
 def test_an_older_floor_shows_that_more_is_gone(folder: Path, head: str):
     del head
     pruned(folder, keep_from=3)
-    older = (folder / pruning_mark.FILE).read_bytes()
+    older = (folder / verification.FLOOR_FILE).read_bytes()
     pruned(folder, keep_from=6)
-    (folder / pruning_mark.FILE).write_bytes(older)
+    (folder / verification.FLOOR_FILE).write_bytes(older)
 
     assert faults(folder) == [Fault.MISSING_SEGMENT]
 
@@ -155,7 +154,7 @@ async def test_a_floor_of_another_journal_is_found(
     own = reader.floor_of(folder, Chain.of(KEY))
     assert own is not None
     other = PruningMark("journal-2", own.segment, own.seq, own.link, own.time)
-    (folder / pruning_mark.FILE).write_bytes(pruning_mark.write_mark(Chain.of(KEY), other))
+    (folder / verification.FLOOR_FILE).write_bytes(verification.write_mark(Chain.of(KEY), other))
 
     assert Fault.FOREIGN_SEGMENT in faults(folder)
 
@@ -169,7 +168,7 @@ def test_a_journal_in_which_something_is_wrong_is_not_pruned(folder: Path, head:
     with pytest.raises(JournalError, match="not as it was written"):
         pruned(folder, keep_from=4)
     assert numbers(folder) == before
-    assert not (folder / pruning_mark.FILE).exists()
+    assert not (folder / verification.FLOOR_FILE).exists()
 
 
 def test_an_archive_is_verified_like_a_journal(folder: Path, head: str, tmp_path: Path):
@@ -214,7 +213,7 @@ def test_an_archive_is_not_written_over(folder: Path, head: str, tmp_path: Path)
     with pytest.raises(JournalError, match="is there already, with other content"):
         pruned(folder, keep_from=4, archive=tmp_path / "archive")
     assert faults(folder, head) == []
-    assert not (folder / pruning_mark.FILE).exists()
+    assert not (folder / verification.FLOOR_FILE).exists()
 
 
 def test_an_archive_that_was_written_in_part_is_completed(folder: Path, head: str, tmp_path: Path):
@@ -294,7 +293,7 @@ def test_a_successor_that_has_no_line_yet_keeps_its_segment(folder: Path, head: 
 
 def test_a_floor_that_cannot_be_read_is_said_to_be_so(folder: Path, head: str):
     del head
-    (folder / pruning_mark.FILE).mkdir()
+    (folder / verification.FLOOR_FILE).mkdir()
 
     with pytest.raises(JournalError, match=r"floor\.json cannot be read"):
         reader.verify(folder, key=KEY)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from gateway.model.errors import JournalError
-from gateway.record.journal import pruning_mark, reader
+from gateway.record.journal import reader, verification
 from gateway.record.journal.retention import prune
 from gateway.record.journal.verified_entries import entries
 from tests.requirements import requirement
@@ -171,7 +171,7 @@ def test_a_pruned_journal_begins_at_its_floor(written: list[JsonObject], folder:
 def test_a_floor_that_was_edited_or_is_missing_is_an_error(written: list[JsonObject], folder: Path):
     begun = str(json.loads(lines(folder, 4)[0])["time"])
     prune(folder, key=KEY, before=begun + "~", time="2030-01-01T00:00:00.000Z")
-    floor = folder / pruning_mark.FILE
+    floor = folder / verification.FLOOR_FILE
     floor.write_bytes(floor.read_bytes().replace(b'"segment":3', b'"segment":2'))
 
     with pytest.raises(JournalError, match=r"floor\.json"):

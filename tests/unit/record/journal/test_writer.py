@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.base.keys.subkeys import subkey
+from gateway.base.keys.key_ring import subkey
 from gateway.model.errors import JournalError
 from gateway.record.journal.chain import timestamp
 from gateway.record.journal.entry import closed_by, opened_by

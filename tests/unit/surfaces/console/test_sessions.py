@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.authority.approvals.admission import Accounts
 from gateway.authority.approvals.model import Person
+from gateway.authority.approvals.rules import Accounts
 from gateway.base.control.line_socket import Account
-from gateway.base.control.operators import OperatorAccounts, OperatorName
+from gateway.base.control.operations import OperatorAccounts, OperatorName
 from gateway.model.decision import Reason
 from gateway.surfaces.console.feed import PER_SESSION, STREAMS, Feed, View
 from gateway.surfaces.console.sessions import (

@@ -12,7 +12,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
-from gateway.base.control.operators import OperatorName
+from gateway.base.control.operations import OperatorName
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.app.control import OPERATIONS
 from tests.unit.harness import Answer, Bench, bench, call

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.authority.approvals.events import read_fact
 from gateway.authority.approvals.model import Person
+from gateway.authority.approvals.state import read_fact
 from gateway.config import keys
 from gateway.history.provenance import Provenance
 from gateway.policy.document import timestamp
