@@ -106,7 +106,7 @@ def test_pairs_are_renewed_under_calls_and_no_call_fails(
                 until(partial(calls.has_answered, goal), within=30)
             # The connection from before the renewals lives on.
             recorder.release("renewed")
-            assert b"renewed" in answer.read()
+            assert b"released" in answer.read()
         assert calls.failures == []
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait(60) == 0

@@ -116,7 +116,7 @@ def test_an_agent_is_served_beside_more_silent_sockets_than_open_files(
             assert _is_open(strangers.sockets[-1])
             assert not _is_open(strangers.sockets[0])
             recorder.release("beside")
-            assert b"beside" in held.read()
+            assert b"released" in held.read()
         assert agent.call("echo", text="after").text == "after"
         if not tls:
             assert page(gateway, "/readyz")[0] == 200

@@ -8,19 +8,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from gateway.base.concurrency.background import Job
 from gateway.model.errors import GatewayError, UpstreamError, UpstreamStarting, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstreams.catalogue import lister
 from gateway.upstreams.catalogue.lister import PinnedResources
-from gateway.upstreams.catalogue.overlap_log import OverlapLog
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from gateway.base.concurrency.worker_thread import WorkerThread
     from gateway.config import CatalogueSettings
     from gateway.model.wire import UpstreamTransport
     from gateway.upstreams.catalogue.ledger import CatalogueLedger
+    from gateway.upstreams.catalogue.overlaps import Overlap
+
+log = structlog.get_logger("gateway.upstream")
 
 _BACK_OFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds between attempts at an upstream that could not be listed."""
@@ -183,3 +187,18 @@ class UpstreamListings:
         state.wake.clear()
         state.relist_at = loop.time() + _PAUSE_SECONDS
         await self._attempt(name).wait()
+
+
+class OverlapLog:
+    """The pairs of patterns logged since the gateway's start."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str, str]] = set()
+
+    def tell(self, upstream: str, overlaps: Iterable[Overlap]) -> None:
+        """Log the new overlaps of an upstream."""
+        for overlap in overlaps:
+            pair = (overlap.place, overlap.earlier, overlap.later)
+            if pair not in self._told:
+                self._told.add(pair)
+                log.warning("catalogue.labels-overlap", upstream=upstream, problem=overlap.sentence)

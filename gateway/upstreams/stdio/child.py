@@ -21,10 +21,39 @@ import structlog
 from gateway.model.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstreams.stdio import keeper
 from gateway.upstreams.stdio.handed import HandedProcess
-from gateway.upstreams.stdio.lines import MAX_LINE, LineSplitter, LineTooLong
 from gateway.upstreams.stdio.stderr import StderrLines
-from gateway.upstreams.stdio.throttle import REST, TURN, Throttle, weight
-from gateway.upstreams.stdio.wire import Inbound, read_line
+from gateway.upstreams.stdio.wire import MAX_LINE, Inbound, LineSplitter, LineTooLong, read_line
+
+TURN: Final = 100
+"""Messages of one server that are taken in at once; a long one counts for more."""
+REST: Final = 0.01
+"""Seconds between two turns of a server that has more to say."""
+_LONG: Final = 4096
+"""Bytes that count for as much as a message."""
+
+
+class Throttle:
+    """A throttle shared by the servers of one upstream: the more servers flood, the longer each rests.
+
+    A flooding server would take the event loop's time from all other callers."""
+
+    def __init__(self) -> None:
+        self._resting = 0
+
+    def rest(self, then: Callable[[], None]) -> None:
+        """Call `then` after a rest."""
+        self._resting += 1
+        asyncio.get_running_loop().call_later(REST * self._resting, self._end_rest, then)
+
+    def _end_rest(self, then: Callable[[], None]) -> None:
+        self._resting -= 1
+        then()
+
+
+def weight(line: bytes) -> int:
+    """Return the number of messages that a line counts for."""
+    return 1 + len(line) // _LONG
+
 
 log = structlog.get_logger("gateway.upstream.stdio")
 

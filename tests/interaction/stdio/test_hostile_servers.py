@@ -20,9 +20,9 @@ from gateway.model.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreac
 from gateway.model.wire import Era
 from gateway.upstreams.stdio import StdioUpstream
 from gateway.upstreams.stdio import child as child_module
+from gateway.upstreams.stdio.child import REST, TURN, Throttle
 from gateway.upstreams.stdio.stderr import LINES_PER_SECOND, LONGEST_LINE
 from gateway.upstreams.stdio.stream import MAX_EVENTS
-from gateway.upstreams.stdio.throttle import REST, TURN, Throttle
 from tests.machine import find_outside, is_alive, needs_proc
 from tests.unit.clock import Clock
 from tests.unit.upstreams.stdio.driving import BOB, Client, Make, body_of, events_of, json_of, until

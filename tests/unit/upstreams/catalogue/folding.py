@@ -8,8 +8,8 @@ from gateway.config import ToolLabels, Upstream
 from gateway.model.target import Effect, Pin
 from gateway.upstreams.catalogue.definitions import Definitions, DefinitionTerms
 from gateway.upstreams.catalogue.fold import CatalogueEvent, InstructionsSeen, PinsAdopted, fold
+from gateway.upstreams.catalogue.ledger import DefinitionReader
 from gateway.upstreams.catalogue.pins import Definition, PinChange, Pinned, read_definition
-from gateway.upstreams.catalogue.reading import DefinitionReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.upstreams.stdio.backoff import Backoff
+from gateway.upstreams.stdio.spawner import Backoff
 
 
 def test_the_first_start_is_free():

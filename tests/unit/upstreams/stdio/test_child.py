@@ -17,8 +17,7 @@ from structlog.testing import capture_logs
 
 from gateway.model.errors import UpstreamBroken, UpstreamTimeout
 from gateway.upstreams.stdio import child as child_module
-from gateway.upstreams.stdio.child import MAX_UNREAD, ServerProcess, is_power_of_two, spawn
-from gateway.upstreams.stdio.throttle import REST, TURN, Throttle
+from gateway.upstreams.stdio.child import MAX_UNREAD, REST, TURN, ServerProcess, Throttle, is_power_of_two, spawn
 from gateway.upstreams.stdio.wire import Inbound
 from tests.machine import is_alive, needs_proc
 from tests.unit.clock import Clock

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstreams.stdio.lines import LineSplitter, LineTooLong
+from gateway.upstreams.stdio.wire import LineSplitter, LineTooLong
 
 
 @given(st.binary(max_size=200), st.integers(1, 20))

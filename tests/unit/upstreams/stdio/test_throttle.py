@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.upstreams.stdio.throttle import REST, Throttle, weight
+from gateway.upstreams.stdio.child import REST, Throttle, weight
 
 
 async def test_the_more_rest_the_longer_each_rests():
