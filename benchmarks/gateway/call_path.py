@@ -40,7 +40,7 @@ from benchmarks.gateway.measured_calls import (
     size_of_body,
 )
 from gateway.surfaces.app.serving import build_edge
-from gateway.wire.http.limits import ConcurrencyLimit
+from gateway.wire.http.limits import ConnectionPlaces
 from gateway.wire.http.server_connection import Connection, Serving
 
 MOST_FUNCTIONS: Final = 500
@@ -197,7 +197,7 @@ async def walk(folder: Path, kind: Kind = CHEAPEST) -> Way:
     loop = asyncio.get_running_loop()
     async with open_client(folder, kind) as client:
         edge = build_edge(client.configuration, client.gateway, is_draining=lambda: False)
-        serving = Serving(edge, ConcurrencyLimit(_CONNECTIONS), _PATIENCE)
+        serving = Serving(edge, ConnectionPlaces(_CONNECTIONS, _CONNECTIONS), _PATIENCE)
         server = await loop.create_server(lambda: Connection(serving), "127.0.0.1", 0)
         async with server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
