@@ -45,6 +45,7 @@ def series() -> dict[str, set[str]]:
     metrics.observe_signals(lambda: SignalCounts(0, 0, {"idp": False}))
     shown = ("processes", "sessions", "in_flight", "failures", "retry_seconds")
     metrics.observe_servers(lambda: {"files": dict.fromkeys(shown, 0.0)})
+    metrics.observe_certificates(lambda: {("server", "tls/certificate.pem"): 1.0})
     metrics.count_refusal("identity/missing")
     metrics.count_decision("files", "tools/call", "allow", "", 0.001)
     metrics.count_settlement("files", "completed", 0.001, 1)

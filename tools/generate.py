@@ -51,7 +51,7 @@ SERVICE: Final = service.Service(
     account="opagate",
     credentials=tuple(
         (name, Path("/etc/opagate/credentials") / name)
-        for name in ("chain", "sessions", "fingerprints", "tokens", "tickets-token")
+        for name in ("chain", "sealing", "sessions", "fingerprints", "tokens", "tickets-token")
     ),
 )
 """The unit under deploy/, for the configuration beside it."""

@@ -40,6 +40,8 @@ After=network-online.target
 [Service]
 Type=notify
 ExecStart={program} serve --config {configuration}
+# The gateway looks at its configuration, grants and certificates at once.
+ExecReload=/bin/kill -HUP $MAINPID
 # The gateway tells how long a stop may take: limits.drain_delay, limits.drain and 15 seconds.
 TimeoutStartSec=300
 # Its servers on stdio end with their calls, not before.
