@@ -100,7 +100,7 @@ def seeded(source: str, fault: Fault) -> str:
 
 
 def tests_of(path: Path) -> list[list[str]]:
-    """Return the unit tests that have a module's name or import it, then all tests of its part."""
+    """Return the unit tests that have a module's name or import it, then all tests of its part, then those of its room."""
     package, stem = ".".join(path.parent.parts), path.stem
     folder = next(found for found in folders_of(path) if found.is_dir())
     named, importing = list[str](), list[str]()
@@ -109,7 +109,9 @@ def tests_of(path: Path) -> list[list[str]]:
             named.append(str(test.relative_to(ROOT)))
         elif is_importing(test.read_text("utf-8"), package, stem):
             importing.append(str(test.relative_to(ROOT)))
-    return [tests for tests in ([*named, *importing], [str(folder.relative_to(ROOT))]) if tests]
+    room = ROOT / "tests/unit" / path.parts[1]
+    folders = [str(found.relative_to(ROOT)) for found in dict.fromkeys((folder, room))]
+    return [tests for tests in ([*named, *importing], *([found] for found in folders)) if tests]
 
 
 def folders_of(path: Path) -> Iterator[Path]:

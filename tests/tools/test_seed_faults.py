@@ -41,5 +41,13 @@ def test_the_tests_of_a_module_come_before_those_of_its_part():
     assert part == ["tests/unit/identity"]
 
 
+def test_the_tests_of_a_room_come_last():
+    *_, part, room = seed_faults.tests_of(Path("gateway/calls/response/frames.py"))
+
+    assert (part, room) == (["tests/unit/calls/response"], ["tests/unit/calls"])
+
+
 def test_every_part_has_places_for_faults():
-    assert {fault.path.parts[1] for fault in seed_faults.all_faults()} == set(seed_faults.PARTS)
+    folders = {str(parent) for fault in seed_faults.all_faults() for parent in fault.path.parents}
+
+    assert folders >= {f"gateway/{part}" for part in seed_faults.PARTS}
