@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from gateway.model.errors import PolicyUnavailable
+from gateway.model.errors import PolicyLate, PolicyUnavailable
 from gateway.policy.contract import Entrypoint
 from gateway.policy.opa.client import Held, OpaClient
 from gateway.policy.opa.contents import BundleState, OpaLabels, Pushed, Report
@@ -28,12 +28,15 @@ class _Server:
         self.revision = "r1"
         self.pushed = Pushed()
         self.decision: object = DENIED
-        self.asked = 0
+        self.asked = self.looks = 0
+        self.late = False
         self.fetched: float | None = 0.0
         """When it had its bundle, by its own clock; without one it reports nothing."""
         self.closed = False
 
     async def require_ready(self) -> None:
+        if self.late:
+            raise PolicyLate("OPA did not answer", "wait")
         if not self.ready:
             raise PolicyUnavailable("OPA is not ready", "wait")
 
@@ -46,8 +49,9 @@ class _Server:
         at = datetime(2026, 11, 27, tzinfo=UTC) + timedelta(seconds=self.fetched)
         return Report(OpaLabels("one"), {"b": BundleState(at, at, at, at)})
 
-    async def evaluate(self, entrypoint: Entrypoint, document: bytes) -> object:
+    async def evaluate(self, entrypoint: Entrypoint, document: bytes, *, is_look: bool = False) -> object:
         self.asked += 1
+        self.looks += is_look
         return self.decision if entrypoint == "decision" else {"version": 1, "visible": []}
 
     async def aclose(self) -> None:
@@ -104,6 +108,41 @@ async def test_an_opa_that_goes_is_not_ready_until_it_is_back_and_tried():
     assert not await remote.look()
     assert remote.ready
     assert server.asked > asked
+
+
+async def test_one_late_look_says_little_and_two_in_a_row_count():
+    server, remote, _ = _remote()
+    await remote.open()
+    for _ in range(3):
+        server.late = True
+        await remote.look()
+        assert remote.ready
+        server.late = False
+        await remote.look()
+        assert remote.ready
+    server.late = True
+    await remote.look()
+    await remote.look()
+    assert not remote.ready
+    assert remote.problem == "OPA did not answer; wait"
+    server.late = False
+    await remote.look()
+    assert remote.ready
+
+
+async def test_a_late_look_does_not_make_an_opa_ready_that_never_was():
+    server, remote, _ = _remote()
+    server.late = True
+    await remote.open()
+    assert not remote.ready
+
+
+async def test_fixtures_have_the_time_of_a_look_and_decisions_have_not():
+    server, remote, _ = _remote()
+    await remote.open()
+    assert server.looks == server.asked > 0
+    await remote.evaluate("decision", {})
+    assert server.looks == server.asked - 1
 
 
 async def test_a_policy_that_answers_a_fixture_badly_is_a_problem():
