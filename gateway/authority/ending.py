@@ -130,7 +130,7 @@ WITHDRAW: Final = 15.0
 """Seconds in which the processes with a credential have to be gone. Then the broker is asked in any case."""
 
 
-class Ender:
+class LeaseEnder:
     """Ends leases at their brokers. `now` gives seconds since the epoch and never goes back.
 
     `withdraw` ends the processes that a credential was handed over to, before its broker is asked. It returns whether all are proven

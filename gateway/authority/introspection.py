@@ -9,7 +9,7 @@ import heapq
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, unquote_plus
 
 import msgspec
@@ -26,28 +26,8 @@ CAPACITY: Final = 100_000
 _SLACK: Final = 1_024
 
 
-class TokenRegister(Protocol):
-    """A register of active tokens."""
-
-    def add(self, token: MintedToken, now: float) -> bool:
-        """Make a token active. Return `False` if there is no room: the token must not be used then."""
-        ...
-
-    def find(self, jti: str, now: float) -> MintedToken | None:
-        """Return an active token."""
-        ...
-
-    def end(self, jti: str) -> bool:
-        """Make a token inactive for ever. Return whether it was active."""
-        ...
-
-    def end_task(self, task: str) -> int:
-        """Make all tokens of a task inactive for ever. Return their number."""
-        ...
-
-
 class ActiveTokens:
-    """A register in the memory of this process. It is bounded, and forgets a token at its expiry."""
+    """The active tokens of the gateway, in memory. The register is bounded, and forgets a token at its expiry."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -121,7 +101,7 @@ class IntrospectingUpstream(Struct, frozen=True):
 class Introspector:
     """Answers to the questions of upstreams."""
 
-    def __init__(self, clients: Iterable[IntrospectingUpstream], tokens: TokenRegister) -> None:
+    def __init__(self, clients: Iterable[IntrospectingUpstream], tokens: ActiveTokens) -> None:
         self._clients: Mapping[str, IntrospectingUpstream] = {client.id: client for client in clients}
         self._tokens = tokens
 

@@ -1,7 +1,7 @@
 """The leases of this gateway: lent to calls, and ended at once.
 
 A lease is on disk and in the journal before its broker is asked. When it ends, its value leaves memory in the same turn of the event
-loop: from then on no call carries it. Only then the broker is asked to end it (`ending.Ender`).
+loop: from then on no call carries it. Only then the broker is asked to end it (`ending.LeaseEnder`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.model.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.authority.broker import Broker
-    from gateway.authority.ending import Ender, LeaseRecord
+    from gateway.authority.ending import LeaseEnder, LeaseRecord
     from gateway.authority.model import Cause, Credential, LeaseGrounds
     from gateway.authority.store import LeaseStore
     from gateway.model.caller import Principal
@@ -66,8 +66,8 @@ class Failures(Struct):
     until: float = 0.0
 
 
-class LeaseHooks(Struct, frozen=True):
-    """Functions of the gateway that leases need.
+class LeaseFunctions(Struct, frozen=True):
+    """Functions of the gateway for its leases.
 
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
     still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, and of the values
@@ -92,8 +92,8 @@ class Leases:
         register: LeaseRegister,
         brokers: Mapping[str, Broker],
         record: LeaseRecord,
-        ender: Callable[[Callable[[], float]], Ender],
-        hooks: LeaseHooks,
+        ender: Callable[[Callable[[], float]], LeaseEnder],
+        hooks: LeaseFunctions,
     ) -> None:
         self._register = register
         self._brokers = brokers

@@ -13,14 +13,14 @@ from msgspec import Struct
 
 from gateway.authority.minting import bind_call
 from gateway.authority.model import BrokerRefusal, Credential, LeaseRequest, Scope, describe_to_owner
-from gateway.authority.narrowing import Bind, Ends, choose_end, name_end
+from gateway.authority.narrowing import Bind, LeaseLimits, choose_end, name_end
 from gateway.authority.register import terms_of
 from gateway.model import reasons
 from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
     from gateway.authority.connections.office import ConnectionOffice
-    from gateway.authority.introspection import TokenRegister
+    from gateway.authority.introspection import ActiveTokens
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
     from gateway.authority.model import Cause, Lease, LeaseGrounds
@@ -80,7 +80,7 @@ class Authority:
 
     leases: Leases
     mint: Mint
-    tokens: TokenRegister
+    tokens: ActiveTokens
     terms: Mapping[str, UpstreamTerms]
     lives: Lives
     clock: Callable[[], float] = field(repr=False)
@@ -105,7 +105,7 @@ class Authority:
     def request(self, upstream: str, purpose: Purpose, scope: Scope, seconds: float | None) -> LeaseRequest:
         """Return the request for a credential that lives as long as all limits permit. `seconds` is the life that the policy permits."""
         terms, now = self.terms[upstream], self.clock()
-        ends = Ends(
+        ends = LeaseLimits(
             default=self.lives.default,
             longest=self.lives.longest,
             of_policy=seconds,

@@ -22,7 +22,7 @@ SKEW: Final = 30.0
 """Seconds by which the clocks of issuers, upstreams and the gateway may differ."""
 
 
-class Ends(Struct, frozen=True):
+class LeaseLimits(Struct, frozen=True):
     """Limits on one lease. Lives are in seconds, ends are times; `None` limits nothing."""
 
     default: float
@@ -35,7 +35,7 @@ class Ends(Struct, frozen=True):
     approval_ends: float | None = None
 
 
-def choose_end(ends: Ends, now: float) -> float:
+def choose_end(ends: LeaseLimits, now: float) -> float:
     """Return the time at which a lease that begins now ends at the latest. The policy's life replaces the default."""
     life = ends.default if ends.of_policy is None else ends.of_policy
     lives = (life, ends.longest, ends.of_sensitivity, ends.of_upstream)
@@ -44,7 +44,7 @@ def choose_end(ends: Ends, now: float) -> float:
     return min([now + shortest, *(each for each in times if each is not None)])
 
 
-def name_end(ends: Ends, expires: float) -> Cause:
+def name_end(ends: LeaseLimits, expires: float) -> Cause:
     """Return the cause of a lease's end at a time that `choose_end` chose."""
     if ends.task_ends is not None and ends.task_ends <= expires:
         return "task-expired"

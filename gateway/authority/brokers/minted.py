@@ -10,7 +10,7 @@ from gateway.model import reasons
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.authority.introspection import TokenRegister
+    from gateway.authority.introspection import ActiveTokens
     from gateway.authority.minting import Mint
 
 
@@ -27,7 +27,7 @@ class MintedBroker:
     def __init__(
         self,
         mint: Mint,
-        register: TokenRegister,
+        register: ActiveTokens,
         *,
         new_jti: Callable[[], str],
         clock: Callable[[], float],

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from gateway.authority.brokers.minted import MintedBroker
-from gateway.authority.ending import Ender, LeaseRecord
+from gateway.authority.ending import LeaseEnder, LeaseRecord
 from gateway.authority.introspection import ActiveTokens
-from gateway.authority.leases import LeaseHooks, Leases
+from gateway.authority.leases import LeaseFunctions, Leases
 from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
 from gateway.authority.model import Credential, Lease
@@ -169,10 +169,12 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         server = parts.upstreams.get(lease.upstream)
         return await server.withdraw(lease.id) if isinstance(server, StdioUpstream) else None
 
-    def ender(now: Callable[[], float]) -> Ender:
-        return Ender(register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end, withdraw=withdraw)
+    def ender(now: Callable[[], float]) -> LeaseEnder:
+        return LeaseEnder(
+            register, brokers, record, now=now, stuck_after=stuck_after, on_end=note_end, withdraw=withdraw
+        )
 
-    hooks = LeaseHooks(
+    hooks = LeaseFunctions(
         clock=gateway.clock,
         is_open=is_open,
         fingerprint=fingerprints.of,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.authority.ending import Ender, LeaseRecord
-from gateway.authority.leases import LeaseHooks, Leases
+from gateway.authority.ending import LeaseEnder, LeaseRecord
+from gateway.authority.leases import LeaseFunctions, Leases
 from gateway.authority.model import (
     BrokerRefusal,
     Credential,
@@ -96,7 +96,7 @@ class Lending:
         self.register = LeaseRegister()
         record = LeaseRecord(self.store, self._append, keeps_values=self.keeps_values)
         brokers = {self.broker.name: self.broker}
-        hooks = LeaseHooks(
+        hooks = LeaseFunctions(
             clock=lambda: self.now,
             is_open=lambda task, _now: task in self.open_tasks,
             fingerprint=lambda value: f"fp-{value}",
@@ -106,7 +106,7 @@ class Lending:
             self.register,
             brokers,
             record,
-            lambda now: Ender(self.register, brokers, record, now=now, stuck_after=60.0, withdraw=self.withdraw),
+            lambda now: LeaseEnder(self.register, brokers, record, now=now, stuck_after=60.0, withdraw=self.withdraw),
             hooks,
         )
 
