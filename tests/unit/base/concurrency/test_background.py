@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from gateway.base.concurrency import background
-from gateway.base.concurrency.background import Job, in_parallel, in_thread
+from gateway.base.concurrency.background import Job, Pause, in_parallel, in_thread
 from gateway.model.errors import UpstreamUnreachable
 
 
@@ -192,3 +192,26 @@ async def test_works_at_once_are_all_done():
 
     await in_parallel(meet, meet, meet)
     await in_parallel()
+
+
+async def test_a_pause_that_somebody_ends_is_followed_by_a_short_one(monkeypatch: pytest.MonkeyPatch):
+    """A change counts once it has been still for one look, so who asks for a look gets two of them soon."""
+    monkeypatch.setattr(background, "_HURRIED_SECONDS", 0.0)
+    pause = Pause()
+    resting = asyncio.create_task(pause.rest(3600))
+    await asyncio.sleep(0)
+    assert not resting.done()
+    pause.end()
+    await resting
+    await pause.rest(3600)
+    third = asyncio.create_task(pause.rest(3600))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not third.done()
+    third.cancel()
+
+
+async def test_a_pause_that_was_ended_before_it_began_is_none():
+    pause = Pause()
+    pause.end()
+    await pause.rest(3600)
