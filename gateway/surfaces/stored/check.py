@@ -51,7 +51,9 @@ _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, en
 _JOURNAL: Final = StoredForm("journal", "journal", JOURNAL_FORMAT, "what was decided, and tasks with their facts")
 _SNAPSHOTS: Final = StoredForm("snapshots", keys.SNAPSHOTS, VERSION, "nothing: the journal has it", is_derived=True)
 _LOCK: Final = StoredForm("catalogue", "catalogue.lock", lockfile.VERSION, "tools are pinned on first use again")
-_INDEX: Final = StoredForm("index", "journal/index", index_file.FORMAT, "nothing: the journal has it", is_derived=True)
+_INDEX: Final = StoredForm(
+    "index", f"{_JOURNAL.place}/index", index_file.FORMAT, "nothing: the journal has it", is_derived=True
+)
 FORMS: Final = (
     _JOURNAL,
     _RECORDS,
