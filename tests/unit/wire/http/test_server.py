@@ -264,7 +264,7 @@ async def test_a_body_that_is_waited_for_is_not_the_heads_time():
     running: list[Server] = []
     async with serving(PATIENT, running) as port, connected(port) as (reader, writer):
         writer.write(b"POST /long HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n")
-        while not running[0].serving.tasks:
+        while not any(found._channel for found in running[0].serving.connections):
             await asyncio.sleep(0)
         (connection,) = running[0].serving.connections
         let_pass(connection, 3 * 3600)
