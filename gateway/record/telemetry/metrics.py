@@ -255,18 +255,25 @@ class _Gauge(Collector):
 
 
 class _Certificates(Collector):
+    """The seconds until the certificates of each TLS file expire, read at each scrape."""
+
     _labelnames = ("place", "file")
 
     def __init__(self, read: Callable[[], Mapping[tuple[str, str], float]]) -> None:
         self._read = read
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge without its numbers, for its name."""
+        yield GaugeMetricFamily(
             "opagate_tls_expires_seconds", "Until the certificates in a TLS file expire.", labels=self._labelnames
         )
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge as it is now."""
+        (family,) = self.describe()
         for labels, seconds in self._read().items():
             family.add_metric(labels, seconds)
-        return [family]
+        yield family
 
 
 _SERVERS = {

@@ -41,7 +41,7 @@ class Reloading:
 
     def look_now(self) -> None:
         """Look at all files at once."""
-        log.info("looking", reason="SIGHUP")
+        log.info("files.looked-at", reason="SIGHUP")
         self._pause.end()
         self._gateway.policy.look_now()
         self._gateway.catalogue.look_now()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from gateway.base.keys.key_ring import KeyRing
 from gateway.config import JournalSettings
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.model.caller import AuthMethod, Principal
@@ -272,7 +273,7 @@ def long_record(length: int) -> Iterator[JsonObject]:
 
 async def test_100_000_events_are_folded_again_in_seconds_and_with_a_snapshot_in_less_than_one(tmp_path: Path):
     lines = [msgspec.json.encode(entry) for entry in long_record(100_000)]
-    store = Store(tmp_path, KEY)
+    store = Store(tmp_path, KeyRing(KEY))
     history = new_history()
 
     with effort.at_most(10) as whole:
