@@ -24,7 +24,8 @@ from gateway.inspection.words.words import digest
 from gateway.model.decision import Obligation
 from gateway.model.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from gateway.record.journal.records import ResultRecord
-from gateway.record.telemetry.tracing import Spans, Tracing
+from gateway.record.telemetry.spans import Spans
+from gateway.record.telemetry.tracing import Tracing
 from tests.requirements import requirement
 from tests.unit.exchanges import new_exchange
 from tests.unit.harness import (

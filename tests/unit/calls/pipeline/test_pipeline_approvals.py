@@ -19,7 +19,8 @@ from gateway.calls.pipeline.waiting import ResumedRequest
 from gateway.model.decision import Decision, Reason
 from gateway.model.errors import JournalError
 from gateway.policy.verdict import refuse
-from gateway.record.telemetry.tracing import Spans, Tracing
+from gateway.record.telemetry.spans import Spans
+from gateway.record.telemetry.tracing import Tracing
 from tests.unit.approving import BOB, HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
 from tests.unit.harness import Bench, bench, call, deciding, message, modern, result
 
