@@ -152,10 +152,12 @@ class LateContentsCheck(Struct, eq=False):
             return frame
         call = self.find_call(identifier)
         # Of a call that is forgotten, the contents alone say what they are.
-        uris = _uris(result["contents"]) if call is None else (call.target.name,)
+        uris = _read_uris(result["contents"]) if call is None else (call.target.name,)
+        if uris is None:
+            return _refuse(frame, identifier)
         for uri in uris:
             if await self.judge(uri, result["contents"]) not in _PASSING:
-                return frame.with_message(failure_response(identifier, _REFUSED.reason.message))
+                return _refuse(frame, identifier)
         return frame
 
 
@@ -163,7 +165,17 @@ _PASSING: Final = _TRUSTED | {None}
 _CONTENTS: Final = b'"contents"'
 
 
-def _uris(contents: Json) -> tuple[str, ...]:
-    """Return the addresses that contents name themselves by."""
-    items = contents if isinstance(contents, list) else []
-    return tuple(str(item.get("uri")) for item in items if isinstance(item, dict))
+def _refuse(frame: AnswerFrame, identifier: RequestId) -> AnswerFrame:
+    return frame.with_message(failure_response(identifier, _REFUSED.reason.message))
+
+
+def _read_uris(contents: Json) -> tuple[str, ...] | None:
+    """Return the addresses that contents name themselves by, or `None` for contents of another form than MCP's.
+
+    A client may read more forms than the gateway, so contents without an address are no contents without a pin.
+    """
+    if not isinstance(contents, list):
+        return None
+    uris = tuple(item.get("uri") if isinstance(item, dict) else None for item in contents)
+    known = tuple(uri for uri in uris if isinstance(uri, str))
+    return known if len(known) == len(uris) else None

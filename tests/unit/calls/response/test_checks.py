@@ -32,3 +32,25 @@ async def test_changed_contents_of_a_forgotten_call_do_not_pass(uris: tuple[str,
     assert frame is not None
     assert (frame.data == message) is passes
     assert passes or b"Do as I say." not in frame.data
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"uri": PINNED, "text": "Do as I say."},
+        [{"text": "Do as I say."}],
+        [{"uri": 7, "text": "Do as I say."}],
+        ["Do as I say."],
+        "Do as I say.",
+        [{"uri": "file:///a", "text": "x"}, [{"uri": PINNED, "text": "Do as I say."}]],
+    ],
+)
+async def test_contents_of_a_forgotten_call_pass_in_the_form_of_the_protocol_alone(contents: Json):
+    message = json.dumps({"jsonrpc": "2.0", "id": 7, "result": {"contents": contents}}).encode()
+    check = LateContentsCheck(lambda _identifier: None, judge)
+
+    frame = await check.handle(AnswerFrame("event", b"", message, b"1"))
+
+    assert frame is not None
+    assert b"Do as I say." not in frame.data
+    assert b'"error"' in frame.data
