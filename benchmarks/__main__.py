@@ -42,6 +42,7 @@ HEAD = """\
     make bench ARGS=growth         # one call beside many tokens, grants, tasks and others: growth.md
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
+    make bench ARGS=second-day     # silent sockets, renewed certificates, a stop and new keys: second-day.md
 
 `make bench ARGS="path --core native"` shows one call with the native core, where `make core` has installed it.
 agentgateway joins where its binary is at `.tools/bench/agentgateway`, or at the path in `OPAGATE_BENCH_AGENTGATEWAY`.
@@ -69,7 +70,9 @@ def _options() -> argparse.Namespace:
         "--core", choices=("python", "native"), default="python", help="with path: the implementation to measure"
     )
     parser.add_argument(
-        "--write", action="store_true", help="with authority, console or growth: write its page in docs/benchmarks"
+        "--write",
+        action="store_true",
+        help="with authority, console, growth or second-day: write its page in docs/benchmarks",
     )
     return parser.parse_args()
 
@@ -156,6 +159,18 @@ def cost_of_growth(folder: Path, options: argparse.Namespace) -> bool:
     return all(each.is_within_goal() for each in found)
 
 
+def second_day_changes(folder: Path, options: argparse.Namespace) -> bool:
+    """Measure what changes of a running gateway take. Return whether each figure reaches its goal."""
+    from benchmarks.gateway import second_day  # noqa: PLC0415 - its gateways are those of the tests, and need pytest
+
+    found = second_day.second_day(folder / "second-day", quick=options.quick)
+    text = second_day.describe(found, quick=options.quick)
+    print(text)
+    if options.write:
+        second_day.write(text)
+    return found.is_within_goals()
+
+
 def isolated_starts(folder: Path, _options: argparse.Namespace) -> bool:
     """Measure what the sandbox of a stdio server costs."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
@@ -170,6 +185,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
     "isolation": isolated_starts,
     "minting": minted_tokens,
     "path": one_call,
+    "second-day": second_day_changes,
 }
 
 

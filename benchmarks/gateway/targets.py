@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -122,11 +123,11 @@ def until_open(port: int, within: float = 30.0) -> None:
             return
 
 
-def until_ready(origin: str, within: float = 30.0) -> None:
+def until_ready(origin: str, within: float = 30.0, *, trusting: ssl.SSLContext | None = None) -> None:
     deadline = time.monotonic() + within
     while True:
         try:
-            urllib.request.urlopen(f"{origin}/readyz", timeout=1).close()
+            urllib.request.urlopen(f"{origin}/readyz", timeout=1, context=trusting).close()
         except OSError:
             if time.monotonic() > deadline:
                 raise
