@@ -51,7 +51,7 @@ select task, min(place), max(place), count(*), sum(kind = {ASKED}), sum(kind = {
 """  # noqa: S608 - numbers alone
 _TASK: Final = _TASKS.replace("group by task", "and task is ?")
 _ENDS: Final = f"""
-select place from lines where segment = ? and place < ? and kind = {ENDED} and id in (select value from json_each(?))
+select place from lines indexed by lines_by_id where segment = ? and place < ? and kind = {ENDED} and id in (select value from json_each(?))
   order by place desc
 """  # noqa: S608 - a number alone
 
@@ -147,8 +147,10 @@ class IndexFile:
             terms.append(f"kind in ({', '.join(map(str, sorted(search.kinds)))})")
         texts = [] if search.code is None else [f'%"{self._digest(search.code)}"%']
         terms += ["codes like ?"] * len(texts)
+        # By itself SQLite would read all rows of the segment, because they have the wanted order.
+        chosen = next((f"indexed by lines_by_{name}" for name in ("id", "task") if name in search.values), "")
         statement = (
-            f"select place from lines where {' and '.join(terms)} union all "  # noqa: S608 - names of columns alone
+            f"select place from lines {chosen} where {' and '.join(terms)} union all "  # noqa: S608 - names of columns alone
             "select place from lines where segment = ? and place < ? and kind = ? order by place desc"
         )
         with closing(self._database.execute(statement, (*values, *texts, number, end, UNREADABLE))) as rows:
