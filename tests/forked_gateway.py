@@ -1,6 +1,6 @@
 """Gateways and commands forked from a process that has imported the code: a start takes a tenth of the processor time.
 
-Each is a process of its own that runs `gateway.cli.main`, as `opagate` does. Two things differ: the interpreter
+Each is a process of its own that runs `gateway.surfaces.cli.main`, as `opagate` does. Two things differ: the interpreter
 has imported the code and compiled the shipped policy before, and a policy that passed its trial in one gateway of a worker is
 not tried again in the next.
 `tests/e2e/test_stopping.py`, `tests/interaction/cli/test_commands.py` and `tests/interaction/demo` run the command itself.
