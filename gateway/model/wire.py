@@ -183,7 +183,7 @@ class UpstreamReply(Struct, frozen=True):
 
 
 class UpstreamTransport(Protocol):
-    """The way to one upstream: `upstream.http.HttpUpstream`, or `upstream.stdio.StdioUpstream`."""
+    """The way to one upstream: `gateway.upstreams.http.HttpUpstream`, or `gateway.upstreams.stdio.StdioUpstream`."""
 
     def send(self, request: UpstreamRequest) -> Awaitable[UpstreamReply]:
         """Send a request, and return the reply from its beginning on. Raises `UpstreamError`."""

@@ -121,7 +121,7 @@ log = structlog.get_logger("gateway.answer")
 
 class UpstreamAnswer(Struct):
     """The answer to a request without a decision: its stages, its bounds, and its settlement. The answer to a call is a
-    subclass (`pipeline.forward`).
+    subclass (`gateway.calls.pipeline.forward`).
 
     `observer` looks at the result of a call, `reads` at any other answer. `concealer` conceals the credentials of an
     answer, if that is to be. `record` keeps the bytes that are passed on.
