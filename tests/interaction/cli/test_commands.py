@@ -225,9 +225,9 @@ def test_the_check_that_a_page_shows_is_what_it_prints(opagate: Opagate, tmp_pat
 
 
 def words(text: str) -> list[str]:
-    """What stands in a table, without its widths, the policy's revision, the port and the machine's means to isolate."""
+    """What stands in a table, without its widths, the policy's revision, the port, and the machine's files and means to isolate."""
     text = re.sub(r"(isolation of files).*?(upstream files)", r"\1 \2", text, flags=re.DOTALL)
-    return re.sub(r"(?<=revision )[0-9a-f]{16}|(?<=127\.0\.0\.1:)[0-9]+", "…", text).split()
+    return re.sub(r"(?<=revision )[0-9a-f]{16}|(?<=127\.0\.0\.1:)[0-9]+|(?<=room for )[0-9]+", "…", text).split()
 
 
 DYING = """
