@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.model import reasons
@@ -52,17 +52,27 @@ def build_pages(
         *connect_routes(configuration, gateway),
         *more,
     ]
-    handlers = {404: partial(_refuse_path, gateway), 405: partial(_refuse_method, gateway)}
+    show_no_page = partial(_refuse_path, gateway, has_console=configuration.console is not None)
+    handlers = {404: show_no_page, 405: partial(_refuse_method, gateway)}
     pages = Starlette(routes=routes, exception_handlers=handlers)
     # The target of a redirection would have the host that the caller named.
     pages.router.redirect_slashes = False
     return pages
 
 
-async def _refuse_path(gateway: Gateway, request: Request, _error: Exception) -> Response:
+async def _refuse_path(gateway: Gateway, request: Request, _error: Exception, *, has_console: bool) -> Response:
+    if has_console and _is_browser_at_root(request):
+        # The browser adds its own host to the path. `vary` keeps a cache from giving this answer to agents.
+        return RedirectResponse("/console", 303, {"cache-control": "no-store", "vary": "accept"})
     is_token_path = request.scope["path"].startswith(_TOKEN_PATHS)
     found = reasons.REQUEST_PATH_OF_TOKENS if is_token_path else reasons.REQUEST_PATH
     return await _refuse(gateway, request, found.refusal())
+
+
+def _is_browser_at_root(request: Request) -> bool:
+    """Return whether a person types the address of the gateway alone. Agents and monitors ask for no HTML."""
+    is_read = request.method in {"GET", "HEAD"} and request.scope["path"] == "/"
+    return is_read and "text/html" in request.headers.get("accept", "").lower()
 
 
 async def _refuse_method(gateway: Gateway, request: Request, error: Exception) -> Response:
