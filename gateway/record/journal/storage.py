@@ -1,6 +1,6 @@
 """The files of a journal: names, permissions, and the few calls to the system that the writer makes.
 
-<journal>/lock                held while a gateway writes
+<journal>/lock                held while a gateway writes, with the name of its process
 <journal>/00000001.jsonl      segments, in order; the last one is written
 <journal>/00000001.jsonl.zst  a closed segment, compressed; see `compression`
 <journal>/00000001.jsonl.torn what a crash left of a last line, moved aside
@@ -13,9 +13,10 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import socket
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from gateway.base.file_access import ExposedFile, require_own_folder
 from gateway.model.errors import JournalError
@@ -106,6 +107,10 @@ class InUse(JournalError):
     """Another gateway uses the folder."""
 
 
+_HOLDER: Final = re.compile(rb"(process [0-9]{1,10} on [A-Za-z0-9._-]{1,255})\n")
+_LONGEST_HOLDER: Final = 300
+
+
 class Disk:
     """The system calls of the writer. Every method raises `OSError`."""
 
@@ -161,7 +166,7 @@ def prepare_folder(folder: Path, disk: Disk) -> None:
 
 def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -> int:
     """Take the lock of a folder for a single gateway, for as long as the returned descriptor is open. It ends with the
-    process. Raises `InUse` if another process has it, and `JournalError` if locking fails."""
+    process. Raises `InUse` if another process has it, with that process, and `JournalError` if locking fails."""
     try:
         fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -171,15 +176,40 @@ def lock(folder: Path, name: str = "lock", use: str = "writes to the journal") -
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        holder = _read_holder(fd)
         os.close(fd)
         if isinstance(error, BlockingIOError):
             raise InUse(
-                f"another gateway {use} {folder}", "stop it, or give this one a state folder and a journal of its own"
+                f"another gateway {use} {folder}{holder}",
+                "stop it, or give this one a state folder and a journal of its own",
             ) from None
         raise JournalError(
             f"{folder} cannot be locked: {error.strerror}", "put it on a file system that has locks (flock)"
         ) from error
+    _write_holder(fd)
     return fd
+
+
+def require_unwritten(folder: Path) -> None:
+    """Raises `InUse` if another process writes to an existing journal, and `JournalError` if nobody can tell."""
+    if has_begun(folder):
+        os.close(lock(folder))
+
+
+def _write_holder(fd: int) -> None:
+    """Name this process in its lock file. A full disk keeps nobody from locking."""
+    with suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def _read_holder(fd: int) -> str:
+    """Return the process that has the lock, as the end of a sentence; empty without a whole name."""
+    with suppress(OSError):
+        found = _HOLDER.fullmatch(os.pread(fd, _LONGEST_HOLDER, 0))
+        if found is not None:
+            return f" ({found[1].decode()})"
+    return ""
 
 
 class SegmentIdentity(NamedTuple):

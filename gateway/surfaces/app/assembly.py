@@ -51,7 +51,7 @@ from gateway.policy.policy import Policy
 from gateway.policy.trials.passed_trials import PassedTrials
 from gateway.record.journal.age_pruning import AgePruning
 from gateway.record.journal.entry import start_entry
-from gateway.record.journal.storage import has_begun, lock
+from gateway.record.journal.storage import has_begun, lock, require_unwritten
 from gateway.record.journal.writer import Journal
 from gateway.record.telemetry.metrics import Metrics
 from gateway.record.telemetry.tracing import Tracing
@@ -122,6 +122,8 @@ class _Base(Struct, frozen=True):
 async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> _Base:
     metrics, tracing = Metrics(), _tracing(stack, configuration)
     require_known_state(configuration.state)
+    # Before the keys: those of a journal that another gateway writes lie in the other's state folder, and look lost.
+    require_unwritten(configuration.journal.path)
     keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)

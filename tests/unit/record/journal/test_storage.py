@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +105,29 @@ def test_a_lock_that_another_has_is_told_by_what_it_is_for(tmp_path: Path):
     with pytest.raises(InUse, match="another gateway uses the state folder"):
         lock(tmp_path, "gateway.lock", "uses the state folder")
     os.close(first)
+
+
+def test_a_lock_names_the_process_that_has_it_and_no_earlier_one(tmp_path: Path):
+    (tmp_path / "lock").write_text(f"process 1 on {'x' * 200}\n")
+    first = lock(tmp_path)
+
+    with pytest.raises(InUse) as caught:
+        lock(tmp_path)
+    os.close(first)
+    assert caught.value.message.endswith(f" (process {os.getpid()} on {socket.gethostname()})")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"process 12", b"process 1 on a\nb\n", b"process 1 on \x1b[31m\n", b"\xff" * 4000]
+)
+def test_a_lock_file_without_a_whole_name_names_nobody(tmp_path: Path, content: bytes):
+    first = lock(tmp_path)
+    (tmp_path / "lock").write_bytes(content)
+
+    with pytest.raises(InUse) as caught:
+        lock(tmp_path)
+    os.close(first)
+    assert caught.value.message.endswith(str(tmp_path))
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ async def test_two_gateways_do_not_share_a_state_folder_whatever_journals_they_w
     assert not (tmp_path / "other").exists()
     async with app.open_gateway(other):
         pass
+
+
+async def test_a_second_gateway_on_one_journal_is_told_that_another_writes_and_not_that_keys_are_lost(tmp_path: Path):
+    text = "identity: [{kind: anonymous}]\nstate: state\njournal: {path: journal}\n"
+    other = config.parse(text.replace("state: state", "state: other"), base=tmp_path)
+    async with app.open_gateway(config.parse(text, base=tmp_path)):
+        with pytest.raises(JournalError, match=rf"another gateway writes to .* \(process {os.getpid()} on ") as caught:
+            async with app.open_gateway(other):
+                pytest.fail("it started")
+    assert "a journal of its own" in caught.value.remedy
 
 
 async def test_no_answer_is_an_answer_of_the_upstream_too(tmp_path: Path):
