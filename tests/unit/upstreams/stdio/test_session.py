@@ -377,9 +377,7 @@ async def test_a_request_that_is_never_answered_ends_its_open_stream_with_a_time
     make: Make, tmp_path: Any, monkeypatch: Any
 ):
     monkeypatch.setenv("RECORD_FILE", str(tmp_path / "record"))
-    client = await connected(
-        make, env={"RECORD": "${RECORD_FILE}"}, files={"write": [str(tmp_path)]}, first_byte="3s"
-    )
+    client = await connected(make, env={"RECORD": "${RECORD_FILE}"}, files={"write": [str(tmp_path)]}, first_byte="3s")
     session = session_of(client)
     reply = await session.request(_message(5, {"script": []}), prime=False, grace=0.0)
 
