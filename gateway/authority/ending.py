@@ -88,13 +88,14 @@ class LeaseRecord:
         if lease.is_open:
             await self._save(lease)
         noted = lease, state.changed_entry(lease, now, event)
+        is_first = not self._owed
         if self._owed:
             # The entries of an outage come first: a lease's last entry tells of its present state.
             self._owed.append(noted)
             problem = await self.catch_up()
         elif (problem := await self._write(*noted)) is not None:
             self._owed.append(noted)
-        if problem is not None:
+        if problem is not None and is_first:
             log.critical("journal.lost", kind=state.KIND, id=lease.id, problem=problem)
 
     async def catch_up(self) -> str | None:

@@ -42,7 +42,8 @@ class RecordPlace(Protocol):
 
 
 async def append_or_log(recording: RecordPlace, kind: str, entry: JsonObject) -> None:
-    """Record what has happened already: it cannot be undone if the record fails, only logged and counted."""
+    """Record a past event. A failed record is counted, since the event cannot be undone. The log tells of the first
+    failure in an outage."""
     try:
         await recording.journal.append(kind, entry)
     except JournalError as error:
@@ -59,7 +60,8 @@ def record_or_log(recording: RecordPlace, kind: str, entry: JsonObject) -> None:
 
 def _log_lost(recording: RecordPlace, kind: str, entry: JsonObject, error: JournalError) -> None:
     recording.metrics.journal_failures.inc()
-    log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message)
+    if recording.journal.note_lost():
+        log.critical("journal.lost", kind=kind, id=entry.get("id"), problem=error.message, remedy=error.remedy)
 
 
 class ArgumentsForm(Struct, frozen=True):

@@ -20,6 +20,8 @@ class WriteOutage:
         self._since = since
         self._lost: Counter[str] = Counter()
         self._unclosed: dict[str, None] = {}
+        self.is_told = False
+        """Whether the log tells of this outage."""
 
     def lose(self, entries: Sequence[Pending]) -> None:
         """Count lost entries, and note the calls whose outcomes are lost. Otherwise these calls would stay open for ever."""

@@ -128,6 +128,7 @@ class Journal:
         self._closed = False
         self._problem: JournalError | None = None
         self._outage: WriteOutage | None = None
+        self._is_end_told = False
         self._retrying: asyncio.TimerHandle | None = None
         self.fingerprint_key = fingerprint_key
 
@@ -187,6 +188,17 @@ class Journal:
         """Return why entries are refused, if they are. Looks at the disk."""
         problem = self._appender.broken or self._problem or self._appender.changed()
         return problem.message if problem else None
+
+    def note_lost(self) -> bool:
+        """Note a lost entry, and return whether the log should tell of it: of the first in an outage, and of each lost outside.
+        A full disk would fill the log otherwise. `journal.resumed` has the number of all."""
+        if self._appender.broken is not None:
+            told, self._is_end_told = self._is_end_told, True
+        elif self._outage is not None:
+            told, self._outage.is_told = self._outage.is_told, True
+        else:
+            told = False
+        return not told
 
     async def append(self, kind: str, fields: JsonObject) -> None:
         """Write an entry, and return when it is as durable as configured. Raises `JournalError` for an unwritten entry.
