@@ -1,11 +1,12 @@
-"""The checks of TLS files, and of the number of files that a gateway may open."""
+"""The checks of TLS files, of the room on the disks, and of the number of files that a gateway may open."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from gateway.model.errors import ConfigurationError
 from gateway.wire.http.capacity import find_room
@@ -13,8 +14,12 @@ from gateway.wire.http.tls_files import TlsFiles, describe_time, serve_tls, trus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from gateway.config import Configuration
+
+ROOM: Final = 2**20
+"""Bytes that a first start writes, without an upstream: most of them are the compiled policy."""
 
 
 class FileFinding(NamedTuple):
@@ -27,7 +32,8 @@ class FileFinding(NamedTuple):
 
 
 def look(settings: Configuration) -> Iterator[FileFinding]:
-    """Yield the state of the TLS files, and whether the limits fit into the open files of a process."""
+    """Yield the state of the TLS files, and whether limits and records have room."""
+    yield from _look_for_room(settings)
     try:
         yield FileFinding("ok", "open files", f"room for {find_room(settings)} connections of clients")
     except ConfigurationError as error:
@@ -39,6 +45,35 @@ def look(settings: Configuration) -> Iterator[FileFinding]:
             yield FileFinding("fail", place, error.message, error.remedy)
         else:
             yield _describe_validity(files)
+
+
+def _look_for_room(settings: Configuration) -> Iterator[FileFinding]:
+    """Yield the folders on a full disk, one for each disk. Nothing is written: a running gateway needs the last bytes."""
+    told: set[int] = set()
+    for place, folder in (("state", settings.state), ("journal.path", settings.journal.path)):
+        try:
+            existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+            device, problem = existing.stat().st_dev, _find_shortage(existing)
+        except OSError:
+            # The check of the journal tells of a folder that cannot be entered.
+            continue
+        if problem is not None and device not in told:
+            told.add(device)
+            yield FileFinding(
+                "fail",
+                "disk",
+                f"{place} is {folder}, and its file system has {problem}",
+                f"free some there, or set {place} to a folder on another file system",
+            )
+
+
+def _find_shortage(folder: Path) -> str | None:
+    """Return what a file system lacks, `None` with room for a start. Some systems count no blocks, or no files."""
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    if found.f_blocks and free < ROOM:
+        return f"{free // 1024} KiB free; a start writes {ROOM // 1024} KiB"
+    return "room for no more files" if found.f_files and not found.f_favail else None
 
 
 def _list_files(settings: Configuration) -> Iterator[tuple[str, Callable[[], TlsFiles]]]:
