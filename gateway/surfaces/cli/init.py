@@ -36,7 +36,8 @@ def init(
 
     With --from, the servers of another client become upstreams.
 
-    An existing gateway.yaml keeps its comments, order and entries. Each server is added with an empty grant.
+    An existing gateway.yaml keeps its comments, order and entries. Each server is added with an empty grant, in the file that
+    policy.grants names.
 
     A server with a taken name gets a number behind its name.
 
@@ -78,7 +79,7 @@ def _add(source: Path, path: Path) -> None:
         raise ConfigurationError(f"{path} cannot be read: {reason}", "name another --output, or add --force") from None
     imported = read_client_file(source, taken=names_of_upstreams(text, str(path)))
     files = {path: add_upstreams(text, str(path), template.upstreams_of(imported.upstreams))}
-    grants = path.with_name("grants.yaml")
+    grants = _find_grants(text, path)
     if grants.exists():
         before = grants.read_text(encoding="utf-8")
         missing = [name for name in imported.upstreams if name not in names_of_upstreams(before, str(grants))]
@@ -87,9 +88,17 @@ def _add(source: Path, path: Path) -> None:
         write(name, content)
         err.print(f"added {len(imported.upstreams)} upstreams to {name}", style="green", markup=False)
     if not grants.exists():
-        note(f"note: there is no {grants}; grant the new upstreams where policy.grants says")
+        note(f"note: there is no {grants}; grant the new upstreams there, or set policy.grants")
     tell(imported.variables, imported.notes)
     next_steps(path, imported=True)
+
+
+def _find_grants(text: str, path: Path) -> Path:
+    """Return the file of grants in `policy.grants` of a readable configuration, else grants.yaml beside the configuration."""
+    document = strict_yaml.value(text)
+    policy = cast("dict[str, Any]", document).get("policy") if isinstance(document, dict) else None
+    named = cast("dict[str, Any]", policy).get("grants") if isinstance(policy, dict) else None
+    return path.parent / named if isinstance(named, str) else path.with_name("grants.yaml")
 
 
 def read_client_file(source: Path, taken: Collection[str] = ()) -> Imported:

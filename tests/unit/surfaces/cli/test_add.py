@@ -45,6 +45,24 @@ def test_a_second_file_is_merged_into_what_init_wrote(
     assert "s3cret-marker" not in said.out + said.err + text
 
 
+def test_the_grants_are_added_to_the_file_that_the_configuration_names(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    Path("etc").mkdir()
+    assert status("init", "-o", "etc/gateway.yaml") == 0
+    Path("rights").mkdir()
+    Path("etc/grants.yaml").rename("rights/mine.yaml")
+    written = Path("etc/gateway.yaml").read_text("utf-8").replace("grants: grants.yaml", "grants: ../rights/mine.yaml")
+    Path("etc/gateway.yaml").write_text(written, "utf-8")
+
+    assert status("init", "--from", str(client), "-o", "etc/gateway.yaml") == 0
+
+    assert yaml.safe_load(Path("rights/mine.yaml").read_text("utf-8"))["upstreams"]["crm"] == []
+    assert not Path("etc/grants.yaml").exists()
+    assert "there is no" not in capsys.readouterr().err
+
+
 def test_a_file_that_was_added_twice_is_there_twice_under_other_names(
     status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
