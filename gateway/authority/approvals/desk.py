@@ -73,6 +73,8 @@ class Desk:
         self._disk = asyncio.Lock()
         self._unreached: set[str] = set()
         self._stored: dict[str, Approval] = {}
+        self._unsaved: set[str] = set()
+        """Approvals that the disk did not take. No position passes the entries about these."""
         self._draining = False
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._watchers: set[Callable[[Approval], None]] = set()
@@ -172,7 +174,8 @@ class Desk:
     async def use(self, identifier: str, decision: str) -> None:
         """Note that a call used its claimed approval. The `call` entry in the journal has the use already.
 
-        Raises `StoreError`. The next start then reads the use from the journal.
+        Raises `StoreError`. The next start then reads the use from the journal, which has to be on the disk before the call
+        goes on.
         """
         approval = self._index.get(identifier)
         if approval is None:
@@ -319,6 +322,8 @@ class Desk:
             self._locks.pop(approval.id, None)
         if old:
             await self._store.save((), [approval.id for approval in old])
+        for identifier in tuple(self._unsaved):
+            await self._save(identifier)
         if position is not None and not self._saving and not self._claimed:
             await self._store.save_position(*position)
 
@@ -399,7 +404,9 @@ class Desk:
         """Write the newest state of an approval to the disk."""
         async with self._disk:
             if (newest := self._index.get(identifier)) is not None:
+                self._unsaved.add(identifier)
                 await self._store.save((newest,))
+            self._unsaved.discard(identifier)
 
     @contextmanager
     def _hold_position(self) -> Generator[None]:

@@ -23,6 +23,7 @@ from gateway.model.call import Call, Context
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.error_codes import REFUSED
+from gateway.model.errors import JournalError
 from gateway.model.facts import SessionFacts
 from gateway.model.reasons import policy_codes
 from gateway.model.target import ASSUMABLE, Labels, Target
@@ -245,7 +246,11 @@ class Decider(Struct, frozen=True):
             raise
         self._conclude(context, prepared, recorded)
         if claimed is not None and releases is not None:
-            _, late = await run_for_result(releases.settle(context.id, prepared.task, decision, claimed))
+            try:
+                _, late = await run_for_result(releases.settle(context.id, prepared.task, decision, claimed))
+            except JournalError:
+                self.record.record_cancelled(context, prepared)
+                raise
             left = late or left
         if left is not None:
             if decision.effect == "allow":

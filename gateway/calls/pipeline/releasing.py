@@ -215,7 +215,11 @@ class Releases(Struct, frozen=True):
         self.desk.give_back(release.approval.id, release.earlier)
 
     async def settle(self, decision_id: str, task: Task, decision: Decision, release: Release) -> None:
-        """Use an approval after the record has the decision of its call, or end it if the policy does not let the call pass."""
+        """Use an approval after the record has the decision of its call, or end it if the policy does not let the call pass.
+
+        The use is on the disk before the call goes on: in the store, or else in the journal. Raises `JournalError` if
+        neither takes the use. A power failure would let the approval be used again.
+        """
         desk, approval = self.desk, release.approval
         try:
             if decision.allowed:
@@ -231,8 +235,9 @@ class Releases(Struct, frozen=True):
             else:
                 await desk.end(approval.id, "void", decision.reasons[0].code)
         except (StoreError, JournalError) as error:
-            # The journal has the use of the approval, so a restart cannot use it again.
             log.exception("approval.unsaved", id=approval.id, problem=error.message)
+            if decision.allowed:
+                await self.journal.write_through()
 
     async def _endorse(self, task: Task, approval: Approval) -> None:
         """Note the use of an approval in the task's history, with the values and limits of its scope."""

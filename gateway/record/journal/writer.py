@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 import structlog
@@ -232,6 +232,17 @@ class Journal:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self.flush)
         return queued
+
+    async def write_through(self) -> None:
+        """Return when all written entries are on the disk, whatever `fsync` says. Raises `JournalError`."""
+        while self._syncing is not None:
+            await asyncio.wait([self._syncing])
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sync()
+        await asyncio.wait([cast("asyncio.Future[None]", self._syncing)])
+        if self._appender.broken is not None:
+            raise self._appender.broken
 
     async def change_key(self) -> None:
         """Begin a segment under the newest key of the chain. Raises `JournalError`: then the former key goes on."""

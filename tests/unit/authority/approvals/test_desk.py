@@ -322,6 +322,27 @@ async def test_a_position_is_not_noted_while_the_journal_knows_more(desk: Desk, 
     assert (await ApprovalStore(sealed_store(tmp_path)).load()).seq == 7
 
 
+async def test_no_position_passes_a_use_that_the_disk_did_not_take(desk: Desk, tmp_path: Path):
+    """The next start would have the approval as granted, and would not read its use from the journal."""
+    await ask(desk)
+    await grant(desk)
+    desk.claim("q1")
+    edit(tmp_path, "create trigger full before insert on records begin select raise(abort, 'disk is full'); end")
+    edit(tmp_path, "create trigger fuller before update on records begin select raise(abort, 'disk is full'); end")
+    with pytest.raises(StoreError):
+        await desk.use("q1", "d2")
+    with pytest.raises(StoreError):
+        await desk.sweep(("journal", 7))
+    edit(tmp_path, "drop trigger full")
+    edit(tmp_path, "drop trigger fuller")
+
+    assert (await ApprovalStore(sealed_store(tmp_path)).load()).seq == 0
+    await desk.sweep(("journal", 7))
+
+    stored = await ApprovalStore(sealed_store(tmp_path)).load()
+    assert (stored.seq, [one.state for one in stored.approvals]) == (7, ["used"])
+
+
 async def test_edited_and_swapped_rows_do_not_open(desk: Desk, tmp_path: Path):
     for identifier in ("q1", "q2", "q3"):
         await ask(desk, identifier)
