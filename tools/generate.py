@@ -1,6 +1,6 @@
 """Writes everything that is generated and committed: `make generate`, or `make generate ARGS=--check` in CI.
 
-    rego/schemas/input.json, result.json    from the types of the policy contract
+    rego/schemas/**/*.json                  from the types of the policy contract
     rego/gateway/reasons/data.json          from the METADATA annotations of the rules
     docs/reference/reasons.md               the same, for people
     gateway/model/reasons/names.py          from the names in reasons.json

@@ -1,5 +1,5 @@
 """The policy contract, version 1, as types: the questions to Rego and its possible answers. Pure. `tools/generate.py`
-writes `rego/schemas/input.json` and `rego/schemas/result.json` from `Input` and `Result`. OPA type-checks the rules
+writes `rego/schemas/input.json` and `rego/schemas/decision/result.json` from `Input` and `Result`. OPA type-checks the rules
 with both: a misspelt field in Rego is an error at build time. `document.py` makes an `Input`; `verdict.py` reads a
 `Result`. An absent field is `UNSET` here."""
 
@@ -359,8 +359,8 @@ OBLIGATIONS: dict[str, type[Closed]] = {
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """File name → JSON Schema, for `rego/schemas/`."""
-    return {"input.json": _schema(Input), "result.json": _schema(Result)}
+    """Return path → JSON Schema, for `rego/schemas/`. `opa test rego/` loads the files as data: two in one folder conflict."""
+    return {"input.json": _schema(Input), "decision/result.json": _schema(Result)}
 
 
 def _schema(model: type[Struct]) -> dict[str, Any]:

@@ -59,7 +59,9 @@ FAILURES: Final = {
 """Code → meaning of each refusal for which policy gave no valid verdict. None of them is a denial of the task."""
 
 _MISSING: Final = "the policy has no rule `gateway.decision.result`, or that rule has no value; give it a `default`"
-_SHAPE: Final = "make `gateway.decision.result` follow rego/schemas/result.json; `opagate policy check` shows where"
+_SHAPE: Final = (
+    "make `gateway.decision.result` follow rego/schemas/decision/result.json; `opagate policy check` shows where"
+)
 _FINDING: Final = (
     'give each finding a code of the form "family/name"; `opagate policy check` finds those that are written out'
 )

@@ -57,6 +57,16 @@ def test_the_shipped_policy_passes(name: str, opa_path: Path):
 
 
 @pytest.mark.opa
+def test_the_policy_is_tested_and_evaluated_as_an_author_types_it():
+    """Without `--bundle`, each JSON file is data."""
+    tested = CHECKS._run("opa", "test", "--run", "gateway.lib", "rego/")
+    evaluated = CHECKS._run("opa", "eval", "--format", "raw", "--data", "rego/", "data.gateway.decision.result.effect")
+
+    assert (tested.returncode, tested.stdout.split(":")[0]) == (0, "PASS")
+    assert (evaluated.returncode, evaluated.stdout.strip()) == (0, "deny")
+
+
+@pytest.mark.opa
 @pytest.mark.parametrize(
     ("name", "file", "text", "finding"),
     [

@@ -21,7 +21,7 @@ denials contains {"code": "tiny/no"} if true
 """
 PATHS = [
     "rego/schemas/input.json",
-    "rego/schemas/result.json",
+    "rego/schemas/decision/result.json",
     "rego/gateway/reasons/data.json",
     "docs/reference/reasons.md",
     "gateway/model/reasons/names.py",

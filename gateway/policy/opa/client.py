@@ -53,7 +53,7 @@ _CONNECTIONS: Final = 8
 """Questions at once. OPA serves connections in no order: with 64, one question in a hundred waits 25 times the usual. Others wait
 here, in turn. Eight are enough for more questions than one gateway has."""
 _START: Final = "start OPA, or mend policy.engine.url"
-_CONTRACT: Final = "load a policy into OPA that follows rego/schemas/result.json"
+_CONTRACT: Final = "load a policy into OPA that follows rego/schemas/decision/result.json"
 
 
 class OpaClient:

@@ -128,7 +128,7 @@ class CompiledPolicy:
         if found is not None and type(found) is not dict:
             raise PolicyMalformed(
                 f"the value of `gateway.{entrypoint}.result` is not an object",
-                "make `result` follow rego/schemas/result.json",
+                "make `result` follow rego/schemas/decision/result.json",
             )
         return cast("object", found)
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.policy import contract
 
 
-@pytest.mark.parametrize("name", ["input.json", "result.json"])
+@pytest.mark.parametrize("name", ["input.json", "decision/result.json"])
 def test_a_schema_is_valid_and_has_no_references(name: str):
     schema = contract.schemas()[name]
 
@@ -26,7 +26,7 @@ def test_the_input_schema_knows_no_other_fields():
 
 
 def test_the_result_schema_demands_every_part():
-    assert set(contract.schemas()["result.json"]["required"]) == {
+    assert set(contract.schemas()["decision/result.json"]["required"]) == {
         "version",
         "effect",
         "reasons",
