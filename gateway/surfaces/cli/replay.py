@@ -32,7 +32,8 @@ def replay(
     against: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Another policy folder; only the steps that it decides otherwise are shown."
+            metavar="FOLDER",
+            help="Another policy folder, with the overlay, grants and plan keys of the first; only what it decides otherwise is shown.",
         ),
     ] = None,
     assume: Annotated[
@@ -51,7 +52,7 @@ def replay(
 
     Exit status 1 if a step is not what its trace expects.
     """
-    from gateway.config import PolicySettings
+    from gateway.config.policy import EmbeddedEngine
     from gateway.surfaces.replay import check
     from gateway.surfaces.replay import replay as replayed
 
@@ -66,7 +67,9 @@ def replay(
     if against is None:
         loop.run(_one(replaying, chosen, shown, steps))
     else:
-        loop.run(_two(replaying, chosen, PolicySettings(path=against, grants=chosen.grants), shown, steps))
+        # The rest of the section holds for both: the overlay, the keys of signed plans, the limits of tasks.
+        other = chosen.model_copy(update={"path": against, "engine": EmbeddedEngine()})
+        loop.run(_two(replaying, chosen, other, shown, steps))
     shown.finish()
     if shown.totals.unmet:
         raise typer.Exit(1)

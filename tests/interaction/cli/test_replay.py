@@ -113,6 +113,27 @@ def test_two_policies_are_compared_by_what_differs(opagate: Opagate, tmp_path: P
     assert (row["step"], row["effect"], row["against"]["effect"]) == (1, "deny", "allow")
 
 
+def test_the_other_policy_is_compared_beside_the_same_overlay(opagate: Opagate, tmp_path: Path, grants: str):
+    shutil.copytree(ROOT / "rego", tmp_path / "next")
+    assert opagate("policy", "init", "own").status == 0
+    for name in ("reports.rego", "reports_test.rego"):
+        rule = tmp_path / "own/reports" / name
+        rule.write_text(rule.read_text("utf-8").replace("files/write_file", "files/read_file"), "utf-8")
+    (tmp_path / "gateway.yaml").write_text(f"policy: {{overlay: own, grants: '{grants}'}}\n", "utf-8")
+    path = sessions(tmp_path / "t", [call("read_file", "deny", "acme-reports/undeclared-task")])
+
+    done = opagate("replay", path, "--against", "next")
+
+    assert (done.status, done.out.splitlines()) == (
+        0,
+        [
+            "1 step in 1 trace: 0 allow, 0 ask, 1 deny.",
+            "The other policy decides 0 of them otherwise.",
+            "1 of 1 expectations are met.",
+        ],
+    ), done.err
+
+
 def test_what_is_assumed_of_refused_steps_changes_later_ones(opagate: Opagate, tmp_path: Path, grants: str):
     path = sessions(tmp_path / "t", [call("write_file"), call("read_file")])
     calls = [
