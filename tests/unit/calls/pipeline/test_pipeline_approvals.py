@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
-import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,13 +17,12 @@ from gateway.calls.pipeline.forward import Forwarder
 from gateway.calls.pipeline.people import HELD_PER_CALLER
 from gateway.calls.pipeline.waiting import ResumedRequest
 from gateway.model.decision import Decision, Reason
-from gateway.model.errors import JournalError, StoreError
+from gateway.model.errors import JournalError
 from gateway.policy.verdict import refuse
-from gateway.record.journal.storage import Disk
 from gateway.record.telemetry.spans import Spans
 from gateway.record.telemetry.tracing import Tracing
 from tests.unit.approving import BOB, HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
-from tests.unit.harness import Answer, Bench, bench, call, deciding, message, modern, result
+from tests.unit.harness import Bench, bench, call, deciding, message, modern, result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -370,55 +366,6 @@ async def test_a_journal_that_cannot_be_written_leaves_the_approval_unused(
     assert there.upstream.sent == []
 
     assert (await there.ask(call("ask_first", path="a"))).json["result"] == {"content": []}
-
-
-def refuse_to_save(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def save(*_: object) -> None:
-        raise StoreError("the disk is full")
-
-    monkeypatch.setattr(desk(there)._store, "save", save)
-
-
-async def test_the_use_of_an_approval_is_on_a_disk_before_its_call_goes_on(
-    there: Bench, monkeypatch: pytest.MonkeyPatch
-):
-    """With `fsync: interval` a power failure takes the last second of the journal, and the approval would be unused."""
-    await there.ask(call("ask_first", path="a"))
-    await approve(there)
-    refuse_to_save(there, monkeypatch)
-    synced: list[tuple[int, int]] = []
-
-    def sync(disk: Disk, fd: int) -> None:
-        os.fsync(fd)
-        synced.append((len(there.entries("call")), len(there.upstream.sent)))
-
-    monkeypatch.setattr(Disk, "sync", sync)
-    answer = await there.ask(call("ask_first", path="a"))
-
-    assert answer.json["result"] == {"content": []}
-    assert (2, 0) in synced
-
-
-async def test_a_call_whose_approval_no_disk_has_as_used_does_not_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def sync(_disk: Disk, _fd: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    answers: list[Answer] = []
-    sent: list[object] = []
-    # The end of the gateway tells of its journal too, in the place of a failed assertion inside.
-    with suppress(JournalError):
-        async with bench(tmp_path, more=QUICK) as there:
-            await there.ask(call("ask_first", path="a"))
-            await approve(there)
-            refuse_to_save(there, monkeypatch)
-            monkeypatch.setattr(Disk, "sync", sync)
-            answers.append(await there.ask(call("ask_first", path="a")))
-            sent.extend(there.upstream.sent)
-
-    assert [answer.codes for answer in answers] == [["journal/unavailable"]]
-    assert sent == []
 
 
 async def test_no_credential_in_an_address_is_written_down(there: Bench, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,68 @@
+"""The use of an approval: on a disk before its call goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.model.errors import JournalError, StoreError
+from gateway.record.journal.storage import Disk
+from tests.unit.approving import QUICK, approve, desk
+from tests.unit.harness import Answer, Bench, bench, call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def refuse_to_save(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def save(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(desk(there)._store, "save", save)
+
+
+async def test_the_use_of_an_approval_is_on_a_disk_before_its_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With `fsync: interval` a power failure takes the last second of the journal, and the approval would be unused."""
+    async with bench(tmp_path, more=QUICK) as there:
+        await there.ask(call("ask_first", path="a"))
+        await approve(there)
+        refuse_to_save(there, monkeypatch)
+        synced: list[tuple[int, int]] = []
+
+        def sync(disk: Disk, fd: int) -> None:
+            os.fsync(fd)
+            synced.append((len(there.entries("call")), len(there.upstream.sent)))
+
+        monkeypatch.setattr(Disk, "sync", sync)
+        answer = await there.ask(call("ask_first", path="a"))
+
+        assert answer.json["result"] == {"content": []}
+        assert (2, 0) in synced
+
+
+async def test_a_call_whose_approval_no_disk_has_as_used_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def sync(_disk: Disk, _fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    answers: list[Answer] = []
+    sent: list[object] = []
+    # The end of the gateway tells of its journal too, in the place of a failed assertion inside.
+    with suppress(JournalError):
+        async with bench(tmp_path, more=QUICK) as there:
+            await there.ask(call("ask_first", path="a"))
+            await approve(there)
+            refuse_to_save(there, monkeypatch)
+            monkeypatch.setattr(Disk, "sync", sync)
+            answers.append(await there.ask(call("ask_first", path="a")))
+            sent.extend(there.upstream.sent)
+
+    assert [answer.codes for answer in answers] == [["journal/unavailable"]]
+    assert sent == []
