@@ -36,8 +36,6 @@ HEADERS = {
 
 
 async def test_the_server_of_the_page_serves_the_gateway_alone(monkeypatch: Any):
-    minter = Minter(now=time.time())
-
     def ask(url: str, _headers: object) -> object:
         return {f"{ISSUER}/.well-known/jwks.json": minter.mint.jwks()}[url]
 
@@ -45,6 +43,7 @@ async def test_the_server_of_the_page_serves_the_gateway_alone(monkeypatch: Any)
     (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     page: dict[str, Any] = {}
     exec(code, page)
+    minter = Minter(now=time.time())  # a server refuses tokens of before its start
     server: MCPServer = page["server"]
 
     async with (
