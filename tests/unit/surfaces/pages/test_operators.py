@@ -24,7 +24,7 @@ BASE = "http://127.0.0.1:8080"
 AUDIENCE = f"{BASE}/api/operators"
 PEOPLE = f"issuer: '{ISSUER}', jwks: 'file:jwks.json'"
 OPERATORS = f"operators: {{people: {{{PEOPLE}, groups: [ops]}}}}\n"
-APPROVERS = f"approvals: {{people: {{{PEOPLE}, groups: [sre]}}}}\n"
+APPROVERS = f"approvals: {{hold: 20ms, people: {{{PEOPLE}, groups: [sre]}}}}\n"
 STOP = json.dumps({"chosen": {"scope": "all", "name": ""}, "reason": "it mails strangers"}).encode()
 OF_OPERATORS = [operation for operation in OPERATIONS.values() if operation.role == "operator"]
 
