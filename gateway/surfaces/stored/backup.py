@@ -1,6 +1,6 @@
 """A copy of a gateway's state, also of a running one, and its return.
 
-    DIR/manifest.json     the form, the release, the ids of the keys, and each file with its digest; written last
+    DIR/manifest.json     the form, the release, the ids of the keys, each file with its digest, and a MAC; written last
     DIR/state/…           durable records and snapshots, each copied by SQLite as of one moment
     DIR/journal/…         segments; the last one up to a whole line
     DIR/catalogue.lock    the pins
@@ -13,6 +13,7 @@ may have been used after the copy.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import shutil
 import sqlite3
@@ -25,11 +26,12 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gateway.base.keys.key_ring import key_id
+from gateway.base.keys.key_ring import key_id, subkey
 from gateway.base.store.sqlite import read_form
 from gateway.config import keys
-from gateway.model.errors import ConfigurationError, JournalError, StoreError
+from gateway.model.errors import ConfigurationError, GatewayError, JournalError, StoreError
 from gateway.record.journal import storage, verification
 from gateway.record.journal.chain import timestamp
 from gateway.record.journal.compression import SUFFIX
@@ -50,6 +52,7 @@ _WAIT: Final = 30.0
 """Seconds for a running pruning or compression of the journal."""
 _BLOCK: Final = 2**20
 _NEEDED: Final[tuple[keys.Name, ...]] = ("chain", "sealing", "fingerprints")
+_PURPOSE: Final = "copy of the state"
 
 
 class CopiedFile(Struct, frozen=True):
@@ -61,7 +64,11 @@ class CopiedFile(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """The contents of a copy. `ids` names the newest keys by purpose, and `has_keys` whether the copy has them."""
+    """The contents of a copy. `ids` names the newest keys by purpose, and `has_keys` whether the copy has them.
+
+    `mac` is a MAC of the other members in hex, under a key derived from the key `chain`. Without it, whoever can write to
+    a copy could leave out a stop, or add a key of their own.
+    """
 
     format: int
     release: str
@@ -69,6 +76,7 @@ class Manifest(Struct, frozen=True):
     ids: dict[keys.Name, str]
     has_keys: bool
     files: tuple[CopiedFile, ...]
+    mac: str = ""
 
 
 class RestoredState(Struct, frozen=True):
@@ -84,7 +92,10 @@ def back_up(configuration: Configuration, target: Path, *, with_keys: bool, now:
     require_owner(configuration.state)
     if target.exists() and any(target.iterdir()):
         raise ConfigurationError(f"{target} is not empty", "name a new folder")
-    ids = _find_ids(configuration)
+    found = keys.read_keys(configuration, begun=storage.has_begun(configuration.journal.path))
+    if "chain" not in found:
+        raise ConfigurationError(f"{configuration.state} has no state yet", "start the gateway once")
+    ids: dict[keys.Name, str] = {name: key_id(found[name][0]) for name in _NEEDED if name in found}
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in _DATABASES:
         _copy_database(configuration.state / name, target / "state" / name)
@@ -97,6 +108,7 @@ def back_up(configuration: Configuration, target: Path, *, with_keys: bool, now:
             _copy(path, target / "keys" / name)
     files = tuple(_describe(target, path) for path in sorted(target.rglob("*")) if path.is_file())
     manifest = Manifest(FORMAT, version("opagate"), timestamp(now), ids, with_keys, files)
+    manifest = replace(manifest, mac=_compute_mac(manifest, found["chain"][0]))
     _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
 
@@ -108,9 +120,16 @@ def restore(configuration: Configuration, source: Path) -> Manifest:
     """
     manifest = read_copy(source)
     _require_vacant(configuration)
-    if manifest.has_keys:
-        _restore_keys(configuration, source / "keys")
-    _require_keys(configuration, manifest)
+    if keys.read_chain(configuration) is not None:
+        _require_own(configuration, manifest)
+    fresh = _restore_keys(configuration, source, manifest)
+    try:
+        _require_keys(configuration, manifest)
+        _require_own(configuration, manifest)
+    except GatewayError:
+        for each in fresh:
+            each.unlink()
+        raise
     mark = configuration.state / RESTORED
     _write(mark, msgspec.json.encode(RestoredState(manifest.made, is_whole=False)))
     for each in manifest.files:
@@ -187,9 +206,20 @@ def _require_vacant(configuration: Configuration) -> None:
         )
 
 
-def _find_ids(configuration: Configuration) -> dict[keys.Name, str]:
-    found = keys.read_keys(configuration, begun=storage.has_begun(configuration.journal.path))
-    return {name: key_id(found[name][0]) for name in _NEEDED if name in found}
+def _compute_mac(manifest: Manifest, chain: bytes) -> str:
+    content = msgspec.json.encode(replace(manifest, mac=""))
+    return hmac.digest(subkey(chain, _PURPOSE), content, "sha256").hex()
+
+
+def _require_own(configuration: Configuration, manifest: Manifest) -> None:
+    """Refuse a copy that no key of this journal was used for, or that was changed."""
+    chain = keys.read_chain(configuration) or ()
+    if not any(hmac.compare_digest(_compute_mac(manifest, each).encode(), manifest.mac.encode()) for each in chain):
+        raise StoreError(
+            "the copy was changed, or belongs to another gateway: its MAC is not of the key "
+            f"{keys.find_file(configuration, 'chain').path}",
+            "use another copy, or put the key chain of the copy's gateway there",
+        )
 
 
 def _require_keys(configuration: Configuration, manifest: Manifest) -> None:
@@ -213,15 +243,30 @@ def _list_keys(configuration: Configuration) -> Iterator[tuple[str, Path]]:
             yield file_name + each.path.suffix, each.path
 
 
-def _restore_keys(configuration: Configuration, source: Path) -> None:
+def _restore_keys(configuration: Configuration, source: Path, manifest: Manifest) -> list[Path]:
+    """Put the copy's keys in their places. Return the written files. A key that is there has to be the same."""
+    fresh: list[Path] = []
+    for each in manifest.files if manifest.has_keys else ():
+        target = _find_key_file(configuration, each.path)
+        if target is None:
+            continue
+        if not target.exists():
+            _copy(source / each.path, target)
+            fresh.append(target)
+        elif target.read_bytes() != (source / each.path).read_bytes():
+            raise StoreError(f"{target} is another key than that of the copy", "move it away, or restore elsewhere")
+    return fresh
+
+
+def _find_key_file(configuration: Configuration, path: str) -> Path | None:
+    """Return the place of a key of a copy, `None` for another file. An earlier key has a number behind its name."""
+    folder, _, file = path.partition("/")
     for name, file_name in keys.FILES.items():
-        place = keys.find_file(configuration, name).path
-        for path in sorted(source.glob(f"{file_name}*")):
-            target = place.with_name(place.name + path.name.removeprefix(file_name))
-            if not target.exists():
-                _copy(path, target)
-            elif target.read_bytes() != path.read_bytes():
-                raise StoreError(f"{target} is another key than that of the copy", "move it away, or restore elsewhere")
+        rest = file.removeprefix(file_name)
+        if folder == "keys" and file.startswith(file_name) and (not rest or (rest[0] == "." and rest[1:].isascii() and rest[1:].isdecimal())):
+            place = keys.find_file(configuration, name).path
+            return place.with_name(place.name + rest)
+    return None
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -10,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import structs
 
 from gateway import config
 from gateway.base.store.records import RecordKind
@@ -18,7 +21,7 @@ from gateway.config import Configuration, keys
 from gateway.model.errors import GatewayError, StoreError
 from gateway.record.journal import reader
 from gateway.record.journal.chain import Chain
-from gateway.surfaces.stored.backup import MANIFEST, RESTORED, back_up, restore
+from gateway.surfaces.stored.backup import MANIFEST, RESTORED, Manifest, _compute_mac, back_up, restore
 from gateway.surfaces.stored.check import FORMS, KINDS, check_state
 from tests.requirements import requirement
 from tests.unit.approving import QUICK, approve, desk
@@ -126,16 +129,73 @@ def test_a_copy_names_no_other_place(tmp_path: Path, path: str):
         target.write_bytes(b"x")
     digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
     files = [{"path": path, "size": 1, "sha256": digest}]
-    manifest: dict[str, Any] = {"format": 1, "release": "0", "made": "x", "ids": {}, "has_keys": False, "files": files}
-    (copy / MANIFEST).write_text(json.dumps(manifest))
     there = config.parse("state: state\n", base=tmp_path / "two")
     there.state.mkdir(parents=True, mode=0o700)
+    (there.state / "journal-key").touch(0o600)
+    (there.state / "journal-key").write_bytes(b"k" * 32)
+    manifest: dict[str, Any] = {"format": 1, "release": "0", "made": "x", "ids": {}, "has_keys": True, "files": files}
+    write_manifest(copy, manifest, key=b"k" * 32)
 
     with pytest.raises(GatewayError) if not target.is_file() else pytest.MonkeyPatch.context():
         restore(there, copy)
 
     after = {str(each.relative_to(tmp_path / "two")) for each in (tmp_path / "two").rglob("*")}
-    assert after <= {"state", f"state/{RESTORED}"}
+    assert after <= {"state", "state/journal-key", f"state/{RESTORED}"}
+
+
+def write_manifest(copy: Path, manifest: dict[str, Any], *, key: bytes) -> None:
+    """Write the manifest of a copy, as the holder of a key can."""
+    made = msgspec.convert(manifest, Manifest)
+    (copy / MANIFEST).write_bytes(msgspec.json.encode(structs.replace(made, mac=_compute_mac(made, key))))
+
+
+@requirement("operations/backup")
+@pytest.mark.parametrize("change", ["no stop", "a key more", "no ids", "another key of the MAC", "no MAC"])
+async def test_whoever_can_write_to_a_copy_changes_nothing_in_what_is_restored(tmp_path: Path, change: str):
+    """A copy lies where backups lie. Without a stop or with a key of a stranger, it would allow what nobody allowed."""
+    (tmp_path / "one").mkdir(mode=0o700)
+    copy = tmp_path / "copy"
+    async with bench(tmp_path / "one") as there:
+        await stopped(there)
+        back_up(there.configuration, copy, with_keys=False, now=time.time())
+    two = moved(there.configuration, tmp_path / "two")
+    two.state.mkdir(mode=0o700)
+    for name in keys.FILES.values():
+        shutil.copy(tmp_path / "one/state" / name, two.state / name)
+    manifest = json.loads((copy / MANIFEST).read_text())
+    if change == "no stop":
+        manifest["files"] = [each for each in manifest["files"] if each["path"] != "state/records.db"]
+    if change == "a key more":
+        (copy / "keys").mkdir()
+        (copy / "keys/sealing-key.1").write_bytes(b"s" * 32)
+        digest = hashlib.sha256(b"s" * 32).hexdigest()
+        manifest["files"].append({"path": "keys/sealing-key.1", "size": 32, "sha256": digest})
+    manifest["has_keys"] = True
+    if change == "no ids":
+        manifest["ids"] = {}
+    if change == "no MAC":
+        del manifest["mac"]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    if change == "another key of the MAC":
+        write_manifest(copy, manifest, key=b"s" * 32)
+
+    with pytest.raises(StoreError, match="the copy was changed, or belongs to another gateway"):
+        restore(two, copy)
+
+    assert {each.name for each in two.state.iterdir()} == {*keys.FILES.values()}
+
+
+async def test_keys_of_a_changed_copy_do_not_stay_where_no_keys_were(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
+    manifest = json.loads((tmp_path / "copy" / MANIFEST).read_text())
+    (tmp_path / "copy" / MANIFEST).write_text(json.dumps({**manifest, "made": "2020-01-01T00:00:00Z"}))
+    two = moved(there.configuration, tmp_path / "two")
+
+    with pytest.raises(StoreError, match="the copy was changed"):
+        restore(two, tmp_path / "copy")
+
+    assert [each for each in (tmp_path / "two").rglob("*") if each.is_file()] == []
 
 
 @pytest.mark.parametrize("damage", ["edited", "missing", "unfinished", "later"])
