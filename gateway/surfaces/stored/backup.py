@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -260,12 +261,10 @@ def _restore_keys(configuration: Configuration, source: Path, manifest: Manifest
 
 def _find_key_file(configuration: Configuration, path: str) -> Path | None:
     """Return the place of a key of a copy, `None` for another file. An earlier key has a number behind its name."""
-    folder, _, file = path.partition("/")
     for name, file_name in keys.FILES.items():
-        rest = file.removeprefix(file_name)
-        if folder == "keys" and file.startswith(file_name) and (not rest or (rest[0] == "." and rest[1:].isascii() and rest[1:].isdecimal())):
+        if found := re.fullmatch(rf"keys/{re.escape(file_name)}(\.[0-9]+)?", path):
             place = keys.find_file(configuration, name).path
-            return place.with_name(place.name + rest)
+            return place.with_name(place.name + (found[1] or ""))
     return None
 
 
