@@ -55,6 +55,9 @@ def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         emit([each._asdict() for each in found])
         return
+    if not found:
+        note("no keys yet: a gateway makes its keys at its first start")
+        return
     listed = table("key", "id", "use", "since", "needed by", "file")
     for each in found:
         use = "writes" if each.is_newest else "reads"

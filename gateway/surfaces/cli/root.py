@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.main import get_command
 
+from gateway.record.telemetry import logs
 from gateway.surfaces.cli import (
     approvals,
     can,
@@ -118,5 +119,6 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; never print a traceback."""
+    """Run the command line; never print a traceback. Standard output has the answer of a command alone."""
+    logs.configure("console", "warning")
     sys.exit(run(partial(app, args=sys.argv[1:], prog_name="opagate", standalone_mode=False)))
