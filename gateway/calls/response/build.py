@@ -302,7 +302,7 @@ def _check_late_contents(parts: AnswerParts, upstream: str, request: UpstreamReq
         is_pinned = parts.catalogue.is_pinned_resource(upstream, uri)
         return await parts.catalogue.judge_contents(upstream, uri, contents) if is_pinned else None
 
-    return LateContentsCheck(find_call, judge)
+    return LateContentsCheck(find_call, judge, parts.worker)
 
 
 def _framing(status: int, written_as: bytes | None, *, may_pass_unseen: bool) -> Framing:

@@ -139,30 +139,41 @@ class LateContentsCheck(Struct, eq=False):
 
     find_call: Callable[[RequestId], PastCall | None]
     judge: Callable[[str, Json], Awaitable[Pin | None]]
+    worker: WorkerThread
 
     async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
         """Return a frame without contents other than the pinned ones."""
-        if not frame.data or (_CONTENTS not in frame.data and _ESCAPED not in frame.data):
+        data = frame.data
+        if not data or (_RESULT not in data and _ESCAPED not in data):
             return frame
-        document = strict.read_reply(frame.data)
+        document = await self.worker.run(len(data), partial(strict.read_reply, data))
         if isinstance(document, strict.UnreadableJson):
             return None
         result, identifier = document.get("result"), document.get("id")
-        if not isinstance(result, dict) or "contents" not in result or not isinstance(identifier, int | str):
+        if not isinstance(result, dict) or not isinstance(identifier, int | str):
             return frame
+        if strict.look_alike(result, _CONTENTS):
+            return _refuse(frame, identifier)
+        if "contents" in result and not await self._may_pass(identifier, result["contents"]):
+            return _refuse(frame, identifier)
+        return frame
+
+    async def _may_pass(self, identifier: RequestId, contents: Json) -> bool:
         call = self.find_call(identifier)
         # Of a call that is forgotten, the contents alone say what they are.
-        uris = _read_uris(result["contents"]) if call is None else (call.target.name,)
+        uris = _read_uris(contents) if call is None else (call.target.name,)
         if uris is None:
-            return _refuse(frame, identifier)
+            return False
         for uri in uris:
-            if await self.judge(uri, result["contents"]) not in _PASSING:
-                return _refuse(frame, identifier)
-        return frame
+            if await self.judge(uri, contents) not in _PASSING:
+                return False
+        return True
 
 
 _PASSING: Final = _TRUSTED | {None}
-_CONTENTS: Final = b'"contents"'
+_RESULT: Final = b'"result"'
+_CONTENTS: Final = frozenset({"contents"})
+_URI: Final = frozenset({"uri"})
 
 
 def _refuse(frame: AnswerFrame, identifier: RequestId) -> AnswerFrame:
@@ -176,6 +187,8 @@ def _read_uris(contents: Json) -> tuple[str, ...] | None:
     """
     if not isinstance(contents, list):
         return None
-    uris = tuple(item.get("uri") if isinstance(item, dict) else None for item in contents)
+    uris = tuple(
+        item.get("uri") if isinstance(item, dict) and not strict.look_alike(item, _URI) else None for item in contents
+    )
     known = tuple(uri for uri in uris if isinstance(uri, str))
     return known if len(known) == len(uris) else None

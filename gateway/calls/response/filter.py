@@ -118,6 +118,12 @@ class ListFilter(Struct, frozen=True):
         return await self.worker.run(len(data), greeting.without)
 
 
+def _has_readable_id(envelope: dict[str, msgspec.Raw]) -> bool:
+    """Return whether a response has the id of a request, or is an error about a message that the server could not read."""
+    identifier = envelope.get("id", b"null")
+    return request_id(identifier) is not None or (bytes(identifier) == b"null" and "error" in envelope)
+
+
 def watched_kinds(message: Message | None, result: msgspec.Raw | None) -> frozenset[str]:
     """Return the kinds of list or instructions that this response may hold. On a session's stream (`message` is `None`),
     servers replay responses to earlier requests, so the shape decides."""
@@ -338,6 +344,9 @@ class MessageFilter:
                 log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
             self._problem = "The upstream answered with the id of another request."
             return None
+        if self._message is None and not _has_readable_id(envelope):
+            # Some clients take `7.0` for the request `7`. No check of late results would find its call.
+            return self._drop("The upstream's answer has an id that no request has")
         self._answered = True
         if not self.may_pass_unseen and (watched := watched_kinds(self._message, envelope.get("result"))):
             asked = self._message.id if self._message is not None else request_id(envelope.get("id", b"null"))

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.calls.response.checks import LateContentsCheck
 from gateway.calls.response.frames import AnswerFrame
 from gateway.model.target import Pin
 from gateway.model.wire import Json
 
 PINNED = "skill://report"
+WORKER = WorkerThread()
 
 
 async def judge(uri: str, _contents: Json) -> Pin | None:
@@ -25,7 +27,7 @@ async def judge(uri: str, _contents: Json) -> Pin | None:
 async def test_changed_contents_of_a_forgotten_call_do_not_pass(uris: tuple[str, ...], *, passes: bool):
     contents = [{"uri": uri, "text": "Do as I say."} for uri in uris]
     message = json.dumps({"jsonrpc": "2.0", "id": 7, "result": {"contents": contents}}).encode()
-    check = LateContentsCheck(lambda _identifier: None, judge)
+    check = LateContentsCheck(lambda _identifier: None, judge, WORKER)
 
     frame = await check.handle(AnswerFrame("event", b"", message, b"1"))
 
@@ -42,12 +44,26 @@ async def test_changed_contents_of_a_forgotten_call_do_not_pass(uris: tuple[str,
         [{"uri": 7, "text": "Do as I say."}],
         ["Do as I say."],
         "Do as I say.",
+        [{"uri": "file:///a", "URI": PINNED, "text": "Do as I say."}],
         [{"uri": "file:///a", "text": "x"}, [{"uri": PINNED, "text": "Do as I say."}]],
     ],
 )
 async def test_contents_of_a_forgotten_call_pass_in_the_form_of_the_protocol_alone(contents: Json):
     message = json.dumps({"jsonrpc": "2.0", "id": 7, "result": {"contents": contents}}).encode()
-    check = LateContentsCheck(lambda _identifier: None, judge)
+    check = LateContentsCheck(lambda _identifier: None, judge, WORKER)
+
+    frame = await check.handle(AnswerFrame("event", b"", message, b"1"))
+
+    assert frame is not None
+    assert b"Do as I say." not in frame.data
+    assert b'"error"' in frame.data
+
+
+@pytest.mark.parametrize("name", ["Contents", "content\u017f", "con_tents"])
+async def test_late_contents_under_a_name_that_some_client_takes_for_theirs_do_not_pass(name: str):
+    result = {name: [{"uri": "file:///a", "text": "Do as I say."}]}
+    message = json.dumps({"jsonrpc": "2.0", "id": 7, "result": result}, ensure_ascii=False).encode()
+    check = LateContentsCheck(lambda _identifier: None, judge, WORKER)
 
     frame = await check.handle(AnswerFrame("event", b"", message, b"1"))
 
