@@ -215,7 +215,8 @@ class Limits(Settings):
     first_byte: Duration = Field(default=timedelta(seconds=60), description="For an upstream's first byte.")
     idle_answer: Duration = Field(
         default=timedelta(minutes=10),
-        description="For the next byte of an upstream's answer that has begun; a stream that waits for news has no such end.",
+        description="For the next byte of an upstream's answer that has begun. None for a stream that waits for news,"
+        " or once the server has asked its client for something.",
     )
     in_flight: Count = Field(default=1000, gt=0, description="Requests at once, without `streams`; beyond it: 503.")
     in_flight_per_caller: Count = Field(default=250, gt=0, description="The same for one caller; beyond it: 429.")

@@ -173,13 +173,21 @@ class UpstreamRequest(Struct, frozen=True):
         return (*self.headers, *self.added) if self.added else self.headers
 
 
+def _do_nothing() -> None:
+    """Do nothing."""
+
+
 class UpstreamReply(Struct, frozen=True):
-    """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time."""
+    """An upstream's answer. `chunks` is consumed once; `close` ends it early and may be called at any time.
+
+    `be_patient` lets the next bytes take any time: the server has asked its client something, and people are slow.
+    """
 
     status: int
     headers: Headers
     chunks: AsyncIterator[bytes]
     close: Callable[[], Awaitable[None]]
+    be_patient: Callable[[], None] = _do_nothing
 
 
 class UpstreamTransport(Protocol):

@@ -65,7 +65,7 @@ class HttpUpstream:
             raise UpstreamBroken(f"upstream {self._name} answered with a redirect", "configure the final url")
         response.translate = self._make_error
         response.idle = None if is_for_news(request) else self._idle
-        return UpstreamReply(response.status, response.headers, response, response.aclose)
+        return UpstreamReply(response.status, response.headers, response, response.aclose, response.be_patient)
 
     async def aclose(self) -> None:
         if self._client is not None:

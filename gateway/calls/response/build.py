@@ -143,6 +143,8 @@ class UpstreamAnswer(Struct):
     """The answer waits for news rather than for the result of a call."""
     reserved_names: int = 0
     """Names of the gateway's own that the upstream has used."""
+    reply: UpstreamReply | None = None
+    """What the upstream sends, once it has begun."""
 
     def past_call(self) -> PastCall | None:
         """Return the facts of a call for a late result; `None` for no call."""
@@ -208,6 +210,11 @@ class CallerRecipient(Struct, frozen=True):
             upstream = answer.context.exchange.upstream
             answer.parts.sessionless_exchanges.note_question(upstream, request.principal.key, identifier, question)
 
+    def note_wait(self) -> None:
+        """Let the upstream take its time: it waits for its client."""
+        if self.answer.reply is not None:
+            self.answer.reply.be_patient()
+
     def note_input_requests(self, keys: Iterable[str]) -> None:
         """Note that an upstream asked for input without a state. Only a call can go on."""
         answer, message = self.answer, self.answer.request.message
@@ -246,6 +253,7 @@ class CallerNotices(Struct, frozen=True):
 
 def build_stream(reply: UpstreamReply, answer: UpstreamAnswer) -> ResponseStream:
     """Return the stream of an upstream's answer to the caller."""
+    answer.reply = reply
     parts, context, request = answer.parts, answer.context, answer.request
     upstream = context.exchange.upstream
     head = read_response_head(reply.headers)

@@ -118,12 +118,6 @@ class ListFilter(Struct, frozen=True):
         return await self.worker.run(len(data), greeting.without)
 
 
-def _has_readable_id(envelope: dict[str, msgspec.Raw]) -> bool:
-    """Return whether a response has the id of a request, or is an error about a message that the server could not read."""
-    identifier = envelope.get("id", b"null")
-    return request_id(identifier) is not None or (bytes(identifier) == b"null" and "error" in envelope)
-
-
 def watched_kinds(message: Message | None, result: msgspec.Raw | None) -> frozenset[str]:
     """Return the kinds of list or instructions that this response may hold. On a session's stream (`message` is `None`),
     servers replay responses to earlier requests, so the shape decides."""
@@ -155,6 +149,8 @@ log = structlog.get_logger("gateway.inspection")
 _NO: Final = msgspec.Raw()
 _NO_ID: Final = b"-"
 """Stands for an id that is not expected: no JSON is written so."""
+_FOR_PEOPLE: Final = names_where(lambda row: row.kind is Kind.REQUEST and row.sender == "server" and not row.is_silent)
+"""The questions of a server that a person or a model at the client answers."""
 _ANNOUNCING: Final = names_where(lambda row: row.announces_definitions)
 SUSPICIOUS: Final = compiled(rf'(?i){PREFIX.rpartition(".")[2]}|"error"|\\u00', groups=False)
 """What each message with reserved names or codes has, in any spelling. Costs a hundredth of what reading the message does."""
@@ -171,6 +167,10 @@ class Recipient(ListViewer, Protocol):
 
     def note_question(self, question: RequestId, /) -> None:
         """Note a question of the server to the caller."""
+        ...
+
+    def note_wait(self) -> None:
+        """Note that the server waits for somebody at the client, who may take any time."""
         ...
 
     def note_input_requests(self, keys: Iterable[str], /) -> None:
@@ -339,14 +339,8 @@ class MessageFilter:
         if "result" not in envelope and "error" not in envelope:
             self._note_message(envelope)
             return data
-        if self._message is not None and bytes(envelope.get("id", _NO)) != self._written and not self._is_for(envelope):
-            if self._problem is None:
-                log.warning("upstream.wrong-id", upstream=self._upstream, method=self._message.method)
-            self._problem = "The upstream answered with the id of another request."
-            return None
-        if self._message is None and not _has_readable_id(envelope):
-            # Some clients take `7.0` for the request `7`. No check of late results would find its call.
-            return self._drop("The upstream's answer has an id that no request has")
+        if bytes(envelope.get("id", _NO)) != self._written and not self._is_for(envelope):
+            return self._drop_foreign()
         self._answered = True
         if not self.may_pass_unseen and (watched := watched_kinds(self._message, envelope.get("result"))):
             asked = self._message.id if self._message is not None else request_id(envelope.get("id", b"null"))
@@ -361,6 +355,8 @@ class MessageFilter:
         """Note a request or a notification of the server."""
         if (question := request_id(envelope.get("id", b"null"))) is not None:
             self._recipient.note_question(question)
+            if decode_value(envelope.get("method", _NO)) in _FOR_PEOPLE:
+                self._recipient.note_wait()
         elif decode_value(envelope.get("method", _NO)) in _ANNOUNCING:
             self._recipient.note_list_change()
 
@@ -381,6 +377,12 @@ class MessageFilter:
     def _drop(self, problem: str) -> None:
         self._problem = f"{problem}, so nothing of it is shown."
 
+    def _drop_foreign(self) -> None:
+        if self._problem is None:
+            method = None if self._message is None else self._message.method
+            log.warning("upstream.wrong-id", upstream=self._upstream, method=method)
+        self._problem = "The upstream answered with the id of another request."
+
     def words_at_end(self, before: bytes) -> AnswerFrame | None:
         """Return a response of the gateway's own in the place of a dropped one, after these bytes; `None` if the caller
         waits for none."""
@@ -400,11 +402,16 @@ class MessageFilter:
 
     def _is_for(self, envelope: dict[str, msgspec.Raw]) -> bool:
         """Return whether a response is for this request. An error without an id is about what was sent, which the server
-        could not, or would not, read."""
+        could not, or would not, read.
+
+        On a session's stream it may be for any request. Some clients take `7.0` for the request `7`, whose call no check would find.
+        """
         given, expected = request_id(envelope.get("id", b"null")), self.expected
         if given is None:
             has_none = bytes(envelope.get("id", b"null")) == b"null"
-            return has_none and (expected is None or "error" in envelope)
+            return has_none and ("error" in envelope or (expected is None and self._message is not None))
+        if self._message is None:
+            return True
         return type(given) is type(expected) and given == expected
 
     def _note_handles(self, raw: msgspec.Raw) -> None:

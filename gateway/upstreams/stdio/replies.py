@@ -53,7 +53,7 @@ def refusal(status: int, message: str, *, request: RequestId | None = None) -> U
 
 def events(connection: StreamResponse, headers: Headers = ()) -> UpstreamReply:
     """Return an event stream."""
-    return UpstreamReply(200, (*_EVENTS, *headers), connection, connection.close)
+    return UpstreamReply(200, (*_EVENTS, *headers), connection, connection.close, connection.be_patient)
 
 
 async def answer(

@@ -238,6 +238,10 @@ class StreamResponse:
         finally:
             stalling.cancel()
 
+    def be_patient(self) -> None:
+        """Wait for the next message without an end."""
+        self.stall = None
+
     async def close(self) -> None:
         """Note that the client has gone, or has read all. May be called at any time."""
         if not self._ended:

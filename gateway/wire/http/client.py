@@ -414,6 +414,10 @@ class Response:
             self.fail(error)
             self._connection.leave(self, error)
 
+    def be_patient(self) -> None:
+        """Wait for the next bytes without an end."""
+        self.idle = None
+
     async def aclose(self) -> None:
         """Close the response where a coroutine is expected."""
         self.close()

@@ -29,6 +29,7 @@ class Recipient:
         self.input_requests: list[list[str]] = []
         self.lists: list[str] = []
         self.announced = 0
+        self.waits = 0
         self.reserved = 0
         self._visible = visible
         self._trusted = trusted
@@ -48,6 +49,9 @@ class Recipient:
 
     def note_question(self, question: RequestId, /) -> None:
         self.questions.append(question)
+
+    def note_wait(self) -> None:
+        self.waits += 1
 
     def note_input_requests(self, keys: Iterable[str], /) -> None:
         self.input_requests.append(list(keys))

@@ -296,3 +296,25 @@ async def test_only_a_call_is_never_sent_twice(method: Literal["GET", "DELETE", 
             await (await asking).close()
 
     assert len(peer.received) == (2 if method == "POST" else 3)
+
+
+async def test_an_answer_that_waits_for_somebody_at_the_client_may_be_silent_for_longer():
+    """The peer is silent for twice the time of an answer that stalls."""
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(STALLED)
+        await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=1.0)
+        writer.write(b"1\r\n:\r\n0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(ask, "127.0.0.1", 0)
+    there = HttpUpstream("files", configured(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"), limits())
+    reply = await there.send(request())
+    chunks = aiter(reply.chunks)
+    await anext(chunks)
+    reply.be_patient()
+    assert await anext(chunks) == b":"
+    await reply.close()
+    await there.aclose()
+    server.close()

@@ -58,12 +58,17 @@ def somebody_else(there: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 class Asking(Held):
     """Asks a question on the stream of a call, which it answers when the test lets it."""
 
+    is_patient = False
+
     async def send(self, request: UpstreamRequest) -> Any:
         plain = request.message is not None and request.message.method != "tools/call"
         if request.principal.issuer != "urn:opagate:anonymous" or plain:
             return await super(Held, self).send(request)
         self.sent.append(request)
-        return UpstreamReply(200, EVENTS, self._events(request), self._close)
+        return UpstreamReply(200, EVENTS, self._events(request), self._close, self._note_patience)
+
+    def _note_patience(self) -> None:
+        self.is_patient = True
 
     async def _events(self, request: UpstreamRequest) -> AsyncIterator[bytes]:
         yield b"data: " + json.dumps(QUESTION).encode() + b"\n\n"
@@ -304,3 +309,12 @@ async def test_the_checks_of_messages_without_a_decision_let_each_call_pass(row:
     assert refuse_unowned(SessionlessExchanges(), "files", request) is None
     assert row.name not in SUBSCRIBING
     assert not waits_for_news("POST", message)
+
+
+async def test_the_upstream_of_an_asked_caller_may_be_silent_meanwhile(tmp_path: Path):
+    upstream = Asking()
+    async with bench(tmp_path, upstream) as there:
+        stream = await asked(there, call())
+        assert upstream.is_patient
+        upstream.proceed.set()
+        await stream.close()

@@ -362,3 +362,13 @@ async def test_an_answer_that_stalls_ends_with_its_failure():
 
     assert [name for name, _ in events] == ["1-1", "1-2"]
     assert events[1][1]["error"]["message"] == FAILURE.message
+
+
+async def test_an_answer_that_waits_for_somebody_at_the_client_does_not_stall():
+    stream = stream_of()
+    connection = stream.connect(left=left)
+    connection.stall = 0.05, FAILURE
+    connection.be_patient()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await anext(connection)
