@@ -25,10 +25,12 @@ class Pair:
     key: Path
 
 
-def issued(authority: Authority, folder: Path, name: str, *names: x509.GeneralName) -> Pair:
-    """A leaf for `names`, in files called `name`."""
+def issued(
+    authority: Authority, folder: Path, name: str, *names: x509.GeneralName, age: timedelta = timedelta()
+) -> Pair:
+    """A leaf for `names`, in files called `name`. It is valid for an hour."""
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - age
     leaf = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
@@ -50,8 +52,8 @@ def issued(authority: Authority, folder: Path, name: str, *names: x509.GeneralNa
     return pair
 
 
-def server(authority: Authority, folder: Path) -> Pair:
-    return issued(authority, folder, "server", x509.IPAddress(ip_address("127.0.0.1")))
+def server(authority: Authority, folder: Path, *, age: timedelta = timedelta()) -> Pair:
+    return issued(authority, folder, "server", x509.IPAddress(ip_address("127.0.0.1")), age=age)
 
 
 def svid(authority: Authority, folder: Path, name: str, spiffe_id: str) -> Pair:

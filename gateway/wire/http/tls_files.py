@@ -24,7 +24,8 @@ from gateway.model.errors import ConfigurationError
 
 log = structlog.get_logger("gateway.transport")
 
-_Mark: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_FileMark: TypeAlias = tuple[int, int, int, int]
+_Mark: TypeAlias = tuple[_FileMark | None, ...]
 
 WARNED_SECONDS: Final = 14 * 86_400.0
 """Before the end of a certificate, at which people are warned. Of a short-lived one the last third is enough."""
@@ -51,15 +52,29 @@ class TlsMaterial(Struct, frozen=True):
 
 
 class TlsFiles:
-    """The files of one place in the configuration. `place` names it for people."""
+    """The files of one place in the configuration. `place` names it for people.
 
-    def __init__(self, place: str, paths: tuple[Path, ...], load: Callable[[], TlsMaterial]) -> None:
+    `shown` is the certificate that the gateway shows: an expired one does not replace a valid one. Expired authorities do replace
+    valid ones, so that nobody is trusted for longer than the files say.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        paths: tuple[Path, ...],
+        load: Callable[[], TlsMaterial],
+        *,
+        shown: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Load for the first time. Raises `ConfigurationError`."""
         self.place = place
         self.problem: str | None = None
         """Why changed files stay out."""
         self._paths = paths
         self._load = load
+        self._shown = shown
+        self._clock = clock
         self._loaded: _Mark = _mark(paths)
         self._seen = self._loaded
         self.material = load()
@@ -78,12 +93,19 @@ class TlsFiles:
             material = await in_thread(self._load)
             if await in_thread(partial(_mark, self._paths)) != seen:
                 return False
+            self._require_life(material)
         except ConfigurationError as error:
             self._loaded = seen
             self.problem = f"{error.message}; {error.remedy}; the files before stay in force"
             return False
         self.material, self.problem, self._loaded = material, None, seen
         return True
+
+    def _require_life(self, material: TlsMaterial) -> None:
+        now, fresh = self._clock(), material.validity
+        if fresh is None or fresh.path != self._shown or now < fresh.until or self.explain_end(now) is not None:
+            return
+        raise ConfigurationError(f"{fresh.path} expired at {describe_time(fresh.until)}", "give one that is valid")
 
     def explain_end(self, now: float) -> str | None:
         """Return a sentence if the certificates have expired."""
@@ -96,7 +118,7 @@ class TlsFiles:
 def serve_tls(settings: TlsSettings) -> TlsFiles:
     """Return the files with which the gateway serves. Raises `ConfigurationError`."""
     paths = tuple(path for path in (settings.certificate, settings.key, settings.client_ca) if path is not None)
-    return TlsFiles("tls", paths, partial(_load_server, settings))
+    return TlsFiles("tls", paths, partial(_load_server, settings), shown=settings.certificate)
 
 
 def trust_authorities(
@@ -112,7 +134,7 @@ def tls_context(settings: TlsSettings, client_authorities: str | None = None) ->
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(settings.certificate, settings.key)
+        context.load_cert_chain(settings.certificate, settings.key, _refuse_password)
         if settings.client_ca is not None:
             context.load_verify_locations(cafile=settings.client_ca)
         if client_authorities:
@@ -127,6 +149,11 @@ def tls_context(settings: TlsSettings, client_authorities: str | None = None) ->
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
     return context
+
+
+def _refuse_password() -> str:
+    """Refuse an encrypted key. OpenSSL would ask the terminal, and wait there."""
+    raise ConfigurationError("the key in tls.key is encrypted", "give a key without a password")
 
 
 def describe_time(moment: float) -> str:
@@ -182,12 +209,13 @@ def _mark(paths: tuple[Path, ...]) -> _Mark:
     return tuple(_mark_file(path) for path in paths)
 
 
-def _mark_file(path: Path) -> tuple[int, int, int] | None:
+def _mark_file(path: Path) -> _FileMark | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    # Copies may bring the time of their contents along; nobody sets the time of the change.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 class TlsWatch:

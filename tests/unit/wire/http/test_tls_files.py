@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import time
@@ -11,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from gateway.config import TlsSettings
 from gateway.model.errors import ConfigurationError
@@ -135,6 +137,29 @@ def test_authorities_that_cannot_be_read_are_a_fault_of_the_configuration(tmp_pa
         trust_authorities("upstreams.files.ca", tmp_path / "none.pem")
 
 
+async def test_a_copy_that_brings_its_time_along_is_seen(authority: Authority, tmp_path: Path):
+    first, second = (
+        certificates.written(found, tmp_path, name).read_bytes()
+        for found, name in ((authority, "one"), (Authority("other", now=time.time()), "two"))
+    )
+    size, path = max(len(first), len(second)), tmp_path / "ca.pem"
+    path.write_bytes(first.ljust(size, b"\n"))
+    files, found = trust_authorities("upstreams.files.ca", path), path.stat()
+    with path.open("r+b") as file:
+        file.write(second.ljust(size, b"\n"))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert await looked(files)
+
+
+def test_an_encrypted_key_is_refused_before_anybody_is_asked_for_its_password(pair: certificates.Pair):
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    hidden = serialization.BestAvailableEncryption(b"made up")
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    pair.key.write_bytes(key.private_bytes(*form, hidden))
+    with pytest.raises(ConfigurationError, match="is encrypted"):
+        served(pair)
+
+
 # --- the end of a certificate ------------------------------------------------------------------------
 
 
@@ -153,6 +178,26 @@ async def test_the_end_of_a_pair_is_known_and_told_before(pair: certificates.Pai
     assert files.material.validity.ends_soon(until - 1200)
     assert files.explain_end(until - 1) is None
     assert "expired at" in (files.explain_end(until) or "")
+
+
+@requirement("tls/renewal")
+async def test_an_expired_certificate_does_not_replace_a_valid_one(
+    authority: Authority, pair: certificates.Pair, tmp_path: Path
+):
+    files = served(pair)
+    before = files.context
+    (tmp_path / "old").mkdir()
+    old = certificates.server(authority, tmp_path / "old", age=timedelta(days=1))
+    shutil.copy(old.certificate, pair.certificate)
+    shutil.copy(old.key, pair.key)
+    assert not await looked(files)
+    assert files.context is before
+    assert "expired at" in (files.problem or "")
+    new = another(authority, tmp_path)
+    shutil.copy(new.certificate, pair.certificate)
+    shutil.copy(new.key, pair.key)
+    assert await looked(files)
+    assert files.problem is None
 
 
 @requirement("tls/renewal", "operations/readiness")
