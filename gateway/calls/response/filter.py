@@ -45,6 +45,8 @@ _INSTRUCTIONS: Final = strict.fold(listing.INSTRUCTIONS)
 _GREETING: Final = "initialize"
 _WATCHED: Final = frozenset({*_LIST_METHODS.values(), _GREETING})
 _NONE: Final[frozenset[str]] = frozenset()
+MOST_ITEMS: Final = 2_000
+"""Items of a list that is kept as read. Many small items take ten times the memory of their text."""
 
 
 class ListViewer(Protocol):
@@ -103,7 +105,7 @@ class ListFilter(Struct, frozen=True):
         if isinstance(page, Listing):
             return page
         page = await self.worker.run(len(data), partial(listing.read_list, data, method, identifier))
-        if page is not None:
+        if page is not None and len(page.items) <= MOST_ITEMS:
             self.lists.keep("page", data, *causes, found=page)
         return page
 

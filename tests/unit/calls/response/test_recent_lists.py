@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.credentials.examples import example
 from gateway.calls.response.conceal import WITHHELD, LiveConcealer
+from gateway.calls.response.filter import MOST_ITEMS
 from gateway.calls.response.recent_lists import LONGEST, RecentLists
 from gateway.inspection.results import ResultInspector
 from gateway.policy.policy import Policy
@@ -60,6 +62,17 @@ async def test_a_list_that_passes_again_is_not_searched_again(there: Bench, sear
     assert second.body == first.body
     assert begun == ["_conceal", "finish", "only", "read_list"]
     assert sorted(searched) == begun
+
+
+async def test_a_list_of_very_many_items_is_not_kept_as_read(there: Bench):
+    kept = there.gateway.pipeline.forwarder.parts.answers.lists
+    for count in (MOST_ITEMS, MOST_ITEMS + 1):
+        tools = [{"name": f"t{number}"} for number in range(count)]
+        there.upstream.script = lambda request, tools=tools: result(request, {"tools": tools})
+        await shown(there, 7)
+        body = json.dumps({"jsonrpc": "2.0", "id": 7, "result": {"tools": tools}}).encode()
+        assert kept.find("reserved", body) is True
+        assert (kept.find("page", body, "tools/list", int, 7) is None) is (count > MOST_ITEMS)
 
 
 async def test_a_changed_list_is_searched_again(there: Bench, searched: list[str]):
