@@ -11,6 +11,7 @@ from msgspec import Struct
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.json import strict
 from gateway.calls.response.frames import AnswerFrame, failure_response
+from gateway.inspection.credentials.ruleset import compiled
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model import reasons
 from gateway.model.call import PastCall
@@ -21,7 +22,9 @@ from gateway.model.wire import Json, JsonObject, RequestId
 # --- structured results ----------------------------------------------------------------------------------
 
 
-_STRUCTURED: Final = b"structuredContent"
+_STRUCTURED: Final = compiled(r"(?i)tructured|\\u0", groups=False)
+"""What each message with structured content has, in any spelling that some client reads as its name."""
+_TOLD: Final = frozenset({"structuredContent", "isError"})
 _ESCAPED: Final = b"\\u00"
 
 
@@ -38,7 +41,7 @@ class ResultSchemaCheck(Struct, eq=False):
     async def handle(self, frame: AnswerFrame) -> AnswerFrame:
         """Return a frame with a result that fits, or with a refusal in its place."""
         data = frame.data
-        if frame.kind not in {"document", "event"} or (_STRUCTURED not in data and _ESCAPED not in data):
+        if frame.kind not in {"document", "event"} or _STRUCTURED.search(data) is None:
             return frame
         refusal = await self.worker.run(len(data), partial(self._refuse, data))
         if refusal is None:
@@ -63,7 +66,7 @@ class LateResultCheck(Struct, eq=False):
     async def handle(self, frame: AnswerFrame) -> AnswerFrame | None:
         """Return a frame with a result that fits, an error in its place, or `None` in the place of a notification."""
         data = frame.data
-        if frame.kind not in {"document", "event"} or (_STRUCTURED not in data and _ESCAPED not in data):
+        if frame.kind not in {"document", "event"} or _STRUCTURED.search(data) is None:
             return frame
         document = await self.worker.run(len(data), partial(strict.read_reply, data))
         if isinstance(document, strict.UnreadableJson):
@@ -83,17 +86,23 @@ class LateResultCheck(Struct, eq=False):
 
 def _refuse_document(schemas: ToolSchemas, target: Target, document: JsonObject, size: int) -> Refusal | None:
     """Refuse a message with a result of another form, wherever the protocol has it."""
-    refused = (schemas.refuse_result(target, structured, size) for structured in _find_structured(document))
-    return next((refusal for refusal in refused if refusal is not None), None)
+    for result in _find_results(document):
+        if strict.look_alike(result, _TOLD):
+            return schemas.refuse_unreadable_result()
+        if "structuredContent" in result and result.get("isError") is not True:
+            refusal = schemas.refuse_result(target, result["structuredContent"], size)
+            if refusal is not None:
+                return refusal
+    return None
 
 
-def _find_structured(document: JsonObject) -> Iterator[Json]:
-    """Yield the structured content of a response, and of the finished task in a response or a notification."""
+def _find_results(document: JsonObject) -> Iterator[JsonObject]:
+    """Yield the result of a response, and of the finished task in a response or a notification."""
     for member in (document.get("result"), document.get("params")):
         inner = member.get("result") if isinstance(member, dict) else None
         for result in (member, inner):
-            if isinstance(result, dict) and "structuredContent" in result and result.get("isError") is not True:
-                yield result["structuredContent"]
+            if isinstance(result, dict):
+                yield result
 
 
 # --- pinned contents -------------------------------------------------------------------------------------
@@ -124,6 +133,8 @@ class PinnedContentsCheck(Struct, eq=False):
         result = document.get("result")
         if not isinstance(result, dict):
             return frame
+        if strict.look_alike(result, _CONTENTS):
+            return self._replace(frame)
         if "contents" not in result:
             return frame if result.get("resultType") == "input_required" else self._replace(frame)
         return frame if await self.judge(result["contents"]) in _TRUSTED else self._replace(frame)

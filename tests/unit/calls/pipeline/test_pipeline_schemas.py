@@ -211,6 +211,24 @@ async def test_a_result_with_two_readings_reaches_no_caller(structured: Bench, b
     assert b"structuredContent" not in (await structured.ask(call())).body
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"StructuredContent": {"count": SECRET}},
+        {"structured_content": {"count": SECRET}},
+        {"structuredContent": {"count": 3}, "STRUCTUREDCONTENT": {"count": SECRET}},
+        {"structuredContent": {"count": SECRET}, "isError": True, "iserror": False},
+    ],
+)
+async def test_a_result_under_a_name_that_some_client_takes_for_it_reaches_no_caller(
+    structured: Bench, more: dict[str, Any]
+):
+    structured.upstream.script = lambda request: result(request, {"content": [], **more})
+    answer = await structured.ask(call())
+    assert b"result/schema" in answer.body
+    assert SECRET.encode() not in answer.body
+
+
 async def test_a_result_too_large_to_be_compared_ends_its_answer(structured: Bench):
     answered(structured, {"count": "x" * (9 * 2**20)})
     answer = await structured.ask(call())
