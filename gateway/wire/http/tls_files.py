@@ -54,8 +54,8 @@ class TlsMaterial(Struct, frozen=True):
 class TlsFiles:
     """The files of one place in the configuration. `place` names it for people.
 
-    `shown` is the certificate that the gateway shows: an expired one does not replace a valid one. Expired authorities do replace
-    valid ones, so that nobody is trusted for longer than the files say.
+    The gateway shows the certificate `shown`: an expired one does not replace a valid one. Expired authorities do replace valid
+    ones. So nobody is trusted for longer than the files say.
     """
 
     def __init__(
