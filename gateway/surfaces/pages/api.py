@@ -14,6 +14,7 @@ from msgspec import Raw
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.authority.approvals.model import CLOCK_SKEW
 from gateway.base.control.operations import describe_refusal, read_request
 from gateway.calls.pipeline.refuse import refuse_failure
 from gateway.identity.challenge import demand_login
@@ -64,7 +65,7 @@ async def _answer(gateway: Gateway, operation: Operation, request: Request) -> R
         await gateway.pipeline.refuser.refuse_early(by, client)
         challenge = () if by.challenge is None else ((b"www-authenticate", by.challenge.encode("ascii")),)
         return _refuse(by.reason, by.status, *challenge)
-    if people.fresh is not None and _is_stale(operation, principal, gateway.clock() - people.fresh):
+    if people.fresh is not None and _is_stale(operation, principal, people.fresh, gateway.clock()):
         return _demand_login(request, reasons.OPERATOR_LOGIN.reason(max_age=int(people.fresh)), int(people.fresh))
     found = await _perform(gateway, operation, request, by)
     if isinstance(found, Refusal):
@@ -106,10 +107,11 @@ def _admit(people: TokenPeople, principal: Principal) -> Any:
     )
 
 
-def _is_stale(operation: Operation, principal: Principal, earliest: float) -> bool:
-    """Return whether an operation is a change, and the person logged in before a time, or at none that is known."""
+def _is_stale(operation: Operation, principal: Principal, fresh: float, now: float) -> bool:
+    """Return whether an operation is a change, and the person's login is too old, in the future, or of an unknown time."""
     is_change = operation.route is not None and operation.route[0] == "POST"
-    return is_change and (principal.logged_in is None or principal.logged_in < earliest)
+    login = principal.logged_in
+    return is_change and (login is None or not now - fresh <= login <= now + CLOCK_SKEW)
 
 
 async def _perform(gateway: Gateway, operation: Operation, request: Request, by: Any) -> Any:

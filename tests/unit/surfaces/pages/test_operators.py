@@ -158,7 +158,7 @@ async def test_an_audience_of_others_is_refused_at_the_start(folder: Path, audie
             pass
 
 
-@pytest.mark.parametrize(("ago", "status"), [(None, 401), (301, 401), (100, 200)])
+@pytest.mark.parametrize(("ago", "status"), [(None, 401), (301, 401), (100, 200), (-5, 200), (-60, 401)])
 async def test_a_change_needs_a_fresh_login_if_the_operator_says_so(folder: Path, ago: int | None, status: int):
     async with bench(folder, more=OPERATORS.replace("groups: [ops]", "groups: [ops], fresh: 5m")) as there:
         old = token(auth_time=None if ago is None else int(time.time()) - ago)
