@@ -30,6 +30,8 @@ class Parts:
     authenticators: tuple[Authenticator, ...]
     keys: tuple[IssuerKeys, ...]
     protection: Protection
+    foreign: frozenset[str] = frozenset()
+    """Audiences of which a token may name none, since its holder would be another one too."""
 
 
 def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Parts:
@@ -69,10 +71,9 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
 def assemble_people(configuration: Configuration, identity: PeopleIdentity, *, clock: Callable[[], float]) -> Parts:
     """Build the parts for people with a role. Their tokens have an audience of their own. Raises `ConfigurationError`."""
     audience = identity.find_audience(configuration.base_url)
-    others = {each.setting: {each.find_audience(configuration.base_url)} for each in configuration.people_over_http}
-    others = {**others, "callers": _own_audiences(configuration, f"{configuration.base_url}/mcp")}
+    others = _other_audiences(configuration, identity)
     for other, audiences in others.items():
-        if other != identity.setting and audience in audiences:
+        if audience in audiences:
             raise ConfigurationError(
                 f"{identity.setting}: the audience {audience} is that of {other} too, so that one token would serve both",
                 f"give {identity.setting} an audience of its own",
@@ -80,7 +81,20 @@ def assemble_people(configuration: Configuration, identity: PeopleIdentity, *, c
     keys = IssuerKeys(identity.issuer, _jwt_source(identity), clock=clock)
     trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
     authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)
-    return Parts((authenticator,), (keys,), challenge.protection(configuration))
+    return Parts(
+        (authenticator,), (keys,), challenge.protection(configuration), frozenset[str]().union(*others.values())
+    )
+
+
+def _other_audiences(configuration: Configuration, identity: PeopleIdentity) -> dict[str, frozenset[str]]:
+    """Return the audiences of callers, and of the people with another role."""
+    base = configuration.base_url
+    people = {
+        each.setting: frozenset({each.find_audience(base)})
+        for each in configuration.people_over_http
+        if each.setting != identity.setting
+    }
+    return {**people, "callers": _own_audiences(configuration, f"{base}/mcp")}
 
 
 def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float]) -> IssuerKeys:

@@ -83,12 +83,14 @@ class Identities:
         clock: Callable[[], float],
         watermark: ProofWatermark | None = None,
         is_ended: Callable[[Principal], bool] | None = None,
+        foreign: frozenset[str] = frozenset(),
     ) -> None:
         self._authenticators = authenticators
         self._keys = keys
         self._protection = protection
         self._clock = clock
         self._is_ended = is_ended
+        self._foreign = foreign
         self._cache = VerifiedCache()
         self._possession = Possession(started=clock(), watermark=watermark)
 
@@ -122,7 +124,14 @@ class Identities:
     ) -> Identities:
         """Return the identities of people with a role. Raises `ConfigurationError`. Arguments are as for `build`."""
         parts = assembly.assemble_people(configuration, identity, clock=clock)
-        return cls(parts.authenticators, parts.keys, parts.protection, clock=clock, is_ended=is_ended)
+        return cls(
+            parts.authenticators,
+            parts.keys,
+            parts.protection,
+            clock=clock,
+            is_ended=is_ended,
+            foreign=parts.foreign,
+        )
 
     async def start(self) -> None:
         """Load all keys, and keep the keys fresh. An absent key server is a warning: the server may come back."""
@@ -190,6 +199,9 @@ class Identities:
         """Check the audience of a verified token, and its proof of possession."""
         if verified.audience not in verified.named and not self._names_upstream(credentials, verified):
             return CredentialFault(reasons.IDENTITY_AUDIENCE, "the token is for another audience than this gateway")
+        if not self._foreign.isdisjoint(verified.named):
+            # Agents send the tokens of callers, so whoever has this one may be an agent.
+            return CredentialFault(reasons.IDENTITY_AUDIENCE, "the token is also for callers, or for another role")
         fault = self._possession.check(
             credentials, presented.token, dpop=presented.dpop, bound_to=verified.confirmation, now=now
         )

@@ -94,6 +94,7 @@ async def test_a_person_lists_shows_and_approves(there: Bench):
     [
         ({"aud": "http://127.0.0.1:8080/mcp"}, 401),
         ({"aud": "http://127.0.0.1:8080/mcp/files"}, 401),
+        ({"aud": [DESK, "http://127.0.0.1:8080/mcp"]}, 401),
         ({"act": {"sub": "agent"}}, 403),
         ({"sub": "desk"}, 403),
         ({"exp": 1}, 401),

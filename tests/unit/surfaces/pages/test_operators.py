@@ -92,6 +92,9 @@ def test_each_operation_of_operators_is_at_the_api():
         ({"aud": f"{BASE}/mcp/files"}, 401),
         ({"aud": f"{BASE}/api/approvals"}, 401),
         ({"aud": f"{BASE}/api"}, 401),
+        ({"aud": [AUDIENCE, f"{BASE}/mcp"]}, 401),
+        ({"aud": [f"{BASE}/mcp/files", AUDIENCE]}, 401),
+        ({"aud": [AUDIENCE, f"{BASE}/api/approvals"], "groups": ["ops", "sre"]}, 401),
         ({"aud": None}, 401),
         ({"aud": f"{BASE}/api/approvals", "groups": ["ops", "sre"]}, 401),
         ({"act": {"sub": "agent"}}, 403),
@@ -113,6 +116,10 @@ async def test_no_other_token_is_an_operators(there: Bench, changes: dict[str, A
         assert answer.json["error"]["remedy"]
     assert there.entries("switch") == []
     assert there.entries("operator") == []
+
+
+async def test_an_audience_of_another_system_beside_its_own_is_no_matter(there: Bench):
+    assert (await ask(there, "stops/list", token(aud=["account", AUDIENCE]))).status == 200
 
 
 async def test_without_a_token_nobody_is_an_operator(there: Bench):
