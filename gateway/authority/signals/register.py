@@ -70,8 +70,9 @@ class Signal(Struct, frozen=True):
             return True
         if principal.session is not None and names_session_only(self.subject):
             return True
-        login = principal.issued if principal.logged_in is None else principal.logged_in
-        return login is None or login <= self.at
+        # A login after its token was issued is none: the earlier time counts.
+        times = [time for time in (principal.logged_in, principal.issued) if time is not None]
+        return not times or min(times) <= self.at
 
 
 class SignalRegister:

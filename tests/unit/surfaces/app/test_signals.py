@@ -76,6 +76,18 @@ async def test_a_first_signal_ends_a_login_that_was_verified_before_it(tmp_path:
         await identities.stop()
 
 
+@pytest.mark.parametrize(
+    ("issued", "logged_in", "is_covered"),
+    [(90, None, True), (90, 5_000, True), (120, 90, True), (120, 110, False), (120, 5_000, False), (None, None, True)],
+)
+def test_a_login_counts_from_the_earlier_of_its_time_and_that_of_its_token(
+    issued: float | None, logged_in: float | None, *, is_covered: bool
+):
+    caller = Principal("agent", ISSUER, AuthMethod.JWT, issued=issued, logged_in=logged_in)
+
+    assert everybody(100, "end").covers(caller) is is_covered
+
+
 def test_without_signals_no_login_is_looked_at_and_none_can_be_ended(tmp_path: Path):
     memory = memory_of(tmp_path, signals=False)
 
