@@ -48,7 +48,14 @@ class KeyChange(Struct, frozen=True):
 
 
 ROTATE: Final = Operation(
-    "keys/rotate", "operator", "Replace a key of the gateway.", KeyChange, "", KeyOrder, ("POST", "/api/keys/rotate")
+    "keys/rotate",
+    "operator",
+    "Replace a key of the gateway.",
+    KeyChange,
+    "",
+    KeyOrder,
+    ("POST", "/api/keys/rotate"),
+    is_recorded=True,
 )
 RELOAD: Final = Operation(
     "keys/reload",
@@ -57,6 +64,7 @@ RELOAD: Final = Operation(
     KeyChange,
     "",
     route=("POST", "/api/keys/reload"),
+    is_recorded=True,
 )
 OPERATIONS: Final = (ROTATE, RELOAD)
 

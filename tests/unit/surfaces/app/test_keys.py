@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import errno
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -16,6 +18,7 @@ from gateway.config import keys
 from gateway.config.keys import FILES, OVERLAP
 from gateway.model.errors import GatewayError, JournalError
 from gateway.record.journal import reader
+from gateway.record.journal.storage import Disk
 from gateway.surfaces.cli.keys import find_keys
 from tests.requirements import requirement
 from tests.unit.harness import Bench, bench, call, message, result
@@ -133,6 +136,32 @@ async def test_every_key_is_replaced_while_a_gateway_serves(tmp_path: Path):
     rotations = [entry for entry in there.entries("key") if entry["event"] == "rotated"]
     assert [entry["key"] for entry in rotations] == list(keys.ROTATED)
     assert {entry["by"]["id"] for entry in rotations} == {"olga"}
+
+
+async def test_a_change_of_keys_that_fails_is_in_the_journal_with_its_person(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        (tmp_path / "state/journal-key").rename(tmp_path / "away")
+        for do, fields in (("keys/rotate", {"key": "chain"}), ("keys/reload", {})):
+            assert isinstance(await perform(there.gateway.control, do, **fields), str)
+        (tmp_path / "away").rename(tmp_path / "state/journal-key")
+
+        asked = [(entry["event"], entry["by"]["id"], entry["fields"]) for entry in there.entries("operator")]
+        assert asked == [("keys/rotate", "olga", {"key": "chain"}), ("keys/reload", "olga", {})]
+
+
+def is_full(_disk: Disk, _fd: int, _data: bytes) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_key_is_not_replaced_without_a_record_of_the_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with bench(tmp_path) as there:
+        before = newest(there, "sealing")
+        with monkeypatch.context() as patched:
+            patched.setattr(Disk, "write", is_full)
+            found = await perform(there.gateway.control, "keys/rotate", key="sealing")
+
+        assert isinstance(found, str)
+        assert newest(there, "sealing") == before
 
 
 async def test_records_are_sealed_anew_and_then_need_no_earlier_key(tmp_path: Path):
