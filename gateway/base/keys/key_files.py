@@ -7,17 +7,18 @@ may read, change or swap the file (see `file_access`).
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from gateway.base.file_access import ExposedFile, open_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from gateway.model.errors import GatewayError
@@ -88,18 +89,39 @@ class KeyFile:
     def rotate(self, fresh: bytes) -> KeyFile:
         """Replace the present key by a new key. Return the file of the replaced key."""
         try:
-            kept = self.add_earlier(self._read())
-            owner = self.path.stat()
-            # Its age says since when verifiers know a key of signatures.
-            os.utime(kept.path, ns=(owner.st_atime_ns, owner.st_mtime_ns))
-            written = self._write(fresh)
-            if os.geteuid() == 0:
-                for path in (written, kept.path):
-                    os.chown(path, owner.st_uid, owner.st_gid)
-            written.replace(self.path)
-            _sync(self.path.parent)
+            with self._hold():
+                return self._replace(fresh)
+        except BlockingIOError:
+            raise self.failure(f"another process replaces {self.what} {self.path} now", "try again") from None
         except OSError as error:
             raise self._cannot_rotate(error) from error
+
+    @contextmanager
+    def _hold(self) -> Generator[None]:
+        """Keep other processes from replacing the key: the first one's new key would be lost, with what it had sealed.
+
+        Raises `OSError`, and `BlockingIOError` if another process replaces the key.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(descriptor), self.path.stat()):
+                raise BlockingIOError
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _replace(self, fresh: bytes) -> KeyFile:
+        kept = self.add_earlier(self._read())
+        owner = self.path.stat()
+        # Its age says since when verifiers know a key of signatures.
+        os.utime(kept.path, ns=(owner.st_atime_ns, owner.st_mtime_ns))
+        written = self._write(fresh)
+        if os.geteuid() == 0:
+            for path in (written, kept.path):
+                os.chown(path, owner.st_uid, owner.st_gid)
+        written.replace(self.path)
+        _sync(self.path.parent)
         return kept
 
     def _cannot_rotate(self, error: OSError) -> GatewayError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +143,37 @@ def test_a_rotation_keeps_each_earlier_key_in_order(tmp_path: Path):
     assert file.load_key() == b"third"
     assert [each.load_key() for each in file.find_earlier()] == [b"second", b"first"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_no_key_of_rotations_at_the_same_time_is_lost(tmp_path: Path):
+    """What was sealed with a lost key could never be read again."""
+    file = KeyFile(tmp_path / "key", "the key", ConfigurationError)
+    file.load(lambda: b"first")
+    made: list[bytes] = [b"first"]
+
+    def rotate(number: int) -> None:
+        for time in range(10):
+            fresh = b"%d-%d" % (number, time)
+            with suppress(ConfigurationError):
+                file.rotate(fresh)
+                made.append(fresh)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(rotate, range(4)))
+
+    assert len(made) > 1
+    assert {file.load_key(), *(each.load_key() for each in file.find_earlier())} == set(made)
+
+
+def test_a_key_that_another_process_replaces_now_stays_and_the_way_is_to_try_again(kept: KeyFile):
+    with kept.path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(JournalError, match="another process replaces") as caught:
+            kept.rotate(b"second")
+
+    assert caught.value.remedy == "try again"
+    assert kept.load_key() == KEY
+    assert kept.find_earlier() == ()
 
 
 def test_the_age_of_a_key_survives_its_rotation(tmp_path: Path):
