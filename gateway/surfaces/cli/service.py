@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ app = typer.Typer(help="Run the gateway as a service of systemd.", no_args_is_he
 
 FILE: Final = "opagate.service"
 _SYSTEM: Final = Path("/etc/systemd/system")
+_NAME_OF_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}")
+"""Nothing that begins a specifier or another line of the unit."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ _CREDENTIALS: Final = """
 def unit(service: Service) -> str:
     """Return the text of the unit."""
     of_user = service.account is None
-    loaded = "".join(f"LoadCredential={name}:{_word(str(path))}\n" for name, path in service.credentials)
+    # systemd takes the rest of this line as the path, and quotes would belong to it.
+    loaded = "".join(f"LoadCredential={name}:{_path(str(path))}\n" for name, path in service.credentials)
     parts = (
         _UNIT,
         *(() if of_user else (_OF_SYSTEM,)),
@@ -111,11 +115,22 @@ def unit(service: Service) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a path as systemd reads it: `%` begins a specifier, and a space ends a word. Raise `typer.BadParameter`."""
-    if any(character in text for character in "\n\r\\\"'$"):
+    """Return a path as a word of systemd: a space ends a word. Raise `typer.BadParameter`."""
+    path = _path(text)
+    return f'"{path}"' if " " in path else path
+
+
+def _path(text: str) -> str:
+    """Return a path as systemd reads it: `%` begins a specifier. Raise `typer.BadParameter`."""
+    if not text.isprintable() or any(character in text for character in "\\\"'$"):
         raise typer.BadParameter(f"{text!r} has a character that a unit cannot hold; choose another path")
-    text = text.replace("%", "%%")
-    return f'"{text}"' if " " in text else text
+    return text.replace("%", "%%")
+
+
+def _account(name: str) -> str:
+    if _NAME_OF_ACCOUNT.fullmatch(name) is None:
+        raise typer.BadParameter(f"{name!r} is no name of an account; use letters, digits, `_`, `-`, `.` and `@`")
+    return name
 
 
 @app.command("install", epilog="Example: opagate service install --config /etc/opagate/gateway.yaml")
@@ -142,7 +157,12 @@ def install(
         ""
         if remove
         else unit(
-            Service(_program(), _configuration(config), None if user else account, tuple(map(_pair, credential or ())))
+            Service(
+                _program(),
+                _configuration(config),
+                None if user else _account(account),
+                tuple(map(_pair, credential or ())),
+            )
         )
     )
     if before == after:
@@ -183,7 +203,8 @@ def _configuration(path: Path) -> Path:
 
 def _pair(text: str) -> tuple[str, Path]:
     name, found, path = text.partition("=")
-    if not found or not name.replace("-", "").replace("_", "").isalnum() or not path.startswith("/"):
+    is_name = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    if not found or not is_name or not path.startswith("/"):
         raise typer.BadParameter(f"{text!r} is no credential; write it like chain=/etc/opagate/credentials/chain")
     return name, Path(path)
 

@@ -69,6 +69,8 @@ def test_a_unit_is_removed_and_a_second_removal_has_nothing_to_do(opagate: Opaga
         ("--credential", "chain=relative"),
         ("--credential", "a b=/x"),
         ("--credential", "x=/y\nExecStartPre=/bin/sh"),
+        ("--credential", "\u00e9=/x"),
+        ("--credential", "x=/y\tz"),
     ],
 )
 def test_what_is_no_unit_is_refused_in_a_sentence(arguments: tuple[str, ...], opagate: Opagate, tmp_path: Path):
@@ -80,12 +82,24 @@ def test_what_is_no_unit_is_refused_in_a_sentence(arguments: tuple[str, ...], op
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize("account", ["a\nExecStartPre=/bin/sh", "%i", "a b", "-a", ""])
+def test_a_name_that_is_no_account_is_refused(account: str, opagate: Opagate):
+    opagate("init")
+
+    # Without a yes nothing is written, on a machine with a system unit too.
+    refused = opagate("service", "install", "--account", account, stdin="n\n")
+
+    assert refused.status == 2
+    assert "no name of an account" in refused.err
+
+
 @needs_systemd
 @pytest.mark.parametrize("folder", ["plain", "with space", "100%"])
 def test_systemd_takes_the_unit(folder: str, opagate: Opagate, tmp_path: Path):
     (tmp_path / folder).mkdir()
     opagate("init", "--output", f"{folder}/gateway.yaml")
-    run(opagate, tmp_path / "home", "--yes", "--config", f"{folder}/gateway.yaml")
+    credential = f"chain={tmp_path / folder}/chain"
+    run(opagate, tmp_path / "home", "--yes", "--config", f"{folder}/gateway.yaml", "--credential", credential)
     target = tmp_path / "home/systemd/user" / FILE
 
     verified = subprocess.run(
