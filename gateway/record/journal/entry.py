@@ -22,7 +22,7 @@
 | `resumed` | the journal could be written again: how many entries of which kind could not be since then | since, lost |
 | `key` | a key was replaced, or taken over from its file | event, key, id, by |
 | `restored` | at start: the state came from a copy, and approvals were withdrawn | made |
-| `forgotten` | an operator removed unreadable records | record, ids, by |
+| `forgotten` | an operator removed unreadable records, or moved all records aside | record, ids, by, moved |
 | `abandoned` | at start, for each call without an outcome; after an outage, for each whose outcome was lost | id |
 | `stop` | the gateway ends | entries, head |
 

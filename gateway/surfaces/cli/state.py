@@ -110,7 +110,7 @@ def forget(
     settings = configuration(config)
     with hold_state(settings.state):
         if kind == _ALL:
-            aside = _move_aside(settings)
+            aside = run(_forget_all(settings))
             found: dict[str, Any] = {"moved": str(aside)}
         else:
             found = run(_forget(settings, kind.replace("-", " ")))
@@ -150,17 +150,50 @@ def _describe(checked: CheckedForm) -> dict[str, Any]:
     }
 
 
-def _move_aside(settings: Configuration) -> Path:
-    """Move the file of durable records aside with what belongs to it. Raises `OSError`."""
-    from gateway.config.keys import RECORDS
+async def _forget_all(settings: Configuration) -> Path:
+    """Move the file of durable records aside. The journal says so first, where there is one. Raises `GatewayError`."""
+    from gateway.config import keys
+    from gateway.model.errors import StoreError
+    from gateway.record.journal.storage import has_begun
+    from gateway.record.journal.writer import Journal
 
-    records = settings.state / RECORDS
-    aside = records.with_name(f"{RECORDS}.forgotten-{int(time.time())}")
+    records = settings.state / keys.RECORDS
+    if not records.exists():
+        raise StoreError(f"there is no file {records}", "name the gateway's configuration with --config")
+    aside = records.with_name(f"{records.name}.forgotten-{int(time.time())}")
+    # The sealing key may be lost, so only the keys of the journal are read.
+    chain, fingerprints = keys.read_chain(settings), keys.read_fingerprints(settings)
+    if chain is not None and fingerprints is not None and has_begun(settings.journal.path):
+        journal = Journal.open(settings.journal, key=chain, fingerprints=fingerprints, clock=time.time)
+        try:
+            await journal.append("forgotten", {"record": _ALL, "ids": [], "moved": aside.name, "by": _account()})
+        finally:
+            await journal.close()
+    _move_aside(records, aside)
+    return aside
+
+
+def _account() -> dict[str, str]:
+    return {"id": f"account {os.geteuid()}", "issuer": "local", "channel": "command"}
+
+
+def _move_aside(records: Path, aside: Path) -> None:
+    """Move the file of durable records aside with what belongs to it. Raises `OSError`.
+
+    A crash between two moves would leave records without their latest changes, such as stops. So the log goes into the
+    file first. A log that is left is of a damaged file.
+    """
+    import sqlite3
+    from contextlib import closing, suppress
+
+    from gateway.base.store.sqlite import open_database
+
+    with suppress(sqlite3.Error), closing(open_database(records)) as database:
+        database.execute("pragma wal_checkpoint(truncate)")
     for suffix in ("-wal", "-shm", ""):
         path = records.with_name(records.name + suffix)
         if path.exists() or not suffix:
             path.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 async def _forget(settings: Configuration, kind: str) -> dict[str, Any]:
@@ -183,8 +216,8 @@ async def _forget(settings: Configuration, kind: str) -> dict[str, Any]:
     journal = Journal.open(settings.journal, key=found.chain, fingerprints=found.fingerprints, clock=time.time)
     try:
         if ids:
-            by = {"id": f"account {os.geteuid()}", "issuer": "local", "channel": "command"}
-            await journal.append("forgotten", {"record": kind, "ids": list(ids[:100]), "count": len(ids), "by": by})
+            forgotten = {"record": kind, "ids": list(ids[:100]), "count": len(ids), "by": _account()}
+            await journal.append("forgotten", forgotten)
             with closing(SqliteStore(settings.state / keys.RECORDS)) as engine:
                 await engine.change(*(Change(kind, identifier, None) for identifier in ids))
     finally:
