@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.journal")
 
 _PAUSE: Final = 3600.0
+_AHEAD: Final = 3600.0
+"""Seconds by which the clock may have been set forward since the start. Beyond it, the age of segments is not believed."""
 _CODE: Final = str(Path(__file__).resolve().parents[3])
+
+
+def since_boot() -> float:
+    """Return seconds that no setting of the clock changes. On Linux the time of a suspended machine counts."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Order(Struct, frozen=True):
@@ -64,15 +72,25 @@ def carry_out(order: Order) -> Report:
 
 
 class AgePruning:
-    """A job that lets old segments go, into the archive if the settings name one."""
+    """A job that lets old segments go, into the archive if the settings name one.
+
+    While the clock is ahead of the time that has passed since the start, nothing goes: it may be wrong.
+    """
 
     def __init__(
-        self, settings: JournalSettings, keep: timedelta, keys: KeyRing[bytes], clock: Callable[[], float]
+        self,
+        settings: JournalSettings,
+        keep: timedelta,
+        keys: KeyRing[bytes],
+        clock: Callable[[], float],
+        elapsed: Callable[[], float] = since_boot,
     ) -> None:
         self._settings = settings
         self._keep = keep.total_seconds()
         self._keys = keys
         self._clock = clock
+        self._elapsed = elapsed
+        self._begun = clock() - elapsed()
         self._job: Job | None = None
 
     def start(self) -> AgePruning:
@@ -92,6 +110,14 @@ class AgePruning:
     async def prune_once(self) -> Report:
         """Prune, and log what went."""
         now = self._clock()
+        ahead = now - self._elapsed() - self._begun
+        if ahead > _AHEAD:
+            return _log_unpruned(
+                Report(
+                    problem=f"the clock was set forward by {ahead:.0f} s since the start of the gateway",
+                    remedy="set it right; if it is right now, restart the gateway",
+                )
+            )
         order = Order(
             folder=str(self._settings.path.absolute()),
             keys=self._keys.keys,
@@ -101,10 +127,15 @@ class AgePruning:
         )
         report = await _ask(order)
         if report.problem is not None:
-            log.error("journal.unpruned", problem=report.problem, remedy=report.remedy)
-        elif report.segments:
+            return _log_unpruned(report)
+        if report.segments:
             log.info("journal.pruned", segments=report.segments, bytes=report.bytes, archive=order.archive)
         return report
+
+
+def _log_unpruned(report: Report) -> Report:
+    log.error("journal.unpruned", problem=report.problem, remedy=report.remedy)
+    return report
 
 
 async def _ask(order: Order) -> Report:

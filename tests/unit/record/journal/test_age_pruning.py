@@ -56,6 +56,23 @@ async def test_what_is_young_enough_stays(folder: Path, head: str):
     assert (report.problem, report.segments, segments(folder)) == (None, 0, before)
 
 
+@pytest.mark.parametrize(("set_forward", "removes"), [(0.0, True), (60.0, True), (10 * 86_400.0, False)])
+async def test_a_clock_that_is_set_forward_beside_the_gateway_removes_nothing(
+    folder: Path, head: str, *, set_forward: float, removes: bool
+):
+    wall, passed, before = [FAR], [5.0], segments(folder)
+    settings = JournalSettings(path=folder, keep=timedelta(days=2))
+    job = AgePruning(settings, timedelta(days=2), KeyRing(KEY), lambda: wall[0], lambda: passed[0])
+    passed[0] += 90 * 86_400
+    wall[0] += 90 * 86_400 + set_forward
+
+    report = await job.prune_once()
+
+    assert (report.segments > 0) is removes
+    assert (segments(folder) != before) is removes
+    assert ("set forward" in (report.problem or "")) is not removes
+
+
 async def test_an_edited_journal_keeps_all_and_says_so(folder: Path, head: str):
     _, first = segments(folder)[0]
     lines = first.read_bytes().splitlines(keepends=True)
