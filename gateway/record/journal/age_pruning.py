@@ -74,7 +74,7 @@ def carry_out(order: Order) -> Report:
 class AgePruning:
     """A job that lets old segments go, into the archive if the settings name one.
 
-    While the clock is ahead of the time that has passed since the start, nothing goes: it may be wrong.
+    While the clock is far ahead of the time since the start, all segments stay.
     """
 
     def __init__(
