@@ -78,12 +78,12 @@ def rotate(
 
     The key of fingerprints cannot be replaced: tasks would forget what they know.
     """
-    settings = configuration(config)
-    if at is not None or _is_running(settings):
+    # Another gateway is asked without a configuration here.
+    if at is not None or _is_running(configuration(config)):
         with open_control(at, config) as gateway:
             found: dict[str, Any] = gateway.ask("keys/rotate", key=key.value)
     else:
-        found = _rotate_here(settings, key.value)
+        found = _rotate_here(configuration(config), key.value)
     if as_json:
         emit(found)
         return

@@ -50,6 +50,19 @@ def test_the_commands_work_at_a_url_as_at_a_socket(gateway: GatewayProcess, monk
             there.ask("approvals/list")
 
 
+def test_a_key_is_replaced_at_a_url_without_a_configuration_here(
+    gateway: GatewayProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(control_client.TOKEN_VARIABLE, text_of(gateway))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    rotated = CliRunner().invoke(app, ["keys", "rotate", "sessions", "--gateway", gateway.origin, "--json"])
+
+    assert rotated.exit_code == 0, rotated.output
+    assert json.loads(rotated.output)["kept"].endswith("sessions-key.1")
+
+
 def test_a_refusal_is_told_in_the_words_of_the_gateway(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(control_client.TOKEN_VARIABLE, text_of(gateway, groups=["sre"]))
 
