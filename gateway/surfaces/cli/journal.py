@@ -171,6 +171,7 @@ def export(
     last = timestamp(moment(until, now=now)) if until else "~"
     kinds = frozenset(kind or ())
     path = configuration(config).journal.path
+    _require_entry(path, after)
     count = 0
     convert = _to_ocsf(path) if form is ExportForm.OCSF else _as_it_is
     with _writer(output) as write:
@@ -181,6 +182,20 @@ def export(
                     count += 1
     if output is not None:
         note(f"{count} {'events' if form is ExportForm.OCSF else 'entries'} written to {output}")
+
+
+def _require_entry(path: Path, after: int) -> None:
+    """Refuse the number of an entry beyond the end: a timer would export nothing from a journal that was cut, without a word.
+
+    Raises `JournalError`.
+    """
+    from gateway.record.journal import reader
+
+    if after and next(reader.entries(path, after=after - 1), None) is None:
+        raise JournalError(
+            f"the journal {path} ends before entry {after}: it was cut, or is another one",
+            "run `opagate journal verify`; then export from the entry that you have in common",
+        )
 
 
 def _as_it_is(entry: JsonObject) -> tuple[JsonObject, ...]:

@@ -217,3 +217,18 @@ def test_without_snapshots_the_journal_is_checked_alone(
 
     assert opagate("verify", "--json") == 0
     assert json.loads(capsys.readouterr().out)["known"] is None
+
+
+def test_an_export_goes_on_after_the_last_entry_and_refuses_to_after_a_later_one(
+    opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    last = max(int(str(entry["seq"])) for entry in reader.entries(folder))
+
+    for form in ("entries", "ocsf"):
+        assert opagate("export", "--format", form, "--after", str(last)) == 0
+        assert capsys.readouterr().out == ""
+        assert (
+            opagate("export", "--format", form, "--after", str(last + 1), "--output", str(folder.parent / "made")) != 0
+        )
+        assert f"ends before entry {last + 1}" in capsys.readouterr().err
+    assert not (folder.parent / "made").exists()
