@@ -9,24 +9,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from gateway.base.folder_lock import hold_folder
 from gateway.base.letters import is_hidden
 from gateway.config.packages import PackageLock
 from gateway.model.errors import ConfigurationError
 from gateway.upstreams.catalogue.pins import INSTRUCTIONS, Definition, Lock, Pinned, read_definition, read_instructions
 
-if sys.platform != "win32":
-    import fcntl
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     from gateway.upstreams.catalogue.pins import Subject, UnpinnableDefinition
@@ -70,7 +67,7 @@ def amend(path: Path, change: Callable[[Lock], Lock], *, existing: bool = False)
     path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.parent):
+        with hold_folder(path.parent):  # not the file, which another file replaces
             if existing and not path.exists():
                 raise gone(path)
             before = load(path)
@@ -83,20 +80,6 @@ def amend(path: Path, change: Callable[[Lock], Lock], *, existing: bool = False)
             f"the catalogue lock {path} cannot be written: {error.strerror}",
             "let the gateway write there, or set catalogue.trust to locked",
         ) from None
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Hold the folder's lock. The folder's, since the file itself is replaced by another."""
-    if sys.platform == "win32":
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _replace(path: Path, text: str) -> None:

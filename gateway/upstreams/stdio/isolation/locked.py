@@ -11,20 +11,16 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from gateway.base.folder_lock import hold_folder
 from gateway.config.packages import LockableCommand, PackageLock
 from gateway.model.errors import ConfigurationError
 
-if sys.platform != "win32":
-    import fcntl
-
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _SECONDS: Final = 600
 _SAID: Final = 2_000
@@ -96,7 +92,8 @@ class Installation:
         if self.is_complete:
             return
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(self.folder.parent):
+        # Another gateway or command may install the same.
+        with hold_folder(self.folder.parent):
             if self.is_complete:
                 return
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -140,20 +137,6 @@ def remove_others(state: Path, kept: Sequence[Path]) -> None:
     for folder in (state / "packages").glob("*"):
         if folder.is_dir() and folder.name not in names:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Hold the folder's lock: another gateway or command may install the same."""
-    if sys.platform == "win32":
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _run(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> str:
