@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 _ANSWERING: Final = """
 import json, sys
@@ -40,9 +41,10 @@ require("readline").createInterface({input: process.stdin}).on("line", line => {
 
 
 class Registry:
-    """Both registries. `published` has each file by its path."""
+    """Both registries. `published` has each file by its path. The install script of the npm server makes `script_trace`."""
 
-    def __init__(self) -> None:
+    def __init__(self, script_trace: Path) -> None:
+        self.script_trace = script_trace
         self.published: dict[str, bytes] = {}
         self.address = ""
         self._npm: dict[str, dict[str, Any]] = {}
@@ -73,7 +75,7 @@ class Registry:
         run = {
             "bin": {"opagate-served": "index.js"},
             "dependencies": {"needed": "*"},
-            "scripts": {"install": "touch /tmp/ran"},
+            "scripts": {"install": f"touch '{self.script_trace}'"},
         }
         self.publish_npm("opagate-served", version, {"index.js": _NODE.replace("VERSION", version)}, **run)
         self.publish_pypi("needed", needed, f"said = {needed!r}")
@@ -114,9 +116,9 @@ def _wheel(name: str, version: str, module: str, needs: str) -> bytes:
 
 
 @contextmanager
-def running_registry() -> Generator[Registry]:
+def running_registry(script_trace: Path) -> Generator[Registry]:
     """Run both registries until the end of the block."""
-    registry = Registry()
+    registry = Registry(script_trace)
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
