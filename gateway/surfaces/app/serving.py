@@ -107,10 +107,7 @@ async def serve(
     """Listen, until told to stop; then let the calls in flight end."""
     draining = asyncio.Event()
     edge = build_edge(configuration, gateway, draining.is_set, console)
-    gateway.metrics.observe_in_flight(lambda: edge.in_flight)
-    gateway.metrics.observe_streams(lambda: edge.streams)
-    gateway.policy.on_change(edge.announce_changed_lists)
-    gateway.catalogue.on_pinned(edge.announce_changed_lists)
+    _observe_edge(gateway, edge)
 
     def stop() -> None:
         draining.set()
@@ -125,12 +122,7 @@ async def serve(
     def drain() -> None:
         log.info("closed", in_flight=edge.in_flight, streams=edge.streams)
         edge.drain()
-        if console is not None:
-            console.parts.feed.close()
-        if gateway.people is not None:
-            gateway.people.desk.end_waits()
-        if gateway.user_connections is not None:
-            gateway.user_connections.office.end_waits()
+        _end_waits(gateway, console)
 
     def ready() -> None:
         _settle_memory()
@@ -149,6 +141,24 @@ async def serve(
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
+
+
+def _observe_edge(gateway: Gateway, edge: Edge) -> None:
+    """Measure the edge, and have the edge announce lists that a new policy or pin changes."""
+    gateway.metrics.observe_in_flight(lambda: edge.in_flight)
+    gateway.metrics.observe_streams(lambda: edge.streams)
+    gateway.policy.on_change(edge.announce_changed_lists)
+    gateway.catalogue.on_pinned(edge.announce_changed_lists)
+
+
+def _end_waits(gateway: Gateway, console: Console | None) -> None:
+    """End what waits for people: open pages of the console, held calls, and calls that wait for a connection."""
+    if console is not None:
+        console.parts.feed.close()
+    if gateway.people is not None:
+        gateway.people.desk.end_waits()
+    if gateway.user_connections is not None:
+        gateway.user_connections.office.end_waits()
 
 
 def build_edge(

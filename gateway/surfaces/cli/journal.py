@@ -153,8 +153,6 @@ def export(
 
     With `--after` a timer exports what is new: each entry has its number in `seq`, each event in `metadata.sequence`.
     """
-    from gateway.record.journal import reader
-
     if form is ExportForm.TRACE:
         if since or until or kind or after:
             raise typer.BadParameter("traces are of whole tasks: --since, --until, --kind and --after go with entries")
@@ -164,22 +162,34 @@ def export(
         raise typer.BadParameter("--task goes with --format trace")
     if kind and form is ExportForm.OCSF:
         raise typer.BadParameter("an event is of several entries: --kind goes with entries")
+    is_wanted = _filter_entries(since, until, frozenset(kind or ()))
+    _export_entries(configuration(config).journal.path, form, after, is_wanted, output)
+
+
+def _filter_entries(since: str | None, until: str | None, kinds: frozenset[str]) -> Callable[[JsonObject], bool]:
+    """Return the test of entries by time and kind. Raises `typer.BadParameter` for a text that is no time."""
     from gateway.record.journal.chain import timestamp
 
     now = time.time()
     first = timestamp(moment(since, now=now)) if since else ""
     last = timestamp(moment(until, now=now)) if until else "~"
-    kinds = frozenset(kind or ())
-    path = configuration(config).journal.path
+    return lambda entry: first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds)
+
+
+def _export_entries(
+    path: Path, form: ExportForm, after: int, is_wanted: Callable[[JsonObject], bool], output: Path | None
+) -> None:
+    """Write the wanted entries that follow the entry with the number `after`, each in its form."""
+    from gateway.record.journal import reader
+
     _require_entry(path, after)
     count = 0
     convert = _to_ocsf(path) if form is ExportForm.OCSF else _as_it_is
     with _writer(output) as write:
-        for entry in reader.entries(path, after=after):
-            if first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds):
-                for made in convert(entry):
-                    write(f"{_compact(made)}\n")
-                    count += 1
+        for entry in filter(is_wanted, reader.entries(path, after=after)):
+            for made in convert(entry):
+                write(f"{_compact(made)}\n")
+                count += 1
     if output is not None:
         note(f"{count} {'events' if form is ExportForm.OCSF else 'entries'} written to {output}")
 
