@@ -20,7 +20,7 @@ from gateway.authority.approvals.model import WARNINGS
 from gateway.base.letters import count_cells, fold
 from gateway.surfaces.cli.control_client import AsOption, GatewayOption, GroupOption, complete_id, open_control
 from gateway.surfaces.cli.loop import run
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment, select_given
 from gateway.surfaces.cli.terminal import (
     FURTHER,
     NARROWEST,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.authority.approvals.channels.channel import ApprovalChannel
     from gateway.authority.approvals.lines import Line
     from gateway.config import Configuration
+    from gateway.surfaces.cli.control_client import ControlClient
 
 
 app = typer.Typer(help="Calls that wait for a person: look at them, and answer.", no_args_is_help=True)
@@ -97,9 +98,7 @@ def show_question(
 ) -> None:
     """Show all of one question: the call, where its values came from, the reasons, and the reach of a yes."""
     with open_control(at, config, speaks_as, group) as desk:
-        found = desk.ask(
-            "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
-        )
+        found = _read_question(desk, question)
     if as_json:
         emit(found)
     else:
@@ -121,9 +120,7 @@ def approve(
 ) -> None:
     """Approve a call. The call passes once, if the policy still allows it."""
     with open_control(at, config, speaks_as, group) as desk:
-        found = desk.ask(
-            "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
-        )
+        found = _read_question(desk, question)
         if code is not None and code.upper() != found["code"]:
             raise typer.BadParameter(f"the question has the code {found['code']}", param_hint="--code")
         if not as_json:
@@ -145,9 +142,7 @@ def deny(
 ) -> None:
     """Refuse a call. One no is enough."""
     with open_control(at, config, speaks_as, group) as desk:
-        found = desk.ask(
-            "approvals/show", id=complete_id(desk.ask("approvals/list")["questions"], question, "question")
-        )
+        found = _read_question(desk, question)
         vote = {"answer": "deny", "shown": found["shown"], "end_task": end_task}
         counted_vote = desk.ask("approvals/vote", id=found["id"], **vote)
     _print_vote(counted_vote, as_json=as_json)
@@ -217,6 +212,12 @@ def send_test(
         say(f"{one['channel']} ({one['place']}): {told}", style="" if one["delivered"] else "red")
     if not all(one["delivered"] for one in found):
         raise typer.Exit(1)
+
+
+def _read_question(desk: ControlClient, beginning: str) -> dict[str, Any]:
+    """Return the question whose id has this beginning. Raises `ControlRefusal`, and `BadParameter` if there are several."""
+    known = desk.ask("approvals/list")["questions"]
+    return desk.ask("approvals/show", id=complete_id(known, beginning, "question"))
 
 
 def _print_report(report: dict[str, Any]) -> None:
@@ -340,8 +341,7 @@ def revoke_endorsements(
     if not (endorsement or principal or tool or kind or every):
         raise typer.BadParameter("name an id, --principal, --tool or --kind, or give --all")
     with open_control(at, config, speaks_as) as desk:
-        named = {"principal": principal, "tool": tool, "kind": kind}
-        selection: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        selection: dict[str, Any] = select_given(principal=principal, tool=tool, kind=kind)
         if endorsement:
             selection["id"] = complete_id(desk.ask("endorsements/list")["endorsements"], endorsement, "endorsement")
         revoked: list[dict[str, Any]] = desk.ask("endorsements/revoke", **selection, all=every)["endorsements"]

@@ -183,6 +183,13 @@ def open_control(
         yield client
 
 
+def ask_gateway(place: str | None, config: Path | None, do: str, /, **fields: Any) -> Any:
+    """Return the answer of the gateway at a place, or of the configured one. Raises `ControlRefusal`, and `ConfigurationError`
+    if none listens."""
+    with open_control(place, config) as gateway:
+        return gateway.ask(do, **fields)
+
+
 def _open_api(url: str) -> ApiClient:
     """Return the client for a URL. Raises `ConfigurationError` without a token, and for a URL that would show the token to others."""
     from gateway.wire.oauth_flow import is_acceptable_url

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.surfaces.cli.control_client import GatewayOption, open_control
-from gateway.surfaces.cli.options import ConfigOption, JsonOption
+from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, select_given
 from gateway.surfaces.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
 
 app = typer.Typer(
@@ -26,8 +26,7 @@ def list_leases(
     as_json: JsonOption = False,
 ) -> None:
     """List the open leases, the oldest first. A lease is open until its end is proven."""
-    with open_control(at, config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("leases/list", stuck=stuck)
+    found: list[dict[str, Any]] = ask_gateway(at, config, "leases/list", stuck=stuck)
     if as_json:
         emit(found)
         return
@@ -53,8 +52,7 @@ def show_lease(
     lease: IdArgument, at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Show all of one lease. Its value is never shown."""
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("leases/show", id=lease)
+    found: dict[str, Any] = ask_gateway(at, config, "leases/show", id=lease)
     if as_json:
         emit(found)
         return
@@ -83,14 +81,10 @@ def revoke(
 
     A lease has to fit all given options.
     """
-    chosen: dict[str, Any] = {
-        "id": lease, "task": task, "user": user, "agent": agent, "upstream": upstream, "broker": broker
-    }  # fmt: skip
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    chosen = select_given(id=lease, task=task, user=user, agent=agent, upstream=upstream, broker=broker)
     if not chosen and not every:
         raise typer.BadParameter("give an id, --task, --user, --agent, --upstream, --broker or --all")
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("leases/revoke", **chosen, all=every)
+    found: dict[str, Any] = ask_gateway(at, config, "leases/revoke", **chosen, all=every)
     if as_json:
         emit(found)
         return
@@ -108,8 +102,7 @@ def abandon(
     as_json: JsonOption = False,
 ) -> None:
     """Give up the end of a lease that its issuer does not confirm. Its credential may still work."""
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("leases/abandon", id=lease, reason=reason)
+    found: dict[str, Any] = ask_gateway(at, config, "leases/abandon", id=lease, reason=reason)
     if as_json:
         emit(found)
         return
@@ -127,8 +120,7 @@ def _write_value(name: str, value: Any) -> str:
 @app.command("connections", epilog="Example: opagate credentials connections --json")
 def list_connections(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the connections, the oldest first. A removed one stays until its server confirmed the end."""
-    with open_control(at, config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("connections/list")
+    found: list[dict[str, Any]] = ask_gateway(at, config, "connections/list")
     if as_json:
         emit(found)
         return
@@ -157,12 +149,10 @@ def disconnect(
 
     A connection has to fit all given options.
     """
-    chosen: dict[str, Any] = {"id": connection, "user": user, "agent": agent, "broker": broker}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    chosen = select_given(id=connection, user=user, agent=agent, broker=broker)
     if not chosen and not every:
         raise typer.BadParameter("give an id, --user, --agent, --broker or --all")
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("connections/revoke", **chosen, all=every)
+    found: dict[str, Any] = ask_gateway(at, config, "connections/revoke", **chosen, all=every)
     if as_json:
         emit(found)
         return

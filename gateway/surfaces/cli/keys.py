@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from gateway.surfaces.cli.control_client import GatewayOption, open_control
+from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
 from gateway.surfaces.cli.loop import run
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
 from gateway.surfaces.cli.terminal import describe_count, emit, note, out, plain, show, table, write_time
@@ -80,8 +80,7 @@ def rotate(
     """
     # Another gateway is asked without a configuration here.
     if at is not None or _is_running(configuration(config)):
-        with open_control(at, config) as gateway:
-            found: dict[str, Any] = gateway.ask("keys/rotate", key=key.value)
+        found: dict[str, Any] = ask_gateway(at, config, "keys/rotate", key=key.value)
     else:
         found = _rotate_here(configuration(config), key.value)
     if as_json:
@@ -96,8 +95,7 @@ def rotate(
 @app.command("reload", epilog="Example: opagate keys reload")
 def reload(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Have the running gateway take over its keys from their files, where something else writes these files."""
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("keys/reload")
+    found: dict[str, Any] = ask_gateway(at, config, "keys/reload")
     if as_json:
         emit(found)
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gateway.surfaces.cli import loop
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, select_given
 from gateway.surfaces.cli.policy_options import GrantsOption, OverlayOption, PathOption
 from gateway.surfaces.cli.terminal import describe_count, emit, out, paint, pairs, show
 
@@ -171,8 +171,7 @@ def _settings(path: Path | None, grants: Path | None, overlay: Path | None, conf
             "policy.engine is embedded: there is no OPA to administer",
             'set policy.engine to {kind: opa, url: "https://…"}, or leave it so: the gateway loads the folder by itself',
         )
-    given = {"path": path, "grants": grants, "overlay": overlay}
-    return section.model_copy(update={name: value for name, value in given.items() if value is not None})
+    return section.model_copy(update=select_given(path=path, grants=grants, overlay=overlay))
 
 
 def _folders(settings: PolicySettings) -> PolicyFolders:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli.control_client import GatewayOption, open_control
+from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, later
 from gateway.surfaces.cli.terminal import describe_count, emit, line, note, out, plain, show, table, write_time
 
@@ -63,8 +63,7 @@ def stop(
     if not reason.strip():
         raise typer.BadParameter("give a --reason, for the journal")
     ends = None if until is None else later(until, now=time.time())
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("stops/stop", chosen=chosen, reason=reason, until=ends)
+    found: dict[str, Any] = ask_gateway(at, config, "stops/stop", chosen=chosen, reason=reason, until=ends)
     if as_json:
         emit(found)
         return
@@ -100,8 +99,7 @@ def resume(
         raise typer.BadParameter(f"give the id of a stop, or {_ONE.removeprefix('give ')}")
     if not reason.strip():
         raise typer.BadParameter("give a --reason, for the journal")
-    with open_control(at, config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("stops/resume", id=identifier, chosen=chosen, reason=reason)
+    found: list[dict[str, Any]] = ask_gateway(at, config, "stops/resume", id=identifier, chosen=chosen, reason=reason)
     if as_json:
         emit(found)
         return
@@ -125,8 +123,7 @@ def _selection(issuer: str | None, *, every: bool, **named: str | None) -> dict[
 
 
 def _list(at: str | None, config: Path | None, *, as_json: bool) -> None:
-    with open_control(at, config) as gateway:
-        found: list[dict[str, Any]] = gateway.ask("stops/list")
+    found: list[dict[str, Any]] = ask_gateway(at, config, "stops/list")
     if as_json:
         emit(found)
         return
@@ -147,8 +144,7 @@ signals = typer.Typer(help="Signals of identity providers: look at them, and try
 @signals.command("status", epilog="Example: opagate signals status")
 def show_status(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show each stream with its last event, and the ended logins and open facts."""
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("signals/status")
+    found: dict[str, Any] = ask_gateway(at, config, "signals/status")
     if as_json:
         emit(found)
         return
@@ -180,8 +176,7 @@ def try_stream(
 
     The settings of these signals need `stream`.
     """
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("signals/test", stream=stream)
+    found: dict[str, Any] = ask_gateway(at, config, "signals/test", stream=stream)
     if as_json:
         emit(found)
         return
@@ -196,8 +191,7 @@ def forget(
     as_json: JsonOption = False,
 ) -> None:
     """Take a signal out of force: tokens of that login are accepted again, or the fact is closed. Ended tasks stay ended."""
-    with open_control(at, config) as gateway:
-        found: dict[str, Any] = gateway.ask("signals/forget", id=signal)
+    found: dict[str, Any] = ask_gateway(at, config, "signals/forget", id=signal)
     if as_json:
         emit(found)
         return
@@ -217,8 +211,7 @@ def console(at: GatewayOption = None, config: ConfigOption = None, as_json: Json
 
     The gateway knows your account from the connection. An account may do at the console only as much as over the socket.
     """
-    with open_control(at or _find_socket(configuration(config)), None) as gateway:
-        found: dict[str, Any] = gateway.ask("logins/link")
+    found: dict[str, Any] = ask_gateway(at or _find_socket(configuration(config)), None, "logins/link")
     if as_json:
         emit(found)
         return

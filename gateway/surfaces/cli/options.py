@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -40,6 +40,11 @@ def configuration(given: Path | None, *, secrets: bool = False) -> Configuration
     from gateway import config
 
     return config.load(configuration_path(given), secrets=secrets)
+
+
+def select_given(**options: object) -> dict[str, Any]:
+    """Return the options that are given on the command line, by their names."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def seconds(text: str) -> float:

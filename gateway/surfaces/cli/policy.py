@@ -14,7 +14,7 @@ import typer
 
 from gateway.surfaces.cli import loop, opa_commands, policy_cost
 from gateway.surfaces.cli.approvers import describe_obligations
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, configuration_path
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, configuration_path, select_given
 from gateway.surfaces.cli.policy_options import GrantsOption, OverlayOption, PathOption
 from gateway.surfaces.cli.terminal import describe_count, describe_revision, emit, out, paint, pairs, show, table
 
@@ -135,8 +135,7 @@ def check(
     if as_json:
         emit(
             {
-                "folder": str(places.policy),
-                "overlay": None if places.overlay is None else str(places.overlay),
+                **_describe_folders(places),
                 "ok": not any(item.findings for item in found),
                 "checks": [
                     {"name": i.name, "state": i.state, "findings": i.findings, "skipped": i.skipped} for i in found
@@ -170,8 +169,7 @@ def run_tests(
     if as_json:
         emit(
             {
-                "folder": str(places.policy),
-                "overlay": None if places.overlay is None else str(places.overlay),
+                **_describe_folders(places),
                 "ok": not failed,
                 "failed": failed,
                 "tests": [{"name": i.name, "place": i.place, "passed": i.passed} for i in tests],
@@ -243,8 +241,7 @@ def policy_settings(
         configured = configuration(config).policy
     if path is not None:
         return PolicySettings(path=path, grants=grants, overlay=overlay)
-    given = {"grants": grants, "overlay": overlay}
-    return configured.model_copy(update={name: value for name, value in given.items() if value is not None})
+    return configured.model_copy(update=select_given(grants=grants, overlay=overlay))
 
 
 def _folders(path: Path | None, grants: Path | None, overlay: Path | None, config: Path | None) -> PolicyFolders:
@@ -255,6 +252,10 @@ def _folders(path: Path | None, grants: Path | None, overlay: Path | None, confi
         if folder is not None and not folder.is_dir():
             raise typer.BadParameter(f"there is no policy folder {folder}")
     return found
+
+
+def _describe_folders(places: PolicyFolders) -> dict[str, str | None]:
+    return {"folder": str(places.policy), "overlay": None if places.overlay is None else str(places.overlay)}
 
 
 def _limit(path: Path | None, grants: Path | None, config: Path | None) -> float:
