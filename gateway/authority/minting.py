@@ -152,7 +152,7 @@ class Mint:
         return self._sign(claims, None, None, now)
 
     def jwks(self) -> JsonObject:
-        """Return the public keys as a JWK Set (RFC 7517 section 5): also a key that signs later, and earlier keys."""
+        """Return the public keys as a JWK Set (RFC 7517 section 5): earlier, present and next keys."""
         return {"keys": [dict(each.public) for each in self._signers.keys]}
 
     def _mint(

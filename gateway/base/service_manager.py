@@ -11,14 +11,14 @@ VARIABLE: Final = "NOTIFY_SOCKET"
 
 
 class ServiceManager:
-    """A manager that waits for messages, such as systemd with `Type=notify`; without one, each message goes nowhere."""
+    """The way to a manager that waits for messages, such as systemd with `Type=notify`. Without a manager, no message is sent."""
 
     def __init__(self, address: str | None) -> None:
         self._address = None if not address else f"\0{address[1:]}" if address.startswith("@") else address
 
     @classmethod
     def of_environment(cls) -> ServiceManager:
-        """Return the manager that the environment names, and remove its name: no server on stdio may speak for the gateway."""
+        """Return the manager that the environment names. Remove the name, since no stdio server may speak for the gateway."""
         return cls(os.environ.pop(VARIABLE, None))
 
     def tell_ready(self, url: str) -> None:
@@ -31,7 +31,7 @@ class ServiceManager:
         self._send("STOPPING=1", "STATUS=waiting for open calls", f"EXTEND_TIMEOUT_USEC={microseconds}")
 
     def _send(self, *lines: str) -> None:
-        """Send one datagram. A manager that cannot be reached changes nothing for the calls."""
+        """Send one datagram. Ignore a failure: calls do not depend on the manager."""
         if self._address is None:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:

@@ -182,7 +182,7 @@ def read_snapshots(configuration: Configuration) -> KeyRing[bytes] | None:
 
 
 def find_file(configuration: Configuration, name: Name) -> KeyFile:
-    """Return the place of a key."""
+    """Return the file of a key."""
     failure: type[GatewayError] = JournalError if name == "chain" else ConfigurationError
     path = getattr(configuration.keys, name) or configuration.state / FILES[name]
     return KeyFile(path, _TITLES[name], failure)
@@ -217,7 +217,7 @@ def _read_earlier(file: KeyFile) -> tuple[bytes, ...]:
 
 
 def _has_sealed(configuration: Configuration) -> bool:
-    """Return whether the state folder has something under a seal."""
+    """Return whether the state folder has sealed records."""
     return (configuration.state / RECORDS).exists() or (configuration.state / SNAPSHOTS).exists()
 
 

@@ -35,15 +35,15 @@ class OriginListener(Protocol):
     def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> object:
         """Keep that a result of the system `audience` has shown this credential to the task."""
 
-    def lose(self, owner: str, task: str, audience: str, /) -> None:
-        """Note that `audience` has shown the task credentials that are not kept individually."""
+    def note_lost(self, owner: str, task: str, audience: str, /) -> None:
+        """Note that `audience` has shown the task more credentials than history keeps."""
 
     def drop(self, owner: str, task: str, /) -> None:
         """Forget a task that is no longer kept."""
 
 
 class OriginReporter:
-    """Tells `origins` of the tasks that are kept, if anybody wants to know."""
+    """The way from the kept tasks to a listener for origins, if there is a listener."""
 
     __slots__ = ("_origins",)
 
@@ -56,7 +56,7 @@ class OriginReporter:
         if self._origins is None:
             return
         for audience in state.lost:
-            self._origins.lose(owner, task, audience)
+            self._origins.note_lost(owner, task, audience)
         for fingerprint in fingerprints:
             known = state.credentials.get(fingerprint)
             if known is not None and known.audience is not None and not known.ordinary:

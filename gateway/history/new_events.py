@@ -106,16 +106,16 @@ def build_reservation(
         exposed=pack(seen.exposed) if seen.exposed else b"",
         unread_words=unread_words,
         words_overflow=words_overflow,
-        unnamed=_find_unnamed(state, target, touch, seen, carried) if touch.write else (),
+        unnamed=_find_unnamed_systems(state, target, touch, seen, carried) if touch.write else (),
     )
     raises = find_raised_numbers(state, event, seen, depth, carried)
     return structs.replace(event, raises=raises) if raises else event
 
 
-def _find_unnamed(
+def _find_unnamed_systems(
     state: TaskState, target: Target, touch: Touch, seen: CallContent, carried: Carried
 ) -> tuple[str, ...]:
-    """Return the systems that a call is the first to write to under foreign influence, and that nobody has named.
+    """Return the systems that foreign text may have chosen: the task never wrote to them, and goal and contract do not name them.
 
     A write before the first untrusted result was under no influence. Neither the text nor its author gains a system where
     all of them came from the written system itself. A sandbox of the task has no reader. Where goal or contract names each

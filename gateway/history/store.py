@@ -158,7 +158,7 @@ class Store:
         return Stored(journal, seq, tuple(StoredTask(*row[:4]) for row in rows))
 
     def _find_key(self, journal: str, seq: int, mac: bytes, macs: list[tuple[str, bytes]]) -> bytes | None:
-        """Return the key that wrote a checkpoint, `None` if none did."""
+        """Return the key that wrote a checkpoint, or `None` if no known key did."""
         made = ((key, _checkpoint_mac(key, journal, seq, macs)) for key in self._keys.keys)
         return next((key for key, expected in made if hmac.compare_digest(mac, expected)), None)
 
@@ -168,7 +168,7 @@ class Store:
             raise self._make_edited_error(f"the task {row[0]} is not as it was written")
 
     def _change_key(self, database: sqlite3.Connection, key: bytes) -> None:
-        """Give each row a MAC under a new key. An edited row is refused, and gets none."""
+        """Write the MAC of each row under a new key. Refuse an edited row."""
         rows = database.execute("select id, seq, meta, digest, mac from tasks").fetchall()
         for row in rows:
             self._require_row(self._key, row)

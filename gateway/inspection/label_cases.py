@@ -243,7 +243,7 @@ def _holds(case: LabelCase, arguments: JsonObject) -> bool:
 def _holds_at(pointer: str, condition: ArgumentCondition, arguments: JsonObject) -> bool:
     try:
         found = _at(arguments, pointer)
-    except _Ambiguous:
+    except _AmbiguousPointer:
         return False
     if found is _MISSING or found == []:
         return condition.optional or "absent" in condition.tests
@@ -253,24 +253,24 @@ def _holds_at(pointer: str, condition: ArgumentCondition, arguments: JsonObject)
     return all(_passes(name, expected, value) for name, expected in condition.tests.items())
 
 
-class _Ambiguous(Exception):
-    """Two member names of one object that differ only in spelling. A server may read either."""
+class _AmbiguousPointer(Exception):
+    """A pointer that a server may follow to another value: two names of an object differ only in spelling."""
 
 
 def _at(arguments: Json, pointer: str) -> object:
-    """Return the value at a pointer, or `_MISSING`. Raise `_Ambiguous` if another name may be meant by it."""
+    """Return the value at a pointer, or `_MISSING`. Raise `_AmbiguousPointer` if a server may read another value there."""
     found: Json = arguments
     for name in split_pointer(pointer):
         if isinstance(found, Mapping):
             if any(other != name and fold(other) == fold(name) for other in found):
-                raise _Ambiguous
+                raise _AmbiguousPointer
             if name not in found:
                 return _MISSING
             found = found[name]
         elif isinstance(found, list | tuple) and (number := item_number(name, len(found))) is not None:
             found = found[number]
         else:
-            raise _Ambiguous
+            raise _AmbiguousPointer
     return found
 
 

@@ -146,7 +146,7 @@ def _reason_severity(call: dict[str, Any]) -> int:
 
 
 def _verdict(reasons: list[dict[str, Any]], *, denied: bool) -> dict[str, Any]:
-    """Return what became of a request, with its first reason."""
+    """Return the outcome of a request, with its first reason."""
     found: dict[str, Any] = {"action_id": 2 if denied else 1, "disposition_id": 2 if denied else 1}
     if reasons:
         found |= {"status_code": reasons[0]["code"], "message": reasons[0]["message"]}
@@ -156,7 +156,7 @@ def _verdict(reasons: list[dict[str, Any]], *, denied: bool) -> dict[str, Any]:
 def _actor(
     principal: dict[str, Any] | None, task: dict[str, Any] | None, client: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the agent, its user and its task. An unknown caller has a name alone: a schema asks for one."""
+    """Return the agent, its user and its task. An unknown caller has only a name, which the schema requires."""
     name = (client or {}).get("name")
     if principal is None:
         return {"app_name": str(name or "unknown")}

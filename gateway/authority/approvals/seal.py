@@ -40,7 +40,7 @@ class StateTicket(Struct, frozen=True):
 
 
 class TicketSeal:
-    """Seals and opens tickets: the newest key seals, and each of them opens. `nonce` returns so many fresh random bytes."""
+    """The seal of tickets: the newest key seals, and every key opens. `nonce(size)` returns fresh random bytes."""
 
     def __init__(self, keys: KeyRing[bytes], nonce: Any) -> None:
         self._ciphers = keys.map(AESGCM)

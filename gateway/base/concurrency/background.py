@@ -70,9 +70,9 @@ class ThreadTurns:
 
 
 class Pause:
-    """A pause between two looks at something, which ends early when somebody asks for a look.
+    """A pause between two looks at files or lists, which `end` cuts short.
 
-    A change counts once it has been still for one look. So the pause after an early end is short.
+    A change counts if the next look finds the same content. So the pause after an early end is short.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Pause:
         self._asked.set()
 
     async def rest(self, seconds: float) -> None:
-        """Wait for so many seconds at most."""
+        """Wait for `seconds`, or until `end`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, _HURRIED_SECONDS) if self._is_hurried else seconds):
                 await self._asked.wait()

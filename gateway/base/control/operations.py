@@ -154,7 +154,7 @@ class Control:
         return declared
 
     async def perform(self, operation: Operation, fields: bytes | Raw, by: Any, *, is_text: bool = False) -> Any:
-        """Return the answer to a request of an admitted person, or the reason of a refusal. `fields` are a JSON object.
+        """Return the answer to an admitted person's request, or the reason of a refusal. `fields` are a JSON object.
 
         `is_text`: each value is a text, as in a query.
         """

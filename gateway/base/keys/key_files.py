@@ -59,7 +59,7 @@ class KeyFile:
             ) from error
 
     def find_earlier(self) -> tuple[KeyFile, ...]:
-        """Return the files of the keys before this one, the latest first."""
+        """Return the files of the earlier keys, the latest first."""
         numbered = re.compile(re.escape(self.path.name) + r"\.([1-9][0-9]{0,5})")
         try:
             names = [match for path in self.path.parent.iterdir() if (match := numbered.fullmatch(path.name))]

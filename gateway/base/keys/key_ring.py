@@ -41,13 +41,13 @@ class KeyRing(Generic[Key]):
         return self.keys[0]
 
     def renew(self, keys: tuple[Key, ...]) -> None:
-        """Put keys in the place of the present ones, here and in the rings made from this one."""
+        """Replace the keys of this ring, and with them the keys of all rings made from it."""
         self.keys = keys
         for ring, change in self._made:
             ring.renew(tuple(map(change, keys)))
 
     def map(self, change: Callable[[Key], Other]) -> KeyRing[Other]:
-        """Return the ring with each key changed."""
+        """Return a ring that holds `change(key)` for each key, also after `renew`."""
         made = KeyRing(*map(change, self.keys))
         self._made.append((made, change))
         return made
@@ -71,16 +71,16 @@ class SigningKey:
         object.__setattr__(self, "kid", self.key.thumbprint())
 
 
-class Timed(Protocol):
-    """A key with the time from which on it signs."""
+class DatedKey(Protocol):
+    """A key that signs from the time `since` on."""
 
     @property
     def since(self) -> float: ...
 
 
-TimedKey = TypeVar("TimedKey", bound=Timed)
+AnyDatedKey = TypeVar("AnyDatedKey", bound=DatedKey)
 
 
-def find_signer(ring: KeyRing[TimedKey], now: float) -> TimedKey:
+def find_signer(ring: KeyRing[AnyDatedKey], now: float) -> AnyDatedKey:
     """Return the newest key that may sign now. The only key of a ring signs from its first moment on."""
     return next((each for each in ring.keys if each.since <= now), ring.keys[-1])

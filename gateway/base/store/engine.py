@@ -69,7 +69,7 @@ class Engine(Protocol):
         ...
 
     async def rewrite(self, change: Rewrite, /, *, unless: bytes) -> int:
-        """Write each value anew that does not begin with `unless`, and return their number. Versions and ends stay."""
+        """Rewrite each value that does not begin with `unless`, and return their number. Versions and ends stay."""
         ...
 
     def close(self) -> None:

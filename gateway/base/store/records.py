@@ -78,7 +78,7 @@ class SealedStore:
         return _mark(key) + nonce + self._cipher(key).encrypt(nonce, value, name.encode())
 
     def open(self, name: str, sealed: bytes) -> bytes | None:
-        """Return the value sealed under a name, `None` for the value of another name, or without its key."""
+        """Return the value sealed under a name. Return `None` for the value of another name, or if the key is missing."""
         for key in self._keys.keys:
             if sealed.startswith(mark := _mark(key)):
                 return self._decrypt(key, name, sealed[len(mark) :])
@@ -149,7 +149,7 @@ class Records(Generic[Form]):
         return {name: (form, version) for name, (form, version) in opened.items() if form is not None}
 
     async def get(self, identifier: str) -> Form | None:
-        """Return a record, `None` if it is not there or unreadable. The log names an unreadable record; a vital one is an error."""
+        """Return a record, or `None` if it is missing or unreadable. The log names an unreadable record; a vital one is an error."""
         found = await self._store.engine.read(self._kind.name, identifier)
         opened = None if found is None else self._open(identifier, found.value)
         if found is not None and opened is None:

@@ -79,7 +79,7 @@ def read_form(path: Path) -> int:
 
 
 def query_file(path: Path, statement: str) -> list[tuple[Any, ...]]:
-    """Return rows of an SQLite file, which stays as it is. Raises `StoreError`."""
+    """Return the rows of a query. The SQLite file is opened for reading alone. Raises `StoreError`."""
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as database:
             return database.execute(statement).fetchall()
@@ -138,7 +138,7 @@ class SqliteStore:
         await in_thread(partial(self._expire, kind))
 
     async def rewrite(self, change: Rewrite, /, *, unless: bytes) -> int:
-        """Write each value anew that does not begin with `unless`, and return their number. Raises `StoreError`."""
+        """Rewrite each value that does not begin with `unless`, and return their number. Raises `StoreError`."""
         changed, place = 0, ("", "")
         while True:
             found, written, place = await in_thread(partial(self._rewrite, change, place, unless))
@@ -233,7 +233,7 @@ class SqliteStore:
                 raise self._make_error(error) from error
 
     def _rewrite(self, change: Rewrite, after: tuple[str, str], unless: bytes) -> tuple[int, int, tuple[str, str]]:
-        """Rewrite the next records after a place: their number, the number of changed ones, and the last place."""
+        """Rewrite the records that follow a place. Return their number, the number of changed ones, and the last place."""
         with self._lock:
             if self._database is None and not self.path.exists():
                 return 0, 0, after

@@ -42,7 +42,7 @@ class Session(Struct, frozen=True):
 
 
 class Sessions:
-    """Seals and opens session ids with keys: the newest one seals, and each of them opens."""
+    """The seal of session ids: the newest key seals, and every key opens."""
 
     def __init__(self, keys: KeyRing[bytes]) -> None:
         self._keys = keys

@@ -28,7 +28,7 @@ from gateway.model.task import Task
 from gateway.model.wire import Headers, Json, JsonObject, Message, UpstreamRequest
 from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.wire.protocol import methods
-from gateway.wire.protocol.classify import find_repeated_arguments, is_ambiguous, parts_beside
+from gateway.wire.protocol.classify import is_ambiguous, keep_declared_parameters, parts_beside
 from gateway.wire.protocol.headers import PARAM_PREFIX
 from gateway.wire.protocol.methods import TABLE
 
@@ -174,10 +174,10 @@ class Preparation(Struct, frozen=True):
             return _AMBIGUOUS
         for name, _ in request.headers:
             if name.startswith(PARAM_PREFIX):
-                repeated = find_repeated_arguments(call.arguments, call.target.schema, request.headers)
-                if repeated is None:
+                kept = keep_declared_parameters(call.arguments, call.target.schema, request.headers)
+                if kept is None:
                     return _CONTRADICTED
-                request = structs.replace(request, headers=repeated)
+                request = structs.replace(request, headers=kept)
                 break
         task = self._find_task(context, request, message)
         if isinstance(task, Refusal):

@@ -1,4 +1,4 @@
-"""KnownShingles credentials as an index, for the search in many texts. Pure.
+"""Known credentials as an index, for the search in many texts. Pure.
 
 The filter finds the few known grams of a text. The six bytes of the known grams are marked in six tables. One pass over
 each byte of all digests of a text tells the places where all six are marked. For a page of text that is a sixth of the work.
@@ -26,7 +26,7 @@ _PLACE: Final = 0xFFFF
 _SIGNIFICANT: Final = range(2, _WIDTH)
 """The bytes of a gram, the least significant first. The two bytes before are its place."""
 _MOST: Final = 160
-"""KnownShingles grams from which on most bytes are marked, so that numbers cost less."""
+"""The number of known grams above which most bytes are marked. Comparing whole grams costs less then."""
 
 
 class GramFilter:
@@ -43,7 +43,7 @@ class GramFilter:
             table[gram >> 8 * place & 0xFF] = 1
 
     def find(self, digests: bytearray, known: Collection[int]) -> set[int] | None:
-        """Return the known grams among the digests of a text; `None` if numbers cost less. `known` are the marked grams."""
+        """Return the known grams among the digests of a text; `None` if comparing whole grams costs less. `known` are the marked grams."""
         if len(known) > _MOST:
             return None
         count = len(digests) // BLOCK
@@ -122,7 +122,7 @@ def _is_telling(run: bytes, *, is_long: bool) -> bool:
 
 
 class CredentialIndex:
-    """KnownShingles credentials, for search in many texts. One thread may change the index during another's search: the search
+    """Known credentials, for search in many texts. One thread may change the index during another's search: the search
     may or may not see the change."""
 
     __slots__ = ("_by_gram", "_filter", "_lines", "_samples", "_windows", "_words")

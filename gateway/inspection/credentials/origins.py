@@ -120,8 +120,8 @@ class KnownOrigins:
         systems[audience] = systems.get(audience, 0) + 1
         return name
 
-    def lose(self, owner: str, task: str, audience: str) -> None:
-        """Note that `audience` has shown credentials to the task, and that history has lost their values."""
+    def note_lost(self, owner: str, task: str, audience: str) -> None:
+        """Note that `audience` has shown the task credentials whose values history does not keep."""
         shown = self._callers.setdefault(owner, ShownToCaller())
         shown.tasks.setdefault(task, {})
         shown.lost.setdefault(task, set()).add(audience)

@@ -83,7 +83,7 @@ _FAULTS: Final = frozenset(
 
 
 async def require(ask: Ask) -> str:
-    """Ask all of them. Return the name that the policy gives itself. Raise `PolicyBroken` if an answer will not do,
+    """Ask the policy each question. Return the name that the policy gives itself. Raise `PolicyBroken` if an answer will not do,
     and lets through `PolicyUnavailable` and `PolicyLate`: they say nothing about the policy."""
     name = ""
     for question in CALLS:

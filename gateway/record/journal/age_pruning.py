@@ -60,7 +60,7 @@ class Report(Struct, frozen=True):
 
 
 def carry_out(order: Order) -> Report:
-    """Prune, and return what became of it."""
+    """Prune the journal. Return the number of removed segments, or the problem."""
     archive = None if order.archive is None else Path(order.archive)
     try:
         done = retention.prune(
@@ -72,7 +72,7 @@ def carry_out(order: Order) -> Report:
 
 
 class AgePruning:
-    """A job that lets old segments go, into the archive if the settings name one.
+    """A job that removes old segments, or moves the segments to a configured archive.
 
     While the clock is far ahead of the time since the start, all segments stay.
     """
@@ -94,12 +94,12 @@ class AgePruning:
         self._job: Job | None = None
 
     def start(self) -> AgePruning:
-        """Begin. The first look is at once."""
+        """Start the job. It prunes at once for the first time."""
         self._job = Job.begin_repeating(self._look, "journal.keep")
         return self
 
     async def stop(self) -> None:
-        """End. A process that prunes is ended too; a later run goes on from where it was."""
+        """Stop the job and its process. A later run continues where this one stopped."""
         if self._job is not None:
             await self._job.stop()
 
@@ -108,7 +108,7 @@ class AgePruning:
         await asyncio.sleep(_PAUSE)
 
     async def prune_once(self) -> Report:
-        """Prune, and log what went."""
+        """Prune the journal once, and log the removed segments."""
         now = self._clock()
         ahead = now - self._elapsed() - self._begun
         if ahead > _AHEAD:

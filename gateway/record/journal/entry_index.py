@@ -249,7 +249,7 @@ class EntryIndex:
             return work()
 
     def _renew_chain(self) -> None:
-        """Take over a new key of the journal. The rows of the file are then made anew."""
+        """Adopt a new key of the journal, and make all rows of the file anew."""
         chain = Chain.of(self._keys)
         if chain != self._chain:
             self._chain = chain

@@ -234,7 +234,7 @@ class Journal:
         return queued
 
     async def write_through(self) -> None:
-        """Return when all written entries are on the disk, whatever `fsync` says. Raises `JournalError`."""
+        """Wait until all written entries are on the disk, whatever the `fsync` setting says. Raises `JournalError`."""
         while self._syncing is not None:
             await asyncio.wait([self._syncing])
         if self._timer is not None:

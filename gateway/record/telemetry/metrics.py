@@ -263,13 +263,13 @@ class _Certificates(Collector):
         self._read = read
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge without its numbers, for its name."""
+        """Yield the gauge with its name and without numbers."""
         yield GaugeMetricFamily(
             "opagate_tls_expires_seconds", "Until the certificates in a TLS file expire.", labels=self._labelnames
         )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge as it is now."""
+        """Yield the gauge with its present numbers."""
         (family,) = self.describe()
         for labels, seconds in self._read().items():
             family.add_metric(labels, seconds)

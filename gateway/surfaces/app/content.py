@@ -157,7 +157,7 @@ def open_live_values(configuration: Configuration, keys: Keys, detector: Detecto
 
 
 def hold_keys(live: LiveValues, keys: Keys) -> None:
-    """Hold the keys of the gateway in the place of those held before."""
+    """Register the present keys of the gateway as live values, in the place of the earlier ones."""
     live.hold(_KEYS, _written_keys(keys), OF_THE_GATEWAY, lasting=True)
 
 

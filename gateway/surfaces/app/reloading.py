@@ -28,7 +28,7 @@ log = structlog.get_logger("gateway")
 
 
 class Reloading:
-    """The looks at the files of a gateway, every `policy.reload`."""
+    """The job that looks for changed files of a gateway, once in each `policy.reload`."""
 
     def __init__(self, configuration: Configuration, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -36,7 +36,7 @@ class Reloading:
         self._pause = Pause()
 
     def start(self, stack: AsyncExitStack) -> None:
-        """Look again and again until the stack ends."""
+        """Start to look for changes, until the stack ends."""
         stack.push_async_callback(Job.begin_repeating(self._look, "looks at files").stop)
 
     def look_now(self) -> None:
@@ -52,7 +52,7 @@ class Reloading:
 
 
 def watch_upstreams(watch: TlsWatch, policy: Policy, upstreams: Mapping[str, UpstreamTransport]) -> None:
-    """Look at the certificate authorities of the upstreams and of an OPA too."""
+    """Watch the certificate authorities for upstreams and for an OPA."""
     for transport in upstreams.values():
         if isinstance(transport, HttpUpstream) and transport.authorities is not None:
             watch.add(transport.authorities)
@@ -61,6 +61,6 @@ def watch_upstreams(watch: TlsWatch, policy: Policy, upstreams: Mapping[str, Ups
 
 
 def watch_server(watch: TlsWatch, files: TlsFiles | None, server: Server) -> None:
-    """Look at the files with which the gateway itself serves. New connections begin with the newest."""
+    """Watch the TLS files of the gateway's own server. New connections use the newest content."""
     if files is not None:
         watch.add(files, needed=True, adopt=partial(setattr, server.serving, "tls"))

@@ -48,7 +48,7 @@ def look(settings: Configuration) -> Iterator[FileFinding]:
 
 
 def _look_for_room(settings: Configuration) -> Iterator[FileFinding]:
-    """Yield the folders on a full disk, one for each disk. Nothing is written: a running gateway needs the last bytes."""
+    """Yield one folder for each full disk. Write nothing: a running gateway needs the last bytes."""
     told: set[int] = set()
     for place, folder in (("state", settings.state), ("journal.path", settings.journal.path)):
         try:
@@ -68,7 +68,7 @@ def _look_for_room(settings: Configuration) -> Iterator[FileFinding]:
 
 
 def _find_shortage(folder: Path) -> str | None:
-    """Return what a file system lacks, `None` with room for a start. Some systems count no blocks, or no files."""
+    """Return what a disk lacks for a start, or `None`. Some file systems count no blocks, or no files."""
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     if found.f_blocks and free < ROOM:

@@ -14,7 +14,7 @@ from gateway.config.packages import find_packages
 from gateway.config.values import is_loopback
 from gateway.model.errors import ConfigurationError
 from gateway.record.journal.redaction import conceal_text
-from gateway.upstreams.stdio.isolation.needs import fetches_packages
+from gateway.upstreams.stdio.isolation.needs import is_package_runner
 
 Servers: TypeAlias = Sequence[tuple[str, object]]
 """A name may come twice: two projects may mean different servers by it."""
@@ -233,7 +233,7 @@ class _ImportedServer:
         for package in find_packages(upstream["command"]):
             if (problem := package.describe_problem()) is not None:
                 self._note(f"{problem}; {package.describe_remedy()}")
-        if fetches_packages(command):
+        if is_package_runner(command):
             upstream["network"] = True
             self._note(
                 "it fetches its package, so it was given the network; name the ports that it needs: network: [443]"

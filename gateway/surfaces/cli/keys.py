@@ -72,9 +72,9 @@ def rotate(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a new key in the place of one. The earlier key stays beside it, and still reads. No call is refused.
+    """Replace a key by a new one. The earlier key stays beside the new key, and still reads. No call is refused.
 
-    A running gateway does it, and uses the new key at once. A new key of tokens is published for ten minutes before it signs.
+    A running gateway makes the new key, and uses it at once. A new key of tokens is published for ten minutes before it signs.
 
     The key of fingerprints cannot be replaced: tasks would forget what they know.
     """
@@ -152,7 +152,7 @@ def _find_uses(settings: Configuration, name: Name) -> dict[str, str]:
 
 
 def _chain_ids(settings: Configuration) -> Generator[str]:
-    """Yield the id of the deployment's key of each segment."""
+    """Yield, for each segment of the journal, the id of the key that chains it."""
     from gateway.base.keys.key_ring import key_id
     from gateway.config import keys
     from gateway.record.journal import reader, storage
@@ -165,7 +165,7 @@ def _chain_ids(settings: Configuration) -> Generator[str]:
 
 
 def _is_running(settings: Configuration) -> bool:
-    """Return whether a gateway uses the state folder."""
+    """Return whether a running gateway uses the state folder."""
     from gateway.record.journal import storage
 
     try:

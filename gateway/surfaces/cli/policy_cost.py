@@ -31,7 +31,7 @@ def cost(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the rules that asked or refused on recorded sessions, how often, and the settings that would end it.
+    """Count the questions and refusals of each rule on recorded sessions, and show the settings that would avoid them.
 
     `opagate journal export --format trace` writes the sessions of your own gateway. A question counts as not approved.
     """

@@ -101,9 +101,11 @@ def forget(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove the records of a kind that cannot be read, so that a gateway starts without them. Readable records stay.
+    """Remove the unreadable records of one kind, so that a gateway can start. Readable records stay.
 
-    `all` moves the file of all records aside, for a lost sealing key. What is lost is named. The gateway must not run.
+    After the loss of a sealing key, `all` renames the file of all records. The command names what is lost.
+
+    Stop the gateway first.
     """
     from gateway.surfaces.stored.holding import hold_state
 

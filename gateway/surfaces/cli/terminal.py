@@ -139,7 +139,7 @@ def paint(word: str, label: str | None = None) -> Text:
 
 
 class _PlainTable(Table):
-    """A table whose string cells have one line each. A `Text` cell may have several lines."""
+    """A table that spells out hidden characters of `str` cells, line ends too. A `Text` cell stays as it is."""
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         super().add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in cells), **options)
@@ -155,7 +155,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def pairs() -> Table:
-    """Names and values, without borders."""
+    """Return a table of names and values, without borders."""
     made = _PlainTable.grid(padding=(0, 2))
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
@@ -168,7 +168,7 @@ def show(renderable: object) -> None:
 
 
 def describe_count(number: int, thing: str) -> str:
-    """Such as `1 segment`, `2 segments`."""
+    """Return a number with its noun, such as `1 segment` or `2 segments`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
@@ -178,7 +178,7 @@ def describe_revision(policy: str, revision: str) -> str:
 
 
 def plain(text: str) -> Text:
-    """Words of a caller or an upstream: hidden characters are spelled out, so none is a command to the terminal."""
+    """Return words of a caller or an upstream with hidden characters spelled out: none is a command to the terminal."""
     return Text(spell_out(text))
 
 

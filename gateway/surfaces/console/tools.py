@@ -92,7 +92,7 @@ def digest_changes(name: str, changes: Iterable[PinChange]) -> str:
 
 
 async def _accept(visit: ConsoleVisit) -> Response:
-    """Pin a definition, if its upstream still serves the one that the page showed. Raises `ConfigurationError`."""
+    """Pin a changed definition, unless it changed again after the page was shown. Raises `ConfigurationError`."""
     catalogue, reason = visit.console.gateway.catalogue, read_reason(visit)
     if isinstance(reason, Reason):
         return visit.refuse(reason)

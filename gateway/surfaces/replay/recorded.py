@@ -165,7 +165,7 @@ class _RecordedSteps:
             expect["code"] = fields["reasons"][0]["code"]
         self._omitted.carried += "carried" in fields["history"]
         self._omitted.beside += "beside" in fields
-        labels, site = _labels(fields["target"]), self._sites[fields["target"]["upstream"]]
+        labels, site = _read_labels(fields["target"]), self._sites[fields["target"]["upstream"]]
         if _DEFAULTS | labels != _DEFAULTS | site.get("tools", {}).get(step["tool"], {}):
             step["labels"] = labels
         return {**step, "expect": expect}, float(fields["history"]["at"])
@@ -255,14 +255,13 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
     if (credential := target.get("credential")) is not None:
         described["credential"] = _fields(entry, lambda _: credential["kind"])
     site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})
-    labels = _fields(entry, lambda _: _labels(target))
+    labels = _fields(entry, lambda _: _read_labels(target))
     if _DEFAULTS | labels != _DEFAULTS:
         site.setdefault("tools", {}).setdefault(_tool(target), labels)
 
 
-def _labels(target: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the labels of a recorded call, without the labels that nobody had set. With cases the labels differ from call to
-    call."""
+def _read_labels(target: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the labels that were set for a recorded call, without assumed ones. Label cases may give each call its own."""
     assumed = target.get("assumed", ())
     return {name: target[name] for name in _LABELS if name not in assumed} | (
         {"sandbox": True} if target.get("sandbox") else {}

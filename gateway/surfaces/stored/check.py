@@ -107,7 +107,7 @@ def check_state(configuration: Configuration) -> list[CheckedForm]:
 
 
 def require_known_state(state: Path) -> None:
-    """Refuse state of a release before the durable records had one file, and kinds of a later one. Raises `StoreError`."""
+    """Refuse the state of releases before the single file of records, and kinds of later releases. Raises `StoreError`."""
     _require_no_earlier(state)
     records = state / keys.RECORDS
     found = query_file(records, "select distinct kind from records") if 0 < read_form(records) <= FORMAT else []

@@ -26,7 +26,7 @@ def hold_state(state: Path) -> Generator[None]:
 
 
 def require_owner(state: Path) -> None:
-    """Refuse another account than the gateway's: files of another account would stop the gateway. Raises `StoreError`."""
+    """Refuse any account but the gateway's, whose start would fail on files of others. Raises `StoreError`."""
     try:
         owner = state.stat().st_uid
     except OSError as error:

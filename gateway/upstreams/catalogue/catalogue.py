@@ -128,7 +128,7 @@ class Catalogue:
             await self._listings.ensure(upstream)
 
     def require_listed(self, upstream: str, method: str | None) -> None:
-        """Raise `UpstreamStarting` or `UpstreamUnreachable` for a call that needs a definition of an unlisted upstream.
+        """Raise `UpstreamStarting` or `UpstreamUnreachable` for a call to an upstream without a list of tools.
 
         Without the list nobody can tell whether there is such a tool.
         """

@@ -65,7 +65,7 @@ class PlaceHolder(Protocol):
 
 
 class ConnectionPlaces:
-    """The places of connections: so many of one address, and so many `in_all`.
+    """The places for connections: at most `of_address` for one address, and `in_all` together.
 
     With all places taken, a new connection gets the place of another one. The stranger that is silent longest gives way first,
     then the stranger that is served longest. Then comes the known caller that rests longest. A call under way never gives way.
@@ -82,7 +82,7 @@ class ConnectionPlaces:
         self._resting: dict[PlaceHolder, None] = {}
 
     def admit(self, client: str, holder: PlaceHolder) -> bool:
-        """Take a place for a connection until `leave`. Return false if there is none."""
+        """Take a place for a connection, until `leave`. Return whether there was one."""
         if not self.of_address.admit(client):
             return False
         if self._held >= self.in_all and not self._make_room():

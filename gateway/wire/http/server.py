@@ -84,7 +84,7 @@ class Server:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        """Accept connections that wait. A busy turn is long, and who connects would wait for many of these."""
+        """Accept several waiting connections in one turn. A busy turn is long, and clients would wait for many turns."""
         for _ in range(ACCEPTED):
             try:
                 accepted, place = self._listener.accept()

@@ -91,7 +91,7 @@ class Serving:
 
 
 class Connection(asyncio.Protocol):
-    """An HTTP/1.1 connection of a client, from the moment at which it is accepted: a client in its handshake counts too.
+    """An HTTP/1.1 connection of a client, from its acceptance on. A client in its TLS handshake has one too.
 
     A whole head has to come within `head_seconds` while no request is being answered (RFC 9112 section 9.5 leaves the time to
     the server). The time begins with the connection, or with the first byte after an answer. This byte may be the rest of a body,

@@ -84,7 +84,7 @@ class TlsFiles:
         return self.material.context
 
     async def look(self) -> bool:
-        """Look once; whether other files came into force."""
+        """Look at the files once. Return whether changed files came into force."""
         seen = await in_thread(partial(_mark, self._paths))
         is_still, self._seen = seen == self._seen, seen
         if seen == self._loaded or not is_still:
@@ -108,7 +108,7 @@ class TlsFiles:
         raise ConfigurationError(f"{fresh.path} expired at {describe_time(fresh.until)}", "give one that is valid")
 
     def explain_end(self, now: float) -> str | None:
-        """Return a sentence if the certificates have expired."""
+        """Return a sentence for people if the certificates have expired."""
         validity = self.material.validity
         if validity is None or now < validity.until:
             return None
@@ -205,7 +205,7 @@ def _read_authorities(context: ssl.SSLContext, path: Path) -> Validity | None:
 
 
 def _mark(paths: tuple[Path, ...]) -> _Mark:
-    """Return what a change of files changes, also of a file behind a symbolic link."""
+    """Return a mark that differs after each change of the files. Symbolic links are followed."""
     return tuple(_mark_file(path) for path in paths)
 
 
@@ -246,7 +246,7 @@ class TlsWatch:
                 for watched, adopt in self._adopted:
                     if watched is files:
                         adopt(files.context)
-            self._tell(files)
+            self._log_changes(files)
 
     def problems(self) -> dict[str, str]:
         """Return the problems that keep the gateway from serving: place → sentence for people."""
@@ -262,8 +262,8 @@ class TlsWatch:
             if (validity := files.material.validity) is not None
         }
 
-    def _tell(self, files: TlsFiles) -> None:
-        """Log what is wrong with files, once until it changes."""
+    def _log_changes(self, files: TlsFiles) -> None:
+        """Log the problem of files, or the end of their certificates. Each state is logged once."""
         now, validity = self._clock(), files.material.validity
         expired = files.explain_end(now)
         soon = validity is not None and validity.ends_soon(now)

@@ -140,9 +140,11 @@ def _properties(schema: Json) -> JsonObject:
     return properties if isinstance(properties, Mapping) else {}
 
 
-def find_repeated_arguments(arguments: JsonObject, schema: Json, headers: Headers) -> Headers | None:
-    """Return the headers without those `Mcp-Param` headers that the definition does not declare. Return `None` if a
-    header has another value than its argument, or is given twice. A missing header contradicts nothing."""
+def keep_declared_parameters(arguments: JsonObject, schema: Json, headers: Headers) -> Headers | None:
+    """Return the headers without undeclared `Mcp-Param` headers, or `None` if one contradicts the arguments.
+
+    A declared header contradicts if it has another value than its argument, or is given twice. A missing header does not.
+    """
     kept = [field for field in headers if not field[0].startswith(PARAM_PREFIX)]
     sent = [(_read_as(name), name, value) for name, value in headers if name.startswith(PARAM_PREFIX)]
     for name, value in _header_arguments(arguments, schema, _DEPTH):

@@ -41,7 +41,7 @@ class Told:
         self.owners.add(owner)
         self.notes.setdefault(task, set()).add((fingerprint, audience, shingles))
 
-    def lose(self, owner: str, task: str, audience: str) -> None:
+    def note_lost(self, owner: str, task: str, audience: str) -> None:
         assert audience == "crm-audience"
         self.owners.add(owner)
         self.lost.add(task)

@@ -17,7 +17,7 @@ from gateway.model.errors import ConfigurationError
 from gateway.upstreams.stdio.isolation import bubblewrap, machine
 from gateway.upstreams.stdio.isolation.bubblewrap import Room
 from gateway.upstreams.stdio.isolation.locked import Installation
-from gateway.upstreams.stdio.isolation.needs import fetches_packages, find_needs, find_program
+from gateway.upstreams.stdio.isolation.needs import find_needs, find_program, is_package_runner
 from gateway.upstreams.stdio.isolation.view import View, ViewBuilder, follow
 from gateway.upstreams.stdio.private_folder import choose_folder
 
@@ -161,7 +161,7 @@ class Launcher:
     @property
     def keeps_home(self) -> bool:
         """Return whether the server's home outlives the process: programs that fetch packages keep them there."""
-        return fetches_packages(self.command[0])
+        return is_package_runner(self.command[0])
 
     # --- the ways --------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ _DEEPEST: Final = 3
 _FIRST_LINE: Final = 512
 
 
-def fetches_packages(program: str) -> bool:
-    """Return whether a program downloads packages before it runs them."""
+def is_package_runner(program: str) -> bool:
+    """Return whether a program downloads the package that it runs, such as npx or uvx."""
     return Path(program).name in _RUNNERS
 
 

@@ -37,9 +37,9 @@ _MOST_LINKS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The paths that a sandbox may read or write, resolved, with links to them.
+    """The files of the machine that a sandbox shows: paths to read, paths to write, and links to both.
 
-    `listed` are folders that are shown in parts. `withheld` paths were named, and are not shown.
+    All paths are resolved. A folder in `listed` is shown in part. A command named the `withheld` paths, and does not see them.
     """
 
     read: tuple[Path, ...]

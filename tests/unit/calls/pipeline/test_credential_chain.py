@@ -63,9 +63,9 @@ async def test_what_another_task_was_shown_is_known_in_arguments(there: Bench):
 async def test_what_may_be_one_that_any_task_was_shown_and_is_not_kept_is_refused(there: Bench):
     """A credential that no system is known to have shown, or any other uncommon word, also to the task that was shown it."""
     origins, owner = there.gateway.credential_chain.origins, (await caller(there)).key
-    origins.lose(owner, "u", "files")
+    origins.note_lost(owner, "u", "files")
     assert "isError" not in (await there.ask(call(text="k7Qz93mW2tRx"))).json["result"]
-    origins.lose(owner, "u", "crm")
+    origins.note_lost(owner, "u", "crm")
 
     assert "isError" not in (await there.ask(call(text="nothing of note"))).json["result"]
     there.upstream.sent.clear()

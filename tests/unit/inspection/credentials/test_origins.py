@@ -185,7 +185,7 @@ def test_what_has_no_room_at_all_is_lost_of_its_system_for_as_long_as_the_task_i
 
 def test_a_task_that_lost_count_is_told_with_its_system():
     origins = KnownOrigins()
-    origins.lose("ada", "t", "crm")
+    origins.note_lost("ada", "t", "crm")
     assert (shown(origins).has_lost_beside("crm"), shown(origins).has_lost_beside("wiki")) == (False, True)
     origins.drop("ada", "t")
     assert origins.of("ada") is None

@@ -32,7 +32,7 @@ def shown(*values: str, lost: str | None = None) -> ShownToCaller:
     for value in values:
         origins.note("ada", "t", "crm", KEYED.of(value), KEYED.shingles(value))
     if lost is not None:
-        origins.lose("ada", "t", lost)
+        origins.note_lost("ada", "t", lost)
     found = origins.of("ada")
     assert found is not None
     return found

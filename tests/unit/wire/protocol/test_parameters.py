@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mcp.shared.inbound import mcp_param_headers, x_mcp_header_map
 
-from gateway.wire.protocol.classify import find_fault_of_meta, find_repeated_arguments, is_ambiguous
+from gateway.wire.protocol.classify import find_fault_of_meta, is_ambiguous, keep_declared_parameters
 from gateway.wire.protocol.headers import encode
 
 SCHEMA: dict[str, Any] = {
@@ -96,29 +96,31 @@ SAID: dict[str, Any] = {"region": "eu", "count": 3, "dry": True, "where": {"zone
     ],
 )
 def test_a_header_that_says_something_else_than_the_argument_contradicts_it(header: str, value: bytes):
-    assert find_repeated_arguments(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),)) is None
+    assert keep_declared_parameters(SAID, REPEATED, ((b"mcp-param-" + header.encode(), value),)) is None
 
 
 @pytest.mark.parametrize("header", ["region", "count", "dry", "zone"])
 def test_a_header_of_an_argument_that_is_not_there_contradicts_it(header: str):
-    assert find_repeated_arguments({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),)) is None
+    assert keep_declared_parameters({"where": 5}, REPEATED, ((b"mcp-param-" + header.encode(), b"1"),)) is None
 
 
 def test_a_header_that_is_given_twice_contradicts_itself():
-    assert find_repeated_arguments(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu"))) is None
+    assert (
+        keep_declared_parameters(SAID, REPEATED, ((b"mcp-param-region", b"eu"), (b"mcp-param-region", b"eu"))) is None
+    )
 
 
 def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
     """To servers that take `_` for `-` these are one header, and for those two values of it."""
     schema = {"properties": {"where": {"x-mcp-header": "tenant_id"}}}
-    assert find_repeated_arguments({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),)) is None
+    assert keep_declared_parameters({"where": "a"}, schema, ((b"mcp-param-tenant-id", b"b"),)) is None
     assert (
-        find_repeated_arguments(
+        keep_declared_parameters(
             {"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"), (b"mcp-param-tenant-id", b"a"))
         )
         is None
     )
-    assert find_repeated_arguments({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),)) is not None
+    assert keep_declared_parameters({"where": "a"}, schema, ((b"mcp-param-tenant_id", b"a"),)) is not None
 
 
 @pytest.mark.parametrize(
@@ -134,13 +136,13 @@ def test_a_header_is_read_as_the_most_tolerant_server_reads_it():
 )
 def test_a_header_that_says_the_same_travels_on(header: str, value: bytes):
     sent = (b"mcp-param-" + header.encode(), value)
-    assert find_repeated_arguments(SAID, REPEATED, (sent, (b"x-other", b"1"))) == ((b"x-other", b"1"), sent)
-    assert find_repeated_arguments(SAID, None, (sent,)) == ()
+    assert keep_declared_parameters(SAID, REPEATED, (sent, (b"x-other", b"1"))) == ((b"x-other", b"1"), sent)
+    assert keep_declared_parameters(SAID, None, (sent,)) == ()
 
 
 @pytest.mark.parametrize("header", ["odd", "unknown"])
 def test_a_header_that_the_definition_does_not_declare_does_not_travel_on(header: str):
-    assert find_repeated_arguments(SAID, REPEATED, ((b"mcp-param-" + header.encode(), b"x"),)) == ()
+    assert keep_declared_parameters(SAID, REPEATED, ((b"mcp-param-" + header.encode(), b"x"),)) == ()
 
 
 def test_the_headers_that_the_sdk_sends_pass():
@@ -149,7 +151,7 @@ def test_the_headers_that_the_sdk_sends_pass():
     headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in sent.items())
 
     assert len(headers) == 4
-    assert find_repeated_arguments(arguments, REPEATED, headers) is not None
+    assert keep_declared_parameters(arguments, REPEATED, headers) is not None
 
 
 # --- the members of `_meta` that differ in each request ---------------------------------------------------
