@@ -56,6 +56,13 @@ def events(connection: StreamResponse, headers: Headers = ()) -> UpstreamReply:
     return UpstreamReply(200, (*_EVENTS, *headers), connection, connection.close, connection.be_patient)
 
 
+def open_standalone(stream: MessageStream, *, prime: bool, left: Callable[[], None]) -> UpstreamReply:
+    """Open the stream of a session that belongs to no request. Refuse a second connection to it."""
+    if stream.connection is not None:
+        return refusal(409, "this session already has a stream open with GET; there can be one")
+    return events(stream.connect(prime=prime, left=left))
+
+
 async def answer(
     stream: MessageStream,
     *,

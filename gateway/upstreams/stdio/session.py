@@ -153,9 +153,7 @@ class StdioSession:
         """Answer a GET: the session's own stream, or the rest of any stream after `last_event`."""
         self.touched = self._clock()
         if last_event is None:
-            if self._standalone.connection is not None:
-                return replies.refusal(409, "this session already has a stream open with GET; there can be one")
-            return replies.events(self._standalone.connect(prime=prime, left=self._touch))
+            return replies.open_standalone(self._standalone, prime=prime, left=self._touch)
         match = EVENT_ID.fullmatch(last_event)
         stream = self._streams.get(int(match[1])) if match else None
         if match is None or stream is None or not stream.knows(int(match[2])):
