@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from joserfc.jwk import KeySet
 from typer.testing import CliRunner
 
 from gateway.model.errors import ConfigurationError
+from gateway.record.journal import reader
 from gateway.surfaces.cli import control_client
 from gateway.surfaces.cli.control_client import ControlRefusal, open_control
 from gateway.surfaces.cli.root import app
@@ -87,3 +89,29 @@ def test_a_url_needs_a_token(monkeypatch: pytest.MonkeyPatch):
         open_control("https://gateway.example", None),
     ):
         pass
+
+
+LENDING = """
+identity: [{kind: anonymous}]
+policy: {}
+upstreams: {files: {url: "http://127.0.0.1:9/mcp", audience: files, credential: {kind: gateway}}}
+"""
+
+
+def test_a_choice_of_leases_reaches_the_gateway_and_an_empty_choice_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "jwks.json").write_text(json.dumps(KeySet([KEY]).as_dict(private=False)), "utf-8")
+    with running_gateway(LENDING + OPERATORS, tmp_path) as gateway:
+        monkeypatch.setenv(control_client.TOKEN_VARIABLE, text_of(gateway))
+        at = ("--gateway", gateway.origin, "--json")
+        chosen = CliRunner().invoke(app, ["credentials", "revoke", "--user", "alice", *at])
+        empty = CliRunner().invoke(app, ["credentials", "revoke", *at])
+        entries = [entry for entry in reader.entries(tmp_path / "state/journal") if entry["kind"] == "operator"]
+
+    assert json.loads(chosen.output) == {"ended": 0}
+    assert empty.exit_code == 2
+    (asked,) = entries
+    assert asked["event"] == "leases/revoke"
+    fields = cast("dict[str, Any]", asked["fields"])
+    assert {name: value for name, value in fields.items() if value} == {"user": "alice"}
