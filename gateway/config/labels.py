@@ -1,4 +1,4 @@
-"""The labels of tools, as `upstreams.NAME.tools` in `gateway.yaml` says them."""
+"""The labels of tools, as `upstreams.NAME.tools` says them: in `gateway.yaml`, and in the file of labels beside it."""
 
 from __future__ import annotations
 
@@ -160,3 +160,18 @@ class ToolLabels(Settings):
                         " tool, so that an argument that nobody can read counts as the worst"
                     )
         return self
+
+
+class UpstreamLabels(Settings):
+    """The part of a labels file for one upstream."""
+
+    tools: dict[str, ToolLabels] = Field(default_factory=dict, description="Tool name pattern → labels.")
+
+
+class LabelsFile(Settings):
+    """The whole of a labels file. Its patterns stand before those of the same upstream in `gateway.yaml`."""
+
+    format: Literal[1] = Field(description="The format of the file: 1.")
+    upstreams: dict[str, UpstreamLabels] = Field(
+        default_factory=dict[str, UpstreamLabels], description="Name of an upstream → the labels of its tools."
+    )

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from pydantic import JsonValue, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from gateway.config.labels import ToolLabels
+from gateway.config.labels import LabelsFile
 from gateway.config.settings import Configuration
 from gateway.config.values import written_duration
 from gateway.model.target import Effect, Sensitivity
@@ -24,8 +24,8 @@ def describe_configuration() -> dict[str, Any]:
 
 
 def describe_labels() -> dict[str, Any]:
-    """Return the schema of `upstreams.NAME.tools`: patterns of tool names with their labels."""
-    return _describe(TypeAdapter(dict[str, ToolLabels]), "Labels of tools, by pattern of their names")
+    """Return the schema of a labels file."""
+    return _describe(TypeAdapter(LabelsFile), "Labels of the upstreams' tools of an opagate gateway")
 
 
 def _describe(model: TypeAdapter[Any], title: str) -> dict[str, Any]:

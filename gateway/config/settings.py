@@ -273,6 +273,10 @@ class Configuration(Settings):
     upstreams: dict[str, Upstream] = Field(
         default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`."
     )
+    labels: FilePath | None = Field(
+        default=None,
+        description="A file with labels of the upstreams' tools, beside those here: docs/policy/labels.md#a-file-of-labels.",
+    )
     brokers: dict[BrokerName, Broker] = Field(
         default_factory=dict[str, Broker], description="Name → an issuer of credentials for upstreams."
     )

@@ -86,6 +86,7 @@ async def run(path: Path) -> list[CheckResult]:
         *_approvals(settings),
     ]
     found += [_write_finding("operators", each) for each in people_checks.look_at_operators(settings)]
+    found += [_write_finding("labels", each) for each in upstream_checks.look_at_labels(settings)]
     found += [_write_finding("packages", each) for each in upstream_checks.look_at_packages(settings)]
     found += [_write_finding("credentials", each) for each in upstream_checks.look_at_credentials(settings)]
     found += _isolation(settings)

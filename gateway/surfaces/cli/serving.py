@@ -161,7 +161,7 @@ class Document(StrEnum):
 
 def schema(
     document: Annotated[
-        Document, typer.Argument(help="`config`: gateway.yaml; `labels`: its part `upstreams.NAME.tools`.")
+        Document, typer.Argument(help="`config`: gateway.yaml; `labels`: the file of its setting `labels`.")
     ],
 ) -> None:
     """Print a JSON Schema, for editors and for checks before a deployment.

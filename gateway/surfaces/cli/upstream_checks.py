@@ -1,7 +1,8 @@
-"""Findings about upstreams: the credentials that they are shown, the isolation of stdio servers, and the packages these fetch."""
+"""Findings about upstreams: their labels, the credentials that they are shown, the isolation of stdio servers, and the packages these fetch."""
 
 from __future__ import annotations
 
+import difflib
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,12 +11,14 @@ from gateway.config.authority import LeasedCredential
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker
 from gateway.config.connections import callback_of, server_of
 from gateway.config.credentials import HeaderCredential
+from gateway.config.loading import load_labels
 from gateway.config.packages import find_lockable, find_packages
 from gateway.config.values import UnresolvedSecret
 from gateway.inspection.credentials.live_values import is_telling
 from gateway.inspection.credentials.named import strength
 from gateway.model.errors import GatewayError
 from gateway.surfaces.cli.people_checks import ApprovalFinding
+from gateway.surfaces.cli.terminal import describe_count
 from gateway.upstreams.catalogue import lockfile
 from gateway.upstreams.catalogue.lockfile import PackagePins
 from gateway.upstreams.stdio.isolation.description import describe
@@ -114,6 +117,19 @@ def _describe_hand_over(name: str, hand_over: HandOver, state: Path) -> Approval
         "let the gateway write to /dev/shm, or set XDG_RUNTIME_DIR to a folder of a tmpfs",
         is_warning=True,
     )
+
+
+def look_at_labels(settings: Configuration) -> Iterator[ApprovalFinding]:
+    """Yield what the labels file labels, and a warning for each name that no upstream has."""
+    if settings.labels is None:
+        return
+    found = load_labels(settings.labels).upstreams
+    patterns = sum(len(each.tools) for each in found.values())
+    yield ApprovalFinding(f"{settings.labels} can be read in full: {describe_count(patterns, 'pattern')} of tools")
+    for name in sorted(found.keys() - settings.upstreams.keys()):
+        near = difflib.get_close_matches(name, settings.upstreams, n=1, cutoff=0.6)
+        remedy = f"did you mean {near[0]}?" if near else "correct the name, or remove its labels"
+        yield ApprovalFinding(f"{settings.labels}: there is no upstream {name!r}", remedy, is_warning=True)
 
 
 def look_at_isolation(settings: Configuration) -> Iterator[tuple[str, ApprovalFinding | GatewayError]]:

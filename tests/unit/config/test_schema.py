@@ -137,12 +137,18 @@ def _names(text: str, start: str) -> set[str]:
     return set(re.findall(r'"(\w+)"', text.partition(f"\n{start}")[2].partition("}")[0]))
 
 
-def test_labels_alone_follow_their_schema_and_misspelt_ones_break_it():
+def labels(**tools: object) -> dict[str, object]:
+    return {"format": 1, "upstreams": {"mail": {"tools": tools}}}
+
+
+def test_a_labels_file_follows_its_schema_and_a_misspelt_one_breaks_it():
     for item in upstreams({name: f"http://{name}/mcp" for name in NAMES}).values():
         written = item.model_dump(mode="json", exclude_unset=True)["tools"]
-        assert problems("labels", written) == []
-    assert problems("labels", {"send_*": {"egres": True}}) != []
-    assert problems("labels", {"send_*": {"effect": "writes"}}) != []
+        assert problems("labels", labels(**written)) == []
+    assert problems("labels", labels(send={"egres": True})) != []
+    assert problems("labels", labels(send={"effect": "writes"})) != []
+    assert problems("labels", {"upstreams": {}}) != []
+    assert problems("labels", {"format": 2}) != []
 
 
 def test_a_default_stands_in_the_schema_as_the_file_has_it():
