@@ -234,9 +234,7 @@ def logged() -> Iterator[str]:
 
 
 def test_every_event_of_the_log_is_documented():
-    page = (
-        (ROOT / "docs/operations/siem.md").read_text("utf-8").partition("## Traces and logs")[2].partition("\n## ")[0]
-    )
+    page = (ROOT / "docs/operations/siem.md").read_text("utf-8").partition("## Logs")[2].partition("\n## ")[0]
     rows = [
         event for cell in re.findall(r"^\| (`.*?) \| ", page, re.MULTILINE) for event in re.findall(r"`([^`]+)`", cell)
     ]

@@ -93,7 +93,7 @@ class OcsfEvents:
     def _lifecycle(self, entry: dict[str, Any]) -> JsonObject:
         return self._base(entry, "application_lifecycle", 3 if entry["kind"] == "start" else 4, _INFORMATIONAL) | {
             "app": self._product,
-            "unmapped": _own_fields(entry),
+            "unmapped": own_fields(entry),
         }
 
     def _entity(self, entry: dict[str, Any]) -> JsonObject:
@@ -102,12 +102,12 @@ class OcsfEvents:
         return self._base(entry, "entity_management", 3, _LOW) | {
             "entity": {"name": str(name), "type": _ENTITIES[entry["kind"]]},
             **({"actor": {"user": {"uid": _person(by)}}} if by else {}),
-            "unmapped": _own_fields(entry),
+            "unmapped": own_fields(entry),
         }
 
     def _other(self, entry: dict[str, Any]) -> JsonObject:
         severity = _SEVERITIES.get(entry["kind"], _INFORMATIONAL)
-        return self._base(entry, "base_event", _OTHER, severity) | {"unmapped": _own_fields(entry)}
+        return self._base(entry, "base_event", _OTHER, severity) | {"unmapped": own_fields(entry)}
 
     def _base(self, entry: dict[str, Any], name: str, activity: int, severity: int) -> dict[str, Any]:
         category, number = _CLASSES[name]
@@ -117,7 +117,7 @@ class OcsfEvents:
             "activity_id": activity,
             "type_uid": number * 100 + activity,
             "severity_id": severity,
-            "time": _milliseconds(entry["time"]),
+            "time": milliseconds(entry["time"]),
             **({"activity_name": str(entry["kind"])} if activity == _OTHER else {}),
             "metadata": {
                 "version": VERSION,
@@ -181,7 +181,7 @@ def _resource(target: dict[str, Any]) -> dict[str, Any]:
     return {"uid": target["id"], "type": target["type"], "namespace": target["audience"], "labels": labels}
 
 
-def _own_fields(entry: dict[str, Any]) -> dict[str, Any]:
+def own_fields(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in _CHAIN and name != "history"}
 
 
@@ -189,5 +189,6 @@ def _person(by: object) -> str:
     return str(cast("dict[str, Any]", by).get("id", "unknown")) if isinstance(by, dict) else str(by)
 
 
-def _milliseconds(time: str) -> int:
+def milliseconds(time: str) -> int:
+    """Return the time of an entry in milliseconds since the epoch."""
     return round(datetime.fromisoformat(time).timestamp() * 1000)

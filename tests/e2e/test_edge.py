@@ -286,7 +286,7 @@ def test_a_trace_passes_on_as_it_came_without_a_collector(gateway: GatewayProces
 
 
 @requirement("operations/trace")
-def test_a_collector_gets_one_span_for_each_request_within_the_callers_trace(
+def test_a_collector_gets_the_spans_of_each_request_within_the_callers_trace(
     echo_server: ServerProcess, recorder: Recorder, tmp_path: Path
 ):
     with collecting() as collector:
@@ -296,14 +296,17 @@ def test_a_collector_gets_one_span_for_each_request_within_the_callers_trace(
             Caller(gateway).ask(call("echo"), headers={"traceparent": PARENT})
             Caller(gateway).ask(legacy("nonsense"), headers={"traceparent": PARENT})
             Caller(gateway, "a-secret-in-the-path").ask(call("echo"))
-    allowed, refused, lost = collector.spans
+    decided, upstream, allowed, refused, lost = collector.spans
     passed = [
         dict(record["headers"])["traceparent"] for record in recorder.requests() if "tools/call" in record["body"]
     ]
     trace_id = PARENT.split("-")[1]
     assert [span.trace_id.hex() for span in (allowed, refused)] == [trace_id, trace_id]
     assert allowed.parent_span_id.hex() == PARENT.split("-")[2]
-    assert passed == [f"00-{trace_id}-{allowed.span_id.hex()}-01"]
+    assert passed == [f"00-{trace_id}-{upstream.span_id.hex()}-01"]
+    assert {span.parent_span_id for span in (decided, upstream)} == {allowed.span_id}
+    assert (allowed.name, upstream.name, decided.name) == ("tools/call echo", "tools/call echo", "opagate.decide")
+    assert entries(tmp_path, "call")[-1]["span_id"] == allowed.span_id.hex()
     attributes = {item.key: item.value.string_value for item in allowed.attributes}
     assert attributes["opagate.outcome"] == "completed"
     assert attributes["opagate.decision.id"] == entries(tmp_path, "call")[-1]["id"]

@@ -15,6 +15,7 @@ from gateway.calls.binding.ownership import Ownership, Session, Sessions
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.credentials import CallerCredentials
 from gateway.calls.pipeline.refuse import refuse_failure
+from gateway.calls.pipeline.spans import is_safe_trace
 from gateway.identity.identities import Identities
 from gateway.model import reasons
 from gateway.model.caller import Credentials, Principal
@@ -87,16 +88,9 @@ class Admission(Struct, frozen=True):
         caller's trace is not ended, and so not exported.
         """
         trace = context.trace
-        if not trace.joined:
+        if trace.joined is None or is_safe_trace(self.known, principal, trace):
             return context
-        texts = [
-            value.decode("latin-1") for _, value in ((b"", context.exchange.fields[b"traceparent"][0]), *trace.state)
-        ]
-        known = self.known.find_known(principal.key)
-        is_safe = known is None or not known.holds_any(texts)
-        if is_safe and not (trace.state and self.known.detector.hits("\n".join(texts[1:]).encode())):
-            return context
-        return structs.replace(context, trace=self.tracing.start({}, trace.name))
+        return structs.replace(context, trace=self.tracing.start({}, trace.name, at=context.arrived))
 
     def admit(
         self, context: RequestContext, principal: Principal, message: Message | None

@@ -17,6 +17,7 @@ from gateway.base.json.walk import Leaves, leaves
 from gateway.calls.pipeline.completion import run_for_result
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.pipeline.releasing import Release, Releases, find_endorsement
+from gateway.calls.pipeline.spans import record_decision_span
 from gateway.history import Reservation, TaskLedger
 from gateway.history.facts import depth_of
 from gateway.model.call import Call, Context
@@ -131,6 +132,8 @@ class _Recorded(Struct, frozen=True):
     entry: QueuedEntry
     claimed: Release | None
     endorsement: Endorsement | None
+    asked: float
+    """The time of the question to policy, in monotonic seconds."""
     seconds: float
     """Seconds that the policy took."""
 
@@ -297,7 +300,7 @@ class Decider(Struct, frozen=True):
         if decision.effect != "allow":
             # At once: other calls of this turn of the loop would find a refused call in flight until the write.
             self.ledger.release(task, context.id, denied=decision.is_denial)
-        return _Recorded(decision, counted, entry, claimed, endorsement, seconds)
+        return _Recorded(decision, counted, entry, claimed, endorsement, asked, seconds)
 
     def _take_back(self, context: RequestContext, prepared: PreparedCall, claimed: Release | None) -> None:
         """Uncount a call without a recorded decision, and let another call have its approval."""
@@ -316,6 +319,9 @@ class Decider(Struct, frozen=True):
             self._end_if_spent(prepared.task.id, decision)
         code = decision.reasons[0].code if decision.reasons else "allowed"
         self.metrics.count_decision(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
+        record_decision_span(
+            context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
+        )
 
     def _end_if_spent(self, task: str, decision: Decision) -> None:
         """End the leases of a task that has used up its calls or its denials beyond the hard limit."""

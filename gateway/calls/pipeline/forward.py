@@ -16,6 +16,7 @@ from gateway.calls.pipeline.completion import run_to_completion
 from gateway.calls.pipeline.issue import NOTHING, AttachedCredential, Issuer, refuse_unconfigured
 from gateway.calls.pipeline.record import record_or_log
 from gateway.calls.pipeline.revocation import LOGIN_ENDED
+from gateway.calls.pipeline.spans import begin_upstream_span
 from gateway.calls.response.build import AnswerParts, UpstreamAnswer, build_stream
 from gateway.calls.response.checks import LateResultCheck, PinnedContentsCheck, ResultSchemaCheck
 from gateway.calls.response.conceal import Concealer, conceal_credentials
@@ -190,10 +191,10 @@ class Forwarder(Struct, frozen=True):
             # A session's answer may come on another stream, before it is known that the first has ended.
             key, principal = unanswered_key(session, identifier), prepared.request.principal
             self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
-        outgoing, transport = attached.carried_by(prepared.handles.outgoing), self.upstreams[upstream]
+        outgoing = begin_upstream_span(context, attached.carried_by(prepared.handles.outgoing), prepared.call.target)
         opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
         try:
-            sending = send_in_time(upstream, transport, outgoing, limits)
+            sending = send_in_time(upstream, self.upstreams[upstream], outgoing, limits)
             reply, answer.bounds = await opened.send(sending)
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
@@ -310,7 +311,7 @@ class Forwarder(Struct, frozen=True):
 
     async def _pass_through(self, context: RequestContext, request: UpstreamRequest) -> ResponseStream | Refusal:
         """Pass on a message. The gateway inspects the answer all the same, since its content counts as read from then on."""
-        upstream, transport = context.exchange.upstream, self.upstreams[context.exchange.upstream]
+        upstream = context.exchange.upstream
         attached = await self.issuer.issue_for_message(context, request)
         # A stop may have come while the issuer was asked.
         attached = self.stops.refuse(request.principal, upstream) or attached
@@ -322,8 +323,7 @@ class Forwarder(Struct, frozen=True):
         is_idle = waits_for_news(context.exchange.method, request.message)
         opened = self._open_answer(upstream, request, attached, None, is_idle=is_idle)
         try:
-            sending = self._send_message(upstream, attached, transport.send(attached.carried_by(request)))
-            reply = await opened.send(sending)
+            reply = await opened.send(self._send_message(context, attached, request))
             parts = self.parts.answers
             answer = UpstreamAnswer(
                 parts,
@@ -365,11 +365,12 @@ class Forwarder(Struct, frozen=True):
         return None
 
     async def _send_message(
-        self, upstream: str, attached: AttachedCredential, sending: Awaitable[UpstreamReply]
+        self, context: RequestContext, attached: AttachedCredential, request: UpstreamRequest
     ) -> UpstreamReply:
         """Return the reply to a request with a credential, and tell the leases whether the upstream took the credential."""
+        upstream, outgoing = context.exchange.upstream, begin_upstream_span(context, attached.carried_by(request))
         try:
-            reply = await accept(upstream, await sending)
+            reply = await accept(upstream, await self.upstreams[upstream].send(outgoing))
         except UpstreamUnauthorized as error:
             raise self.issuer.note_rejected(attached, error) from None
         self.issuer.note_accepted(attached)

@@ -28,6 +28,7 @@ from gateway.calls.pipeline.forward import Forwarder
 from gateway.calls.pipeline.prepare import Preparation
 from gateway.calls.pipeline.refuse import Refuser, refuse_failure
 from gateway.calls.pipeline.revocation import Stops
+from gateway.calls.pipeline.spans import join_message_trace
 from gateway.calls.pipeline.visibility import Visibility
 from gateway.calls.pipeline.waiting import take_out_ticket
 from gateway.calls.response.stream import ResponseStream
@@ -82,12 +83,12 @@ class Pipeline(Struct, frozen=True):
 
     def open_context(self, exchange: Exchange, name: str, upstream: str | None = None) -> RequestContext:
         """Return the circumstances of a new request. `name` is its name in traces."""
-        tracing = self.admission.tracing
+        tracing, arrived = self.admission.tracing, self.clock()
         if tracing.records or b"traceparent" in exchange.fields:
-            trace = tracing.start(exchange.fields, name)
+            trace = tracing.start(exchange.fields, name, at=arrived)
         else:
             trace = TraceContext(name, os.urandom(16).hex(), None)
-        return RequestContext(self.refuser.new_id(), exchange, self.clock(), self.monotonic(), trace, upstream)
+        return RequestContext(self.refuser.new_id(), exchange, arrived, self.monotonic(), trace, upstream)
 
     async def for_caller(
         self, context: RequestContext, work: Callable[[RequestContext, Principal, RequestPlace], Awaitable[Answer]]
@@ -114,7 +115,7 @@ class Pipeline(Struct, frozen=True):
             return _end_with(outcome, place.leave)
         except BaseException:
             # The client left, or the gateway has a defect, which the edge tells of.
-            context.trace.end({"opagate.decision.id": context.id, "opagate.outcome": "cancelled"}, failed=True)
+            context.trace.end({"opagate.decision.id": context.id, "opagate.outcome": "cancelled"}, error="cancelled")
             raise
 
     async def _answer(
@@ -128,6 +129,8 @@ class Pipeline(Struct, frozen=True):
             message = body if isinstance(body, Refusal) else classify(body, exchange.fields)
         if isinstance(message, Refusal):
             return await self.refuser.refuse(context, message, principal)
+        if message is not None and (self.admission.tracing.records or "_meta" in message.params):
+            context = join_message_trace(self.admission.tracing, self.admission.known, context, principal, message)
         if (message is None or message.disposition is not _DECIDE) and waits_for_news(exchange.method, message):
             if (refusal := place.become_stream()) is not None:
                 return await self.refuser.refuse(context, refusal, principal, message)
@@ -262,7 +265,7 @@ def _end_with(outcome: Ended, end: Callable[[], object]) -> Ended:
 def _end_trace(context: RequestContext, outcome: Outcome, reason: str) -> Outcome:
     """End the trace of a request whose client is asked to come again. `Refuser.refuse` and `ResponseStream` end the others."""
     if isinstance(outcome, Reply):
-        context.trace.end({"opagate.decision.id": context.id, "opagate.reason": reason}, failed=False)
+        context.trace.end({"opagate.decision.id": context.id, "opagate.reason": reason}, error=None)
     return outcome
 
 

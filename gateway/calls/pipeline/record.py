@@ -135,6 +135,7 @@ class CallRecord(Struct, frozen=True):
             beside=arguments[1],
             facts=counted.facts,
             approval=approval,
+            span_id=context.trace.span_id,
         )
         fields = build() if known is None else conceal_known(build, known)
         return self.journal.begin("call", {**fields, "history": counted.fields})

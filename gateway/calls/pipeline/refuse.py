@@ -78,6 +78,7 @@ class Refuser(Struct, frozen=True):
                 context.id,
                 refusal,
                 trace_id=context.trace.trace_id,
+                span_id=context.trace.span_id,
                 client_ip=context.exchange.client_ip,
                 principal=principal,
                 message=message,
@@ -86,7 +87,8 @@ class Refuser(Struct, frozen=True):
             await self.record_refusal(entry, refusal, known=principal is not None, upstream=context.upstream)
         else:
             _log_refusal(context.id, refusal, context.upstream)
-        context.trace.end({"opagate.decision.id": context.id, "opagate.reason": refusal.reason.code}, failed=True)
+        code = refusal.reason.code
+        context.trace.end({"opagate.decision.id": context.id, "opagate.reason": code}, error=code)
         return known
 
     async def refuse_early(self, refusal: Refusal, client: RefusedClient) -> Reply:
@@ -94,9 +96,9 @@ class Refuser(Struct, frozen=True):
         decision_id, code = self.new_id(), refusal.reason.code
         self.metrics.count_refusal(code)
         trace = self.tracing.start(group_headers(client.headers), "refused")
-        entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip)
+        entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip, span_id=trace.span_id)
         await self.record_refusal(entry, refusal, known=False)
-        trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, failed=True)
+        trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, error=code)
         return render(refusal, None, decision_id=decision_id, style=self.style)
 
     async def record_refusal(

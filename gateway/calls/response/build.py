@@ -115,6 +115,8 @@ def _event(sort: str, params: Mapping[str, object]) -> bytes:
 
 _EVENTS: Final = b"text/event-stream"
 _JSON: Final = b"application/json"
+_ERRORS: Final = 400
+"""HTTP statuses from here on are errors."""
 
 log = structlog.get_logger("gateway.answer")
 
@@ -169,13 +171,20 @@ class UpstreamAnswer(Struct):
         )
         if context.trace.recording is not None:
             told = {"opagate.decision.id": context.id, "opagate.outcome": end.ended}
-            context.trace.end(told, failed=end.ended in {"failed", "limited"})
+            context.trace.end(told, error=_name_error(end))
 
     async def record_reserved_names(self) -> None:
         """Record that the upstream spoke as the gateway."""
         context, count = self.context, self.reserved_names
         log.warning("upstream.reserved-names", id=context.id, upstream=context.upstream, count=count)
         await append_or_log(self.parts, "reserved", reserved_entry(context.id, context.exchange.upstream, count))
+
+
+def _name_error(end: StreamEnd) -> str | None:
+    """Return the class of an answer's failure: how it ended, or the HTTP status of its server."""
+    if end.ended in {"failed", "limited"}:
+        return end.ended
+    return str(end.status) if end.status is not None and end.status >= _ERRORS else None
 
 
 class CallerRecipient(Struct, frozen=True):

@@ -76,12 +76,13 @@ def call_entry(
     facts: SessionFacts,
     approval: str | None = None,
     beside: JsonObject | None = None,
+    span_id: str | None = None,
     conceal: Conceal = conceal_text,
 ) -> JsonObject:
     """Return the fields of a `call` entry: the request, its caller and the policy's decision.
 
     `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
-    in an earlier task. `beside` is the record of the parts beside the arguments. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
+    in an earlier task. `span_id` is the id of the request's span, if spans are recorded. `beside` is the record of the parts beside the arguments. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
     (`history.events.verdict_of`).
     """
@@ -106,6 +107,7 @@ def call_entry(
         **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
         "trace_id": context.trace_id,
+        **({} if span_id is None else {"span_id": span_id}),
     }
 
 
@@ -154,6 +156,7 @@ def refused_entry(
     *,
     trace_id: str,
     client_ip: str | None,
+    span_id: str | None = None,
     principal: Principal | None = None,
     message: Message | None = None,
     conceal: Conceal = conceal_text,
@@ -168,6 +171,8 @@ def refused_entry(
         fields["name"] = None if message.name is None else conceal(message.name)
     fields["client"] = _client(client_ip, message.client_name if message else None, conceal)
     fields["trace_id"] = trace_id
+    if span_id is not None:
+        fields["span_id"] = span_id
     return fields
 
 

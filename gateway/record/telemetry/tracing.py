@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
@@ -15,27 +15,45 @@ from gateway.wire.protocol.headers import HeaderFields, read_parent, read_state
 if TYPE_CHECKING:
     from gateway.record.telemetry.spans import OpenSpan, Spans
 
+Attributes: TypeAlias = Mapping[str, str | int]
+"""Attributes of a span: names and codes only."""
+
 
 class TraceContext(Struct, frozen=True):
     """A request's place in a trace. `traceparent` goes to the upstream, `None` for none. `state` are the caller's
-    `tracestate` and `baggage`, which go with it. `joined`: the caller chose the id of the trace."""
+    `tracestate` and `baggage`, which go with it. `joined` is the caller's `traceparent`, if the caller chose the trace."""
 
     name: str
     trace_id: str
     traceparent: bytes | None
     recording: OpenSpan | None = None
     state: Headers = ()
-    joined: bool = False
+    joined: bytes | None = None
 
     @property
     def headers(self) -> Headers:
         """Return the headers of the trace for the upstream."""
         return () if self.traceparent is None else ((b"traceparent", self.traceparent), *self.state)
 
-    def end(self, attributes: Mapping[str, str | int], *, failed: bool) -> None:
-        """Finish the span, if recorded. `attributes` hold names and codes only."""
+    @property
+    def span_id(self) -> str | None:
+        """Return the id of the request's span; `None` if spans are not recorded."""
+        return None if self.recording is None else self.recording.span_id
+
+    def describe(self, name: str, attributes: Attributes) -> None:
+        """Give the span, if recorded, its name and more attributes."""
         if self.recording is not None:
-            self.recording.end(attributes, failed=failed)
+            self.recording.describe(name, attributes)
+
+    def give_way_to(self, other: TraceContext) -> None:
+        """Leave this span out. The end of this trace ends the other."""
+        if self.recording is not None:
+            self.recording.successor = other.recording
+
+    def end(self, attributes: Attributes, *, error: str | None) -> None:
+        """Finish the span, if recorded. `error` is the class of a failure: a code of the gateway, or a status."""
+        if self.recording is not None:
+            self.recording.end(attributes, error=error)
 
 
 class Tracing:
@@ -54,19 +72,23 @@ class Tracing:
 
         return cls(Spans.to(endpoint))
 
-    def start(self, fields: HeaderFields, name: str) -> TraceContext:
-        """Join the caller's trace, or begin a trace."""
+    def start(
+        self, fields: HeaderFields, name: str, *, at: float | None = None, link: bytes | None = None
+    ) -> TraceContext:
+        """Join the caller's trace, or begin a trace. `at` is its beginning, in seconds since the epoch; without it, now.
+
+        `link` is a `traceparent` that the span is linked to.
+        """
         sent = fields.get(b"traceparent")
         parent = None if sent is None else read_parent(sent[0])
         state = () if parent is None else read_state(fields)
-        if self._spans is None:
-            if sent is None or parent is None:
-                return TraceContext(name, os.urandom(16).hex(), None)
-            return TraceContext(name, parent[0].decode(), sent[0], state=state, joined=True)
-        recording = self._spans.start(parent, name)
-        return TraceContext(
-            name, recording.trace_id, recording.traceparent, recording, state, joined=parent is not None
-        )
+        joined = None if sent is None or parent is None else sent[0]
+        if self._spans is not None:
+            recording = self._spans.start(parent, name, at=at, link=None if link is None else read_parent(link))
+            return TraceContext(name, recording.trace_id, recording.traceparent, recording, state, joined)
+        if parent is None:
+            return TraceContext(name, os.urandom(16).hex(), None)
+        return TraceContext(name, parent[0].decode(), joined, state=state, joined=joined)
 
     def stop(self) -> None:
         """Send all unsent spans."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from gateway.model.errors import JournalError
+from gateway.surfaces.cli.journal_export import compact, export
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.surfaces.cli.terminal import (
     describe_count,
@@ -32,7 +30,6 @@ from gateway.surfaces.cli.terminal import (
     sentence,
     show,
     table,
-    text,
 )
 
 if TYPE_CHECKING:
@@ -49,14 +46,6 @@ _POLL_SECONDS = 0.2
 _CALLS_KEPT = 1_000
 """Calls whose targets `tail` remembers, for the entries that tell how they ended."""
 _HEAD = re.compile(r"[0-9a-f]{64}")
-
-
-class ExportForm(StrEnum):
-    """Forms of an export."""
-
-    ENTRIES = "entries"
-    OCSF = "ocsf"
-    TRACE = "trace"
 
 
 @app.command("verify", epilog="Example: opagate journal verify --head 9f2c…")
@@ -121,133 +110,7 @@ def _find_known_entry(settings: Configuration) -> tuple[KnownEntry | None, Journ
     return (None if stored is None else KnownEntry(stored.journal, stored.known)), None
 
 
-@app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")
-def export(
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From this time on: RFC 3339, a date, or 2h for two hours ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Only entries of this kind, such as call. Repeatable.")
-    ] = None,
-    form: Annotated[
-        ExportForm,
-        typer.Option(
-            "--format",
-            help="`entries`; `ocsf`: events for a SIEM; or `trace`: each task with its calls, for `opagate replay`.",
-        ),
-    ] = ExportForm.ENTRIES,
-    after: Annotated[
-        int,
-        typer.Option(metavar="SEQ", min=0, help="Only what follows this entry: the number of the last one exported."),
-    ] = 0,
-    task: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="With traces: only this task. Repeatable.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file, in the place of stdout.")
-    ] = None,
-    config: ConfigOption = None,
-) -> None:
-    """Print entries as JSON lines, oldest first; or the tasks in them as traces.
-
-    With `--after` a timer exports what is new: each entry has its number in `seq`, each event in `metadata.sequence`.
-    """
-    if form is ExportForm.TRACE:
-        if since or until or kind or after:
-            raise typer.BadParameter("traces are of whole tasks: --since, --until, --kind and --after go with entries")
-        _export_traces(configuration(config).journal.path, frozenset(task or ()), output)
-        return
-    if task:
-        raise typer.BadParameter("--task goes with --format trace")
-    if kind and form is ExportForm.OCSF:
-        raise typer.BadParameter("an event is of several entries: --kind goes with entries")
-    is_wanted = _filter_entries(since, until, frozenset(kind or ()))
-    _export_entries(configuration(config).journal.path, form, after, is_wanted, output)
-
-
-def _filter_entries(since: str | None, until: str | None, kinds: frozenset[str]) -> Callable[[JsonObject], bool]:
-    """Return the test of entries by time and kind. Raises `typer.BadParameter` for a text that is no time."""
-    from gateway.record.journal.chain import timestamp
-
-    now = time.time()
-    first = timestamp(moment(since, now=now)) if since else ""
-    last = timestamp(moment(until, now=now)) if until else "~"
-    return lambda entry: first <= str(entry["time"]) < last and (not kinds or entry["kind"] in kinds)
-
-
-def _export_entries(
-    path: Path, form: ExportForm, after: int, is_wanted: Callable[[JsonObject], bool], output: Path | None
-) -> None:
-    """Write the wanted entries that follow the entry with the number `after`, each in its form."""
-    from gateway.record.journal import reader
-
-    _require_entry(path, after)
-    count = 0
-    convert = _to_ocsf(path) if form is ExportForm.OCSF else _as_it_is
-    with _writer(output) as write:
-        for entry in filter(is_wanted, reader.entries(path, after=after)):
-            for made in convert(entry):
-                write(f"{_compact(made)}\n")
-                count += 1
-    if output is not None:
-        note(f"{count} {'events' if form is ExportForm.OCSF else 'entries'} written to {output}")
-
-
-def _require_entry(path: Path, after: int) -> None:
-    """Refuse the number of an entry beyond the end: a timer would export nothing from a journal that was cut, without a word.
-
-    Raises `JournalError`.
-    """
-    from gateway.record.journal import reader
-
-    if after and next(reader.entries(path, after=after - 1), None) is None:
-        raise JournalError(
-            f"the journal {path} ends before entry {after}: it was cut, or is another one",
-            "run `opagate journal verify`; then export from the entry that you have in common",
-        )
-
-
-def _as_it_is(entry: JsonObject) -> tuple[JsonObject, ...]:
-    return (entry,)
-
-
-def _to_ocsf(path: Path) -> Callable[[JsonObject], Iterable[JsonObject]]:
-    """Return the events of an entry. A call that began before the first entry is looked up in the journal."""
-    from importlib.metadata import version
-
-    from gateway.record.journal import reader
-    from gateway.record.ocsf import OcsfEvents
-
-    def find(call: str) -> JsonObject | None:
-        return next((entry for entry in reader.find(path, call) if entry["kind"] == "call"), None)
-
-    return OcsfEvents(version("opagate"), find).of
-
-
-def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> None:
-    """Print each task as a line. Remarks on missing parts of the record go to stderr."""
-    from gateway.record.journal.index import Index
-    from gateway.surfaces.replay.recorded import Omitted, write_task
-
-    index, omitted, tasks, steps = Index(path), Omitted(), 0, 0
-    known = index.tasks()
-    if strange := sorted(wanted - set(known)):
-        sentence(
-            f"there is no task {strange[0]!r} in {path}", "see `opagate journal tail --json` for the tasks of calls"
-        )
-        raise typer.Exit(1)
-    with _writer(output) as write:
-        for name in known:
-            if not wanted or name in wanted:
-                made = write_task(index, name, write, omitted)
-                tasks, steps = tasks + (made > 0), steps + made
-    note(
-        f"{describe_count(steps, 'call')} of {describe_count(tasks, 'task')}"
-        + ("" if output is None else f" written to {output}")
-    )
-    for remark in omitted.remarks():
-        note(remark)
+app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")(export)
 
 
 @app.command("tail", epilog="Example: opagate journal tail --json | jq .")
@@ -270,7 +133,7 @@ def tail(
 
     def put(entry: JsonObject) -> None:
         if as_json:
-            line(_compact(entry))
+            line(compact(entry))
         else:
             say(_line(entry, _target_of(cast("dict[str, Any]", entry), targets)))
 
@@ -350,20 +213,6 @@ def _progress(title: str) -> Generator[Callable[[int, int], None] | None]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@contextmanager
-def _writer(path: Path | None) -> Generator[Callable[[str], None]]:
-    """Give a writer to stdout, or to a new file for its owner alone: the record names people and systems."""
-    if path is None:
-        yield text
-        return
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise typer.BadParameter(f"{path} exists; name another file") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yield lambda piece: print(piece, end="", file=file)
-
-
 def _show(found: Verification, path: Path) -> None:
     rows = pairs()
     rows.add_row("journal", f"{path} ({found.journal or 'none'})")
@@ -390,10 +239,6 @@ def _show(found: Verification, path: Path) -> None:
         + (f", {more} more than shown" if more else ""),
         "keep it as it is, compare it with a copy, and find out who could write to it",
     )
-
-
-def _compact(entry: JsonObject) -> str:
-    return json.dumps(entry, separators=(",", ":"))
 
 
 def _target_of(fields: dict[str, Any], targets: OrderedDict[str, str]) -> str | None:

@@ -81,7 +81,7 @@ class KnownCaller:
 
     def end(self) -> None:
         """End the trace of a successful request."""
-        self.context.trace.end({"opagate.decision.id": self.context.id}, failed=False)
+        self.context.trace.end({"opagate.decision.id": self.context.id}, error=None)
 
 
 def known_caller(request: Request) -> KnownCaller:

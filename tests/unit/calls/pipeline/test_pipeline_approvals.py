@@ -249,7 +249,7 @@ async def test_the_answer_that_asks_a_client_to_come_again_ends_its_span(there: 
     await traced.ask(*modern("tools/call", name="ask_first", arguments={"path": "a"}))
     tracing.stop()
 
-    (span,) = exporter.get_finished_spans()
+    _, span = exporter.get_finished_spans()
     assert (span.attributes or {})["opagate.reason"] == "approval/pending"
 
 

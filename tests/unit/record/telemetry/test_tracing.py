@@ -16,7 +16,7 @@ PARENT = f"00-{TRACE}-{SPAN}-01".encode()
 def test_without_a_collector_the_callers_trace_passes_as_it_came():
     tracing = Tracing.build(None)
     trace = tracing.start({b"x-other": (b"x",), b"traceparent": (PARENT,)}, "POST /mcp/files")
-    trace.end({"a": "b"}, failed=False)
+    trace.end({"a": "b"}, error=None)
     tracing.stop()
 
     assert (trace.trace_id, trace.traceparent) == (TRACE, PARENT)
