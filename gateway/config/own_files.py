@@ -20,9 +20,11 @@ _PUBLIC: Final = frozenset({"ca", "client_ca", "certificate"})
 """Settings whose files everybody may read, and only the operator may write."""
 _ROTATED: Final = frozenset({"chain", "sealing", "sessions", "tokens"})
 """Settings with a key beside which earlier keys are kept."""
-_OF_SERVERS: Final = frozenset({"cwd", "files", "command"})
+_OF_SERVERS: Final = frozenset({"cwd", "files", "command", "variables"})
 """Settings of an upstream whose files are the server's."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
+PROGRAM_FILES: Final = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), _PACKAGE, _PACKAGE.parent / "rego")
+"""The gateway's program, and the policy that ships with it. No server may write there."""
 
 
 class KeySettings(Settings):
@@ -78,7 +80,7 @@ class OwnFiles:
 def find_own_files(settings: BaseModel, source: Path | None, access: Iterable[FileAccess]) -> OwnFiles:
     """Return the own files of a configuration, each path in it, and its own file `source`. `access` is of servers."""
     hidden: set[Path] = set() if source is None else {source.resolve()}
-    trusted = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), _PACKAGE, _PACKAGE.parent / "rego"}
+    trusted = set(PROGRAM_FILES)
     for name, path in _list_paths(settings):
         (trusted if name in _PUBLIC else hidden).add(path.resolve())
         if name in _ROTATED:

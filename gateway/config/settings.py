@@ -31,6 +31,7 @@ from gateway.config.values import (
     FilePath,
     Host,
     Origin,
+    PlainText,
     PublicUrl,
     Secret,
     Settings,
@@ -54,7 +55,12 @@ class Upstream(Settings):
     url: Text | None = Field(default=None, description="The server's MCP endpoint.")
     command: tuple[Text, ...] | None = Field(default=None, description="Program and arguments, run without a shell.")
     env: dict[VariableName, Secret] = Field(
-        default_factory=dict, description="Environment of the child, beside a minimal one."
+        default_factory=dict,
+        description="Secrets in the environment of the child, which is a minimal one without these.",
+    )
+    variables: dict[VariableName, PlainText] = Field(
+        default_factory=dict,
+        description="Further variables of the child, which are no secrets: their values stand here.",
     )
     cwd: FilePath | None = Field(
         default=None, description="Working directory of the child. A sandboxed one may read it."
@@ -117,6 +123,11 @@ class Upstream(Settings):
         kind = self.credential.kind
         return None if kind == "none" else "standing" if kind == "header" else kind
 
+    @property
+    def own_variables(self) -> dict[str, str]:
+        """Return the variables that the configuration gives the child."""
+        return {**self.variables, **{name: value.get_secret_value() for name, value in self.env.items()}}
+
     @model_validator(mode="after")
     def _one_transport(self) -> Self:
         if (self.url is None) == (self.command is None):
@@ -129,7 +140,10 @@ class Upstream(Settings):
 
     @model_validator(mode="after")
     def _one_carrier(self) -> Self:
-        problem = find_problem_of_carrier(self.credential, self.env, is_command=self.command is not None)
+        if twice := sorted(self.env.keys() & self.variables.keys()):
+            raise ValueError(f"{twice[0]} stands in env and in variables; remove one of the two")
+        named = (*self.env, *self.variables)
+        problem = find_problem_of_carrier(self.credential, named, is_command=self.command is not None)
         if problem is not None:
             raise ValueError(problem)
         return self
@@ -276,6 +290,11 @@ class Configuration(Settings):
     labels: FilePath | None = Field(
         default=None,
         description="A file with labels of the upstreams' tools, beside those here: docs/policy/labels.md#a-file-of-labels.",
+    )
+    client_file: FilePath | None = Field(
+        default=None,
+        description="A client's list of MCP servers. `${NAME}` of an upstream that stands there alike has its value there,"
+        " before the environment: `opagate up --from` writes this setting.",
     )
     brokers: dict[BrokerName, Broker] = Field(
         default_factory=dict[str, Broker], description="Name → an issuer of credentials for upstreams."

@@ -122,6 +122,11 @@ def _text(value: object) -> object:
     return _without_nul(_interpolate(value)) if isinstance(value, str) else value
 
 
+def _plain(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else _text(value)
+
+
 def _without_nul(value: str) -> str:
     if "\0" in value:
         raise ValueError("it has a NUL character, which nothing outside of this file can be named with")
@@ -168,6 +173,8 @@ Secret = Annotated[SecretStr, BeforeValidator(_secret, json_schema_input_type=_S
 """Written as `${NAME}` or `file:PATH`, never as itself; the path may have `${NAME}` in it."""
 Text = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """`${NAME}` in it is replaced from the environment."""
+PlainText = Annotated[str, BeforeValidator(_plain)]
+"""A `Text` that may be empty, or be written as a number."""
 Count = Annotated[int, Field(strict=True)]
 """`yes` is none, though Python would count it as 1."""
 FilePath = Annotated[Path, BeforeValidator(_path)]

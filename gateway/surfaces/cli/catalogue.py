@@ -430,10 +430,9 @@ def _resolve(name: str, upstream: Upstream) -> PackageLock | None:
             why = "isolation: account" if upstream.isolation.kind == "account" else f"the words of {packages[0].runner}"
             sentence(f"packages of {name} cannot be locked, because of {why}", "docs/isolation.md says which can")
         return None
-    own = {key: value.get_secret_value() for key, value in upstream.env.items()}
     try:
         with err.status(f"Asking for the packages of {name}") if err.is_terminal else nullcontext():
-            return resolve(lockable, {**os.environ, **own})
+            return resolve(lockable, {**os.environ, **upstream.own_variables})
     except ConfigurationError as error:
         raise ConfigurationError(f"packages of upstream {name}: {error.message}", error.remedy) from None
 

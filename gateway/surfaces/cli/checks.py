@@ -33,6 +33,7 @@ from gateway.record.journal.chain import Chain
 from gateway.record.telemetry import logs
 from gateway.surfaces.cli import (
     catalogue,
+    client_values,
     file_checks,
     people_checks,
     policy_checks,
@@ -69,7 +70,7 @@ async def run(path: Path) -> list[CheckResult]:
     """Look at everything named in the configuration file."""
     logs.configure("console", "critical")
     try:
-        settings = config.load(path)
+        settings = client_values.load(path)
     except config.InvalidSettings as error:
         return [CheckResult("fail", "configuration", problem) for problem in error.problems]
     except ConfigurationError as error:

@@ -7,11 +7,14 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from gateway.config.packages import find_packages
-from gateway.config.values import is_loopback
+from gateway.config.values import is_local_http, is_loopback
+from gateway.inspection.credentials.live_values import is_telling
+from gateway.inspection.credentials.named import strength
 from gateway.model.errors import ConfigurationError
 from gateway.record.journal.redaction import conceal_text
 from gateway.upstreams.stdio.isolation.needs import is_package_runner
@@ -143,9 +146,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 _SECRET_NAME: Final = re.compile(
-    r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
+    r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|mnemonic|\bsalt\b|\bseed\b|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
 )
-_REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
+REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
 
 _KINDS: Final[Mapping[str, type]] = {"args": list, "env": dict, "headers": dict}
 
@@ -153,14 +156,35 @@ _KINDS: Final[Mapping[str, type]] = {"args": list, "env": dict, "headers": dict}
 @dataclass(frozen=True, slots=True)
 class Imported:
     """The result of an import. `upstreams` are settings in the form of gateway.yaml. `variables` are environment
-    variable → the place of its value. `notes` are sentences about the parts left out."""
+    variable → the place of its value. `values` are environment variable → its value there, if it stands there.
+    `notes` are sentences about the parts left out."""
 
     upstreams: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     variables: dict[str, str] = field(default_factory=dict[str, str])
+    values: dict[str, str] = field(default_factory=dict[str, str], repr=False)
     notes: list[str] = field(default_factory=list[str])
 
 
-def import_servers(text: str, name: str, taken: Collection[str] = ()) -> Imported:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The machine around an import. No server may write into a folder that holds the gateway's `own` files. `environ` is
+    the environment of the client, whose servers inherit it."""
+
+    own: Sequence[Path] = ()
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+_NETWORK_VARIABLES: Final = (
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
+    *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
+    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "npm_config_registry"),
+)
+"""Variables without which a program reaches no registry on some machines."""
+
+
+def import_servers(
+    text: str, name: str, taken: Collection[str] = (), around: Surroundings = Surroundings()
+) -> Imported:
     """Return the servers of a client's file, under names that are not `taken`.
 
     Raises `ConfigurationError` for a file without a list of servers.
@@ -171,8 +195,34 @@ def import_servers(text: str, name: str, taken: Collection[str] = ()) -> Importe
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")
             continue
-        _ImportedServer(given, upstream, cast("Mapping[str, Any]", settings), found).take()
+        _ImportedServer(given, upstream, cast("Mapping[str, Any]", settings), found, around).take()
+    _declare_outer_folders(found.upstreams)
     return found
+
+
+def is_own_bridge(settings: Mapping[str, Any]) -> bool:
+    """Return whether an entry of a client's file starts the bridge of this gateway, `opagate stdio`."""
+    command, arguments = settings.get("command"), settings.get("args")
+    words = [command, *cast("list[object]", arguments)] if isinstance(arguments, list) else [command]
+    texts = [word for word in words if isinstance(word, str)]
+    return "stdio" in texts and any(Path(text).name in {"opagate", "gateway"} for text in texts)
+
+
+def _declare_outer_folders(upstreams: Mapping[str, dict[str, Any]]) -> None:
+    """Declare the outer one of two folders that servers write: no server may replace a declared folder of another."""
+    declared = {folder for upstream in upstreams.values() for folder in _written_folders(upstream)}
+    for upstream in upstreams.values():
+        if folders := _written_folders(upstream):
+            outer = {min((each for each in declared if _holds(each, folder)), key=len) for folder in folders}
+            upstream["files"] = {"write": sorted(outer)}
+
+
+def _written_folders(upstream: Mapping[str, Any]) -> list[str]:
+    return upstream.get("files", {}).get("write", [])
+
+
+def _holds(outer: str, folder: str) -> bool:
+    return Path(folder).resolve().is_relative_to(Path(outer).resolve())
 
 
 def _slug(name: str) -> str:
@@ -189,17 +239,22 @@ def _unique(name: str, taken: Collection[str]) -> str:
 class _ImportedServer:
     """A server on its way from a client's file into the configuration."""
 
-    def __init__(self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported) -> None:
+    def __init__(
+        self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported, around: Surroundings
+    ) -> None:
         self._given = given
         self._upstream = upstream
         self._settings = settings
         self._found = found
+        self._around = around
 
     def take(self) -> None:
         settings = self._settings
         kind = str(settings.get("type") or settings.get("transport") or "").lower()
         if settings.get("disabled") is True:
             return self._note("it is disabled there, and was left out")
+        if is_own_bridge(settings):
+            return self._note("it leads to this gateway, and was left out")
         if kind == "sse":
             return self._note("it speaks the old HTTP+SSE transport, which opagate does not; it was left out")
         if (unreadable := next((key for key in _KINDS if not self._is_readable(key)), None)) is not None:
@@ -225,11 +280,19 @@ class _ImportedServer:
     def _stdio(self, command: str) -> dict[str, Any]:
         arguments = [str(item) for item in cast("list[object]", self._settings.get("args") or [])]
         upstream: dict[str, Any] = {"command": [self._expand(command), *self._arguments(arguments)]}
-        env = cast("dict[str, Any]", self._settings.get("env") or {})
-        if env:
-            upstream["env"] = {name: self._refer(name, value, f"env {name}") for name, value in env.items()}
+        given = cast("dict[str, Any]", self._settings.get("env") or {})
+        env = {**self._inherited(command), **given}
+        plain = {name: str(value) for name, value in env.items() if _is_ordinary_variable(name, value)}
+        if plain:
+            upstream["variables"] = plain
+        if kept := sorted(given.keys() & plain.keys()):
+            self._note(f"its {', '.join(kept)} kept their values, which look like no secrets; read them once")
+        if secret := {name: value for name, value in env.items() if name not in plain}:
+            upstream["env"] = {name: self._refer(name, value, f"env {name}") for name, value in secret.items()}
         if isinstance(self._settings.get("cwd"), str):
             upstream["cwd"] = self._expand(self._settings["cwd"])
+        if folders := self._folders([*upstream["command"][1:], *(plain[name] for name in plain if name in given)]):
+            upstream["files"] = {"write": folders}
         for package in find_packages(upstream["command"]):
             if (problem := package.describe_problem()) is not None:
                 self._note(f"{problem}; {package.describe_remedy()}")
@@ -238,15 +301,31 @@ class _ImportedServer:
             self._note(
                 "it fetches its package, so it was given the network; name the ports that it needs: network: [443]"
             )
-        return {**upstream, "audience": self._upstream}
+        return {**upstream, "audience": self._upstream, "environment": "development"}
+
+    def _inherited(self, command: str) -> dict[str, str]:
+        """Return the variables of the machine that a program needs to fetch its package."""
+        environ = self._around.environ if is_package_runner(command) else {}
+        return {name: environ[name] for name in _NETWORK_VARIABLES if name in environ}
+
+    def _folders(self, words: Sequence[str]) -> list[str]:
+        """Return the folders of this machine among the words of a command. Clients let their servers write there."""
+        texts = [text for word in words for text in (word, word.partition("=")[2]) if text.startswith(("/", "~"))]
+        found = {path for text in texts if (path := Path(text).expanduser()).is_dir()}
+        shared = {path for path in found if any(own.is_relative_to(path.resolve()) for own in self._around.own)}
+        for path in sorted(shared):
+            self._note(f"it may read {path} and not write there, since that folder holds the gateway's own files")
+        return sorted(str(path) for path in found - shared if not _is_of_system(path.resolve()))
 
     def _http(self, url: str) -> dict[str, Any]:
         host = _audience(url) or self._upstream
         secret = _url_holds_secret(url)
         upstream: dict[str, Any] = {
-            "url": self._variable("URL", "url, in which a secret was") if secret else self._expand(url)
+            "url": self._variable("URL", "url, in which a secret was", url) if secret else self._expand(url)
         }
         upstream["audience"] = self._upstream if "${" in url else host
+        if is_local_http(url):
+            upstream["environment"] = "development"
         headers = cast("dict[str, Any]", self._settings.get("headers") or {})
         if headers:
             first = next((name for name in headers if name.lower() == "authorization"), next(iter(headers)))
@@ -275,18 +354,19 @@ class _ImportedServer:
 
     def _refer(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
         """Return the value's own reference if the value is a reference already, else a new reference."""
-        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match:
             return self._expand(cast("str", value))
-        return self._variable(name, where, own=whole)
+        return self._variable(name, where, value, own=whole)
 
-    def _variable(self, name: str, where: str, *, own: bool = True) -> str:
+    def _variable(self, name: str, where: str, value: object, *, own: bool = True) -> str:
         """Return a new variable. The name of an environment variable is kept unless another server has the same."""
         prefix = f"{_constant(self._upstream)}_"
         chosen = prefix + _constant(name) if own else _constant(name)
         if chosen in self._found.variables:
             chosen = prefix + _constant(name)
         self._found.variables[chosen] = f"{self._given}: {where}"
+        self._found.values[chosen] = str(value)
         return f"${{{chosen}}}"
 
     def _expand(self, text: str) -> str:
@@ -302,15 +382,38 @@ class _ImportedServer:
                 self._found.variables.setdefault(chosen, f"{self._given}: {match[0].partition(':-')[0].rstrip('}')}}}")
             return f"${{{chosen}}}"
 
-        return _REFERENCE.sub(replaced, text)
+        return REFERENCE.sub(replaced, text)
 
     def _note(self, text: str) -> None:
         self._found.notes.append(f"{self._given}: {text}")
 
 
+def _is_of_system(path: Path) -> bool:
+    """Return whether a folder belongs to the system, whose programs and settings no server needs to change."""
+    return len(path.parts) > 1 and path.parts[1] in {"bin", "boot", "dev", "etc", "lib", "proc", "sbin", "sys", "usr"}
+
+
 def _constant(name: str) -> str:
     made = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").upper()
     return made if made and not made[0].isdigit() else f"X_{made}"
+
+
+def _is_ordinary_variable(name: str, value: object) -> bool:
+    """Return whether neither the name nor the value of a variable looks like a secret, or like a reference to one."""
+    text = str(value)
+    is_literal = (
+        not isinstance(value, bool) and "${" not in text and not text.startswith("file:") and text.isprintable()
+    )
+    if not is_literal or strength(name) is not None:
+        return False
+    if text.startswith("/") and Path(text).is_dir() and _SECRET_NAME.search(name) is None:
+        return True
+    if any(_SECRET_NAME.search(each) for each in (name, name.replace("_", " "), text)):
+        return False
+    return not _is_secret(text) and not any(map(is_telling, (text, *_PART.split(text))))
+
+
+_PART: Final = re.compile(r"[\s,;:=@/?&\"']+")
 
 
 def _is_secret(text: str) -> bool:
@@ -323,7 +426,7 @@ def _is_secret(text: str) -> bool:
 def _audience(url: str) -> str | None:
     """Return the host of a URL; on this machine with its port, since each port is another system."""
     try:
-        parts = urlsplit(_REFERENCE.sub("x", url))
+        parts = urlsplit(REFERENCE.sub("x", url))
         host, port = parts.hostname, parts.port
     except ValueError:
         return None
@@ -336,5 +439,5 @@ def _url_holds_secret(url: str) -> bool:
     except ValueError:
         return True
     named = any(_SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
-    literal = _REFERENCE.sub("", url)
+    literal = REFERENCE.sub("", url)
     return "@" in parts.netloc or named or conceal_text(literal, 4096) != literal

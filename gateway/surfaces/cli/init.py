@@ -12,6 +12,7 @@ import typer
 
 from gateway.base import strict_yaml
 from gateway.model.errors import ConfigurationError
+from gateway.surfaces.cli.client_values import BACKUP
 from gateway.surfaces.cli.terminal import err, note, out, pairs, plain, show
 
 if TYPE_CHECKING:
@@ -34,25 +35,37 @@ def init(
 ) -> None:
     """Write a commented gateway.yaml, and a grants.yaml beside it.
 
-    With --from, the servers of another client become upstreams.
+    With --from, the servers of another client become upstreams. Reads pass, and a person is asked about all other calls.
 
-    An existing gateway.yaml keeps its comments, order and entries. Each server is added with an empty grant, in the file that
-    policy.grants names.
+    An existing gateway.yaml keeps its comments, order and entries. Each server is added, with grants in the file of policy.grants.
 
     A server with a taken name gets a number behind its name.
 
     Secrets are never copied: each becomes a reference to an environment variable, and the command lists the variables to set.
     """
-    from gateway.model.errors import ConfigurationError
-    from gateway.surfaces.cli import template
-
     if source is not None and output.exists() and not force:
         _add(source, output)
         return
-    imported = None if source is None else read_client_file(source)
+    imported = None if source is None else read_client_file(source, beside=output)
+    write_files(output, None if imported is None else imported.upstreams, force=force)
+    if imported is not None:
+        tell(imported.variables, imported.notes)
+    next_steps(output, imported=imported is not None)
+
+
+def write_files(
+    output: Path,
+    upstreams: Mapping[str, Mapping[str, Any]] | None,
+    *,
+    port: int = 8080,
+    client_file: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Write a configuration, and its grants beside it. Raise `ConfigurationError` if one is there, without `force`."""
+    from gateway.surfaces.cli import template
+
     grants = output.with_name("grants.yaml")
-    upstreams = None if imported is None else imported.upstreams
-    files = {output: template.configuration(upstreams), grants: template.grants(upstreams)}
+    files = {output: template.configuration(upstreams, port, client_file), grants: template.grants(upstreams)}
     taken = [str(path) for path in files if path.exists() or path.is_symlink()]
     if taken and not force:
         raise ConfigurationError(
@@ -62,14 +75,10 @@ def init(
     for path, content in files.items():
         write(path, content)
         err.print(f"wrote {path}", style="green", markup=False)
-    if imported is not None:
-        tell(imported.variables, imported.notes)
-    next_steps(output, imported=imported is not None)
 
 
 def _add(source: Path, path: Path) -> None:
-    """Add the servers of a client's file to an existing configuration, with an empty grant for each."""
-    from gateway.model.errors import ConfigurationError
+    """Add the servers of a client's file to an existing configuration, with grants for each."""
     from gateway.surfaces.cli import template
 
     try:
@@ -77,7 +86,7 @@ def _add(source: Path, path: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{path} cannot be read: {reason}", "name another --output, or add --force") from None
-    imported = read_client_file(source, taken=names_of_upstreams(text, str(path)))
+    imported = read_client_file(source, beside=path, taken=names_of_upstreams(text, str(path)))
     files = {path: add_upstreams(text, str(path), template.upstreams_of(imported.upstreams))}
     grants = _find_grants(text, path)
     if grants.exists():
@@ -101,23 +110,32 @@ def _find_grants(text: str, path: Path) -> Path:
     return path.parent / named if isinstance(named, str) else path.with_name("grants.yaml")
 
 
-def read_client_file(source: Path, taken: Collection[str] = ()) -> Imported:
-    """Return the servers of a client's file, under names that are not `taken`. Raise `ConfigurationError`."""
-    from gateway.model.errors import ConfigurationError
+def read_client_file(source: Path, *, beside: Path, taken: Collection[str] = ()) -> Imported:
+    """Return the servers of a client's file, under names that are not `taken`, for a configuration at `beside`.
+
+    Raise `ConfigurationError`.
+    """
+    from gateway.config.own_files import PROGRAM_FILES
     from gateway.surfaces.cli import importing
 
     try:
-        text = source.expanduser().read_text(encoding="utf-8")
+        text = _find_original(source).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{source} cannot be read: {reason}", "name the MCP file of a client") from None
-    return importing.import_servers(text, str(source), taken)
+    own = (beside.parent.resolve(), source.expanduser().resolve(), *PROGRAM_FILES)
+    return importing.import_servers(text, str(source), taken, importing.Surroundings(own, os.environ))
+
+
+def _find_original(source: Path) -> Path:
+    """Return a client's file as it was before `opagate connect` put the gateway in the place of its servers."""
+    path = source.expanduser()
+    original = path.with_name(path.name + BACKUP)
+    return original if original.is_file() else path
 
 
 def write(path: Path, content: str) -> None:
     """Write a file whole or not at all. Raise `ConfigurationError`."""
-    from gateway.model.errors import ConfigurationError
-
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fresh.write_text(content, encoding="utf-8")

@@ -37,9 +37,9 @@ def configuration(given: Path | None, *, secrets: bool = False) -> Configuration
 
     Only a command with connections to upstreams needs their `secrets`; the others run where the secrets are not set.
     """
-    from gateway import config
+    from gateway.surfaces.cli import client_values
 
-    return config.load(configuration_path(given), secrets=secrets)
+    return client_values.load(configuration_path(given), secrets=secrets)
 
 
 def select_given(**options: object) -> dict[str, Any]:

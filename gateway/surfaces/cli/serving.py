@@ -23,6 +23,14 @@ def serve(configuration: _Config = start.CONFIGURATION) -> None:
 
 
 def up(
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Serve the MCP servers of a client's file: of Claude, Codex, Cursor, Gemini CLI, opencode, VS Code.",
+        ),
+    ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Run a scripted agent through the gateway, show each decision, and exit.")
     ] = False,
@@ -50,24 +58,39 @@ def up(
 
     It prints endpoints, a token, and what to try first; state/mcp.json is a client configuration with that token.
 
+    With --from, it serves the servers of a client's file, and writes gateway.yaml and grants.yaml for them if there are none.
+
+    Secrets stay in the client's file: each start reads them there.
+
     With --once, exit status 1 if a step did not go as expected.
     """
     import uvloop
 
-    from gateway.base import own_process
-    from gateway.surfaces.cli import tour, trial
-
+    if source is not None and (once or state is not None):
+        raise typer.BadParameter("--from goes with --port alone")
     if (as_json or verbose) and not once:
         raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
-    own_process.hide_memory()
-    own_process.adopt_orphans()
-    if once:
-        form = tour.TourForm.JSON if as_json else tour.TourForm.FULL if verbose else tour.TourForm.BRIEF
-        passed = uvloop.run(tour.run(port=port, state=state, form=form))
-        if not passed:
-            raise typer.Exit(1)
+    start.protect_process()
+    if source is not None:
+        from gateway.surfaces.cli import adoption
+
+        uvloop.run(adoption.run(source, start.CONFIGURATION, port=port or 8080))
+    elif once:
+        _run_tour(port, state, as_json=as_json, verbose=verbose)
     else:
+        from gateway.surfaces.cli import trial
+
         uvloop.run(trial.run(port=port or 8080, state=state or TRIAL.parent))
+
+
+def _run_tour(port: int | None, state: Path | None, *, as_json: bool, verbose: bool) -> None:
+    import uvloop
+
+    from gateway.surfaces.cli import tour
+
+    form = tour.TourForm.JSON if as_json else tour.TourForm.FULL if verbose else tour.TourForm.BRIEF
+    if not uvloop.run(tour.run(port=port, state=state, form=form)):
+        raise typer.Exit(1)
 
 
 def token(

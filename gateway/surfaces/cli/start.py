@@ -30,18 +30,25 @@ def serve(configuration: Path) -> None:
     load_lean()
     import uvloop
 
-    from gateway import config
     from gateway.base import own_process
     from gateway.config.secret_texts import secret_variables
     from gateway.record.telemetry import logs
     from gateway.surfaces import app
+    from gateway.surfaces.cli import client_values
 
-    own_process.hide_memory()
-    own_process.adopt_orphans()
-    settings = config.load(configuration)
+    protect_process()
+    settings = client_values.load(configuration)
     own_process.forget_variables(secret_variables(settings, os.environ))
     logs.configure(settings.telemetry.log, settings.telemetry.level)
     uvloop.run(app.run(settings))
+
+
+def protect_process() -> None:
+    """Hide the memory of this process from other programs, and make orphans below it its children."""
+    from gateway.base import own_process
+
+    own_process.hide_memory()
+    own_process.adopt_orphans()
 
 
 def load_lean() -> None:

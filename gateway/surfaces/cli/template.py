@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from textwrap import indent
 from typing import Any, Final
 
@@ -58,8 +59,10 @@ catalogue:
 # How far one task may reach before a person is asked (soft) or the call is refused (hard): docs/policy/history.md.
 # limits: {task: {audiences: {soft: 10, hard: 100}}}
 
-# People who approve what the policy asks about: docs/approvals.md. Without them such calls are refused.
+# People who approve what the policy asks about: docs/approvals.md. Without this section such calls are refused.
+# As it stands, the account that runs the gateway answers, in the console or by `opagate approvals`. For others:
 # approvals: {peers: [{uid: 1000, id: ada@corp.example}]}
+approvals: {}
 
 # Behind a balancer set drain_delay: docs/operations/upgrade.md says how long.
 # limits: {request_bytes: 4MiB, connect: 5s, first_byte: 60s, in_flight: 1000, streams: 1000, drain_delay: 10s, drain: 30s}
@@ -70,10 +73,14 @@ catalogue:
 # How a refused call is answered: result (a tool result that the model can read) or protocol (a JSON-RPC error).
 # errors: result
 
-# Pages for the people who answer for the gateway: docs/console.md.
-# console: {}
+# Pages for the people who answer for the gateway, by a link of `opagate console`: docs/console.md.
+# A gateway that other machines reach needs a login here.
+console: {}
 
 # telemetry: {log: console, level: info, otlp: "http://127.0.0.1:4318/v1/traces"}
+
+# The client's file that has the secrets of imported servers: each ${NAME} of such a server is read there first.
+# client_file: /home/ada/.cursor/mcp.json
 
 # The MCP servers behind it, each at /mcp/NAME.
 #   url or command   streamable HTTP, or a program that is run (stdio), without a shell
@@ -81,7 +88,7 @@ catalogue:
 #   aliases          what people call it in goals: [helpdesk, ticket system]
 #   trust            trusted: what comes from it was written by your own people
 #   credential       a header for an HTTP upstream: {kind: header, name: authorization, value: "${NAME}"}
-#   env              the environment of a program: {NAME: "${NAME}"}
+#   env, variables   the environment of a program: {NAME: "${NAME}"} for secrets, {NAME: value} for the rest
 #   files, network   what the sandbox of a program opens: {read: [FOLDER], write: [FOLDER]}, and true or a list of ports
 #   tools            what its tools do, by name pattern. A tool without labels counts as a write that leaves:
 #     effect         read, write, destructive, mint (makes credentials) or exec
@@ -91,6 +98,8 @@ catalogue:
 #     sandbox        true: it runs code inside a sandbox of the task, from which nothing leaves
 #     cases          milder labels for some arguments: [{when: {/sql: {statement: select}}, effect: read}]
 """
+
+_NO_CLIENT_FILE: Final = "# client_file: /home/ada/.cursor/mcp.json\n"
 
 _EXAMPLE: Final = """\
 upstreams:
@@ -140,23 +149,39 @@ upstreams:
 """
 
 _GRANT_FOR_IMPORTED: Final = """\
-  {name}: []
-  # In the place of [], so that whoever has a development token may look at it:
-  #   - id: {name}-reads
-  #     agents: ["*"]
-  #     issuers: ["urn:opagate:development"]
-  #     tools: ["get_*", "list_*", "read_*", "search_*"]
-  #     effects: [read]      # label these tools `effect: read` in gateway.yaml once you know that they are
+  {name}:
+    - id: {name}-reads
+      description: Whoever has a development token may read.
+      agents: ["*"]
+      issuers: ["urn:opagate:development"]
+      tools: ["*"]           # of these, the tools that are labelled `effect: read`
+      resources: ["*"]
+      prompts: ["*"]
+      sensitivity: confidential
+    - id: {name}-asks
+      description: A person is asked about everything else. Replace it with grants for what your agents need.
+      agents: ["*"]
+      issuers: ["urn:opagate:development"]
+      tools: ["*"]
+      effects: [read, write, destructive, mint, exec]
+      sensitivity: restricted
+      approval: true
 """
 
 
-def configuration(upstreams: Mapping[str, Mapping[str, Any]] | None) -> str:
+def configuration(
+    upstreams: Mapping[str, Mapping[str, Any]] | None, port: int = 8080, client_file: Path | None = None
+) -> str:
     """Return gateway.yaml: with these upstreams, or with a working example."""
+    head = _HEAD.replace("listen: 127.0.0.1:8080", f"listen: 127.0.0.1:{port}")
+    if client_file is not None:
+        named = yaml.safe_dump({"client_file": str(client_file.expanduser().absolute())}, width=10_000)
+        head = head.replace(_NO_CLIENT_FILE, named)
     if upstreams is None:
-        return _HEAD + _EXAMPLE.format(python=yaml.safe_dump(sys.executable, width=10_000).splitlines()[0])
+        return head + _EXAMPLE.format(python=yaml.safe_dump(sys.executable, width=10_000).splitlines()[0])
     if not upstreams:
-        return f"{_HEAD}upstreams: {{}}\n"
-    return f"{_HEAD}upstreams:\n{''.join(upstreams_of(upstreams).values())}"
+        return f"{head}upstreams: {{}}\n"
+    return f"{head}upstreams:\n{''.join(upstreams_of(upstreams).values())}"
 
 
 def upstreams_of(upstreams: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -168,7 +193,7 @@ def upstreams_of(upstreams: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def grants(upstreams: Mapping[str, object] | None) -> str:
-    """Return grants.yaml: for the example, or for these upstreams, with no right to call any yet."""
+    """Return grants.yaml: for the example, or for these upstreams."""
     if upstreams is None:
         return _GRANTS_HEAD + _GRANTS_EXAMPLE
     if not upstreams:
@@ -177,5 +202,5 @@ def grants(upstreams: Mapping[str, object] | None) -> str:
 
 
 def grants_of(upstreams: Iterable[str]) -> dict[str, str]:
-    """Return, for each upstream, an empty list of grants and a commented example, as below `upstreams` of grants.yaml."""
+    """Return the grants of each imported upstream, as below `upstreams` of grants.yaml: reads pass, and people decide the rest."""
     return {name: _GRANT_FOR_IMPORTED.format(name=name) for name in upstreams}

@@ -221,14 +221,14 @@ def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
         )
     show(rows)
     if links:
-        _print_heading("Console", "this link works once, for five minutes; `opagate console` makes another")
+        print_heading("Console", "this link works once, for five minutes; `opagate console` makes another")
         out.print(links[0], markup=False, style="cyan")
-    _print_heading("Token", "for as long as this gateway runs, from this machine only")
+    print_heading("Token", "for as long as this gateway runs, from this machine only")
     out.print(bearer, markup=False)
-    _print_heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
+    print_heading("Client configuration", "for .cursor/mcp.json, .mcp.json of Claude Code, …")
     out.print(f"{clients} is this with the token in it:", style="dim", markup=False)
     out.print(json.dumps(client_configuration(configuration, "TOKEN"), indent=2), markup=False)
-    _print_heading("Try first", "in another terminal")
+    print_heading("Try first", "in another terminal")
     where = f"--config {shlex.quote(str(path))}"
     for remark, command in suggestions(configuration, where, program()):
         out.print(f"  # {remark}", style="dim", markup=False)
@@ -245,7 +245,8 @@ def _keep(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _print_heading(title: str, remark: str) -> None:
+def print_heading(title: str, remark: str) -> None:
+    """Print a heading of the greeting, with a remark."""
     out.print()
     out.print(f"[bold]{title}[/] [dim]({remark})[/]")
 

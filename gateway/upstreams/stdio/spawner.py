@@ -43,7 +43,7 @@ INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 def build_environment(settings: Upstream, outer: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of an upstream's servers, without a leased credential."""
     inherited = {key: outer[key] for key in INHERITED if key in outer}
-    return inherited | {key: value.get_secret_value() for key, value in settings.env.items()}
+    return inherited | settings.own_variables
 
 
 Conceal: TypeAlias = Callable[[str, str], str]

@@ -102,8 +102,7 @@ class Launcher:
         """Install the locked packages if they are not there. This takes seconds. Raises `ConfigurationError`."""
         found = self.installation
         if found is not None:
-            own = {name: value.get_secret_value() for name, value in self.settings.env.items()}
-            found.install({**os.environ, **own})
+            found.install({**os.environ, **self.settings.own_variables})
 
     def require(self) -> None:
         """Raise `ConfigurationError` if the configured isolation or the locked packages are not to be had."""

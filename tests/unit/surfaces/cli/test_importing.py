@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from gateway import config
+from gateway.config.secret_texts import secret_texts
 from gateway.surfaces.cli import importing, template
 from gateway.surfaces.cli.importing import Imported
 from tests.unit.surfaces.cli.conftest import Status
@@ -25,7 +26,12 @@ def test_cursor_and_claude_desktop_servers_become_upstreams():
     )
 
     assert found.upstreams == {
-        "files": {"command": ["npx", "-y", "fs@1.2.3", "/data"], "network": True, "audience": "files"},
+        "files": {
+            "command": ["npx", "-y", "fs@1.2.3", "/data"],
+            "network": True,
+            "audience": "files",
+            "environment": "development",
+        },
         "web": {"url": "https://mcp.example/mcp", "audience": "mcp.example"},
     }
     assert found.variables == {}
@@ -85,7 +91,7 @@ def test_vs_code_files_have_comments_and_inputs():
 def test_vs_code_settings_have_the_servers_below_mcp():
     found = importing.import_servers(json.dumps({"mcp": {"servers": {"a": {"command": "x"}}}}), "settings.json")
 
-    assert found.upstreams == {"a": {"command": ["x"], "audience": "a"}}
+    assert found.upstreams == {"a": {"command": ["x"], "audience": "a", "environment": "development"}}
 
 
 def test_references_of_clients_become_variables():
@@ -128,6 +134,60 @@ def test_the_same_variable_of_two_servers_is_told_apart():
     assert found.variables == {"TOKEN": "a: env TOKEN", "B_TOKEN": "b: env TOKEN"}
 
 
+ORDINARY = {
+    "LOG_LEVEL": "debug",
+    "PORT": 3000,
+    "READ_ONLY": "true",
+    "AWS_REGION": "eu-west-1",
+    "DATA_DIR": "/home/me/data",
+    "GITLAB_API_URL": "https://gitlab.example.com/api/v4",
+    "EMPTY": "",
+}
+
+
+def test_variables_that_look_like_no_secrets_keep_their_values_and_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = read({"a": {"command": "x", "env": {**ORDINARY, "API_TOKEN": "1"}}})
+
+    texts = {name: str(value) for name, value in ORDINARY.items()}
+    assert found.upstreams["a"]["variables"] == texts
+    assert found.upstreams["a"]["env"] == {"API_TOKEN": "${API_TOKEN}"}
+    assert found.variables == {"API_TOKEN": "a: env API_TOKEN"}
+    assert found.notes == [
+        f"a: its {', '.join(sorted(ORDINARY))} kept their values, which look like no secrets; read them once"
+    ]
+    monkeypatch.setenv("API_TOKEN", "x")
+    settings = config.parse(template.configuration(found.upstreams), base=tmp_path)
+    assert settings.upstreams["a"].own_variables == {**texts, "API_TOKEN": "x"}
+    assert [each.text for each in secret_texts(settings)] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, "x")
+            for name in ("OPENAI_KEY", "SIGNING_KEY", "DB_PASS", "GH_PAT", "DSN", "PASSPHRASE", "SALT", "apiToken")
+        ),
+        ("DB", "postgres://user:hunter2@db.example/x"),
+        ("HOOK", "https://hooks.example/services/T0001/B0001/XzcvbNmAsdF123qwerTYuiop"),
+        ("OPTIONS", "-Dtoken=abc"),
+        ("HEADERS", '{"Authorization": "Basic eA=="}'),
+        ("PLACE", "file:/etc/passwd"),
+        ("PLACE", "${HOME}/x"),
+        ("LINES", "a\nb"),
+        ("FLAG", True),
+    ],
+)
+def test_a_variable_that_may_hold_a_secret_becomes_a_reference(name: str, value: object):
+    found = read({"a": {"command": "x", "env": {name: value}}})
+
+    (written,) = found.upstreams["a"]["env"].values()
+    assert written.startswith("${")
+    assert found.notes == []
+
+
 @pytest.mark.parametrize(
     "server",
     [
@@ -153,6 +213,67 @@ def test_no_secret_is_copied_anywhere(server: dict[str, Any]):
     assert MARK not in written
     assert "A1b2C3d4E5" not in written
     assert len(found.variables) == 1
+
+
+def import_here(servers: dict[str, Any], *own: Path, environ: dict[str, str] | None = None) -> Imported:
+    text = json.dumps({"mcpServers": servers})
+    return importing.import_servers(text, "mcp.json", around=importing.Surroundings(own, environ or {}))
+
+
+def test_a_folder_among_the_words_of_a_server_may_be_written(tmp_path: Path):
+    for name in ("data", "more"):
+        (tmp_path / name).mkdir()
+    server = {"command": "x", "args": [str(tmp_path / "data"), "--log=/etc", str(tmp_path / "none")]}
+    found = import_here({"a": {**server, "env": {"MORE": str(tmp_path / "more")}}})
+
+    assert found.upstreams["a"]["files"] == {"write": [str(tmp_path / "data"), str(tmp_path / "more")]}
+
+
+def test_a_folder_with_the_gateways_own_files_is_never_written(tmp_path: Path):
+    (tmp_path / "own").mkdir()
+    found = import_here({"a": {"command": "x", "args": [str(tmp_path)]}}, tmp_path / "own")
+
+    assert "files" not in found.upstreams["a"]
+    assert "may read" in found.notes[0]
+
+
+def test_two_servers_in_one_tree_may_both_write_the_outer_folder(tmp_path: Path):
+    (tmp_path / "repo").mkdir()
+    found = import_here(
+        {"a": {"command": "x", "args": [str(tmp_path)]}, "b": {"command": "y", "args": [str(tmp_path / "repo")]}}
+    )
+
+    assert found.upstreams["a"]["files"] == found.upstreams["b"]["files"] == {"write": [str(tmp_path)]}
+    config.parse(template.configuration(found.upstreams), base=tmp_path.parent / "gateway")
+
+
+def test_a_program_that_fetches_its_package_has_the_machines_way_to_the_network(tmp_path: Path):
+    environ = {"SSL_CERT_DIR": str(tmp_path), "HTTPS_PROXY": f"http://me:{MARK}@proxy.example", "OTHER": "1"}
+    found = import_here({"a": {"command": "uvx", "args": ["x==1"]}, "b": {"command": "x"}}, environ=environ)
+
+    assert found.upstreams["a"]["variables"] == {"SSL_CERT_DIR": str(tmp_path)}
+    assert found.upstreams["a"]["env"] == {"HTTPS_PROXY": "${HTTPS_PROXY}"}
+    assert "files" not in found.upstreams["a"]
+    assert {"env", "variables"}.isdisjoint(found.upstreams["b"])
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"command": "opagate", "args": ["stdio"]},
+        {"command": "/home/me/.venv/bin/opagate", "args": ["stdio", "files"]},
+        {"command": "uvx", "args": ["opagate", "stdio"]},
+    ],
+)
+def test_the_gateway_is_no_server_behind_itself(server: dict[str, Any]):
+    assert read({"opagate": server}).upstreams == {}
+
+
+def test_no_value_of_a_client_stands_in_the_text_of_an_import():
+    found = read({"a": {"command": "x", "env": {"API_TOKEN": MARK}}})
+
+    assert found.values == {"API_TOKEN": MARK}
+    assert MARK not in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -47,19 +47,29 @@ async def test_grants_can_be_read_in_full(upstreams: dict[str, object] | None, t
     assert await find_problems(path) == []
 
 
-def test_nobody_may_call_what_was_imported():
-    assert yaml.safe_load(template.grants({"github": {}, "files": {}})) == {"upstreams": {"github": [], "files": []}}
+def test_reads_of_an_imported_server_pass_and_a_person_is_asked_about_all_else():
+    reads, asks = yaml.safe_load(template.grants({"github": {}}))["upstreams"]["github"]
+
+    assert {"effects", "approval"}.isdisjoint(reads)
+    assert (asks["effects"], asks["approval"]) == (["read", "write", "destructive", "mint", "exec"], True)
+    assert reads["issuers"] == asks["issuers"] == ["urn:opagate:development"]
 
 
-async def test_the_grants_that_are_proposed_can_be_put_into_force_as_the_file_says(tmp_path: Path):
-    path = tmp_path / "grants.yaml"
-    text = template.grants({"github": {}, "files": {}}).replace(": []\n", ":\n")
-    head, upstreams, body = text.partition("upstreams:\n")
-    path.write_text(head + upstreams + re.sub(r"(?m)^  # (?! *In)", "  ", body), encoding="utf-8")
+@pytest.mark.parametrize("upstreams", [None, IMPORTED])
+def test_a_question_of_a_fresh_gateway_has_people_and_a_console(upstreams: dict[str, Any] | None, tmp_path: Path):
+    settings = config.parse(template.configuration(upstreams), base=tmp_path)
 
-    grants = yaml.safe_load(path.read_text("utf-8"))["upstreams"]
-    assert [grant["id"] for items in grants.values() for grant in items] == ["github-reads", "files-reads"]
-    assert await find_problems(path) == []
+    assert settings.approvals is not None
+    assert settings.approvals.has_watchers
+    assert settings.console is not None
+    assert settings.is_development
+
+
+def test_the_port_and_the_clients_file_stand_in_the_configuration(tmp_path: Path):
+    source = tmp_path / "a file: with #.json"
+    settings = config.parse(template.configuration(IMPORTED, 8123, source), base=tmp_path)
+
+    assert (settings.listen, settings.client_file) == ("127.0.0.1:8123", source)
 
 
 def test_no_upstreams_are_still_a_configuration(tmp_path: Path):

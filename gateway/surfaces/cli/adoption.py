@@ -1,0 +1,108 @@
+"""`opagate up --from FILE`: a gateway for the servers of a client's file, from nothing to serving.
+
+Secrets stay in the client's file: the setting `client_file` names it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from gateway.base import own_process
+from gateway.config.secret_texts import secret_variables
+from gateway.record.telemetry import logs
+from gateway.surfaces import app
+from gateway.surfaces.cli import client_values, init, trial
+from gateway.surfaces.cli.terminal import note, out, pairs, show
+from gateway.upstreams.stdio.isolation import machine
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.surfaces.cli.importing import Imported
+
+_ACCEPTED_DAYS: Final = 30
+"""Days for which a first start accepts servers without a sandbox, on a machine that has none."""
+
+
+async def run(source: Path, path: Path, *, port: int) -> None:
+    """Serve the servers of a client's file until Ctrl-C. The configuration at `path` is written if there is none.
+
+    Raises `GatewayError` when something cannot start.
+    """
+    configuration = adopt(source, path, port=port)
+    logs.configure(configuration.telemetry.log, "warning")
+    links: list[str] = []
+    await app.run(configuration, on_ready=lambda: _greet(configuration, path, links), on_link=links.append)
+    note("stopped; the record is complete")
+
+
+def adopt(source: Path, path: Path, *, port: int) -> Configuration:
+    """Return the configuration for a client's file, with the secrets of that file. Raises `ConfigurationError`."""
+    imported = init.read_client_file(source, beside=path)
+    if path.exists():
+        _require_known(imported, source, path)
+    else:
+        trial.require_free(port)
+        _accept_missing_sandbox(imported)
+        init.write_files(path, imported.upstreams, port=port, client_file=source)
+        for text in imported.notes:
+            note(f"note: {text}")
+    configuration = client_values.load(path)
+    own_process.forget_variables(secret_variables(configuration, os.environ))
+    return configuration
+
+
+def _require_known(imported: Imported, source: Path, path: Path) -> None:
+    """Name the servers that an earlier start did not write, such as a server that the client has got since."""
+    text = path.read_text("utf-8")
+    missing = sorted(imported.upstreams.keys() - init.names_of_upstreams(text, str(path)))
+    if missing:
+        note(f"note: {path} lacks {', '.join(missing)}; `opagate init --from {source}` adds the servers of a file")
+
+
+def _accept_missing_sandbox(imported: Imported) -> None:
+    """Let servers run without a sandbox for some days, on a machine that has none: they ran so in the client."""
+    found = machine.examine()
+    programs = [upstream for upstream in imported.upstreams.values() if "command" in upstream]
+    if found.may_sandbox or not programs:
+        return
+    until = datetime.now(UTC).date() + timedelta(days=_ACCEPTED_DAYS)
+    for upstream in programs:
+        upstream["isolation"] = {"kind": "none", "accepted_by": "opagate up --from", "until": until}
+        for setting in ("files", "network"):
+            upstream.pop(setting, None)
+    imported.notes.append(
+        f"this machine has no sandbox ({found.problem}), so each server has the rights of your account until {until};"
+        " docs/isolation.md says what keeps servers apart"
+    )
+
+
+def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
+    """Print where the gateway is, and the next commands."""
+    out.print()
+    out.print(
+        f"[bold green]opagate {version('opagate')}[/] is up at [bold]{configuration.base_url}[/]. Ctrl-C stops it."
+    )
+    rows = pairs()
+    for name in configuration.upstreams:
+        rows.add_row(f"  {name}", Text(f"{configuration.base_url}/mcp/{name}", style="cyan"))
+    show(rows)
+    if links:
+        trial.print_heading("Console", "this link works once, for five minutes; `opagate console` makes another")
+        out.print(links[0], markup=False, style="cyan")
+    trial.print_heading("Next", "in another terminal")
+    where = "" if str(path) == "gateway.yaml" else f" --config {shlex.quote(str(path))}"
+    for remark, command in (
+        ("each decision, as it is made", f"journal tail{where}"),
+        ("the tools, their labels and pins", f"catalogue show{where}"),
+        ("a token for a client", f"token --agent me{where}"),
+    ):
+        out.print(f"  # {remark}", style="dim", markup=False)
+        out.print(f"  {trial.program()} {command}", style="cyan", markup=False)
+    out.print()
