@@ -1,6 +1,6 @@
-"""The secrets of imported servers, read where they stand: in the file of the client that `client_file` names.
+"""The secrets of imported servers, read in the client's file that `client_file` names, and copied nowhere.
 
-Nothing copies them. Each load of the configuration has them in the environment of its process, until the load has ended.
+While a configuration is loaded, the environment of the process has these secrets.
 """
 
 from __future__ import annotations

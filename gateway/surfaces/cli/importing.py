@@ -167,8 +167,8 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The machine around an import. No server may write into a folder that holds the gateway's `own` files. `environ` is
-    the environment of the client, whose servers inherit it."""
+    """The machine around an import. No server may write into a folder with one of the gateway's `own` files. Programs that
+    fetch a package get some variables of `environ`."""
 
     own: Sequence[Path] = ()
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
