@@ -305,7 +305,9 @@ class _ImportedServer:
 
     def _inherited(self, command: str) -> dict[str, str]:
         """Return the variables of the machine that a program needs to fetch its package."""
-        environ = self._around.environ if is_package_runner(command) else {}
+        if not is_package_runner(command):
+            return {}
+        environ = self._around.environ
         return {name: environ[name] for name in _NETWORK_VARIABLES if name in environ}
 
     def _folders(self, words: Sequence[str]) -> list[str]:
