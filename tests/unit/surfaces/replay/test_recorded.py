@@ -20,7 +20,7 @@ from gateway.surfaces.replay.reader import check, read_traces
 from gateway.surfaces.replay.recorded import Omitted, write_task
 from gateway.surfaces.replay.report import describe_expected
 from tests.requirements import requirement
-from tests.unit.harness import Bench, bench, call, message, result
+from tests.unit.harness import Back, Bench, bench, call, message, result
 from tests.unit.policy.failing import failing_policy
 from tests.unit.surfaces.pages.asking import ask_page
 
@@ -154,7 +154,9 @@ async def test_what_was_not_recorded_is_counted_and_said(tmp_path: Path):
         await play(there)
         await there.ask(call())
         await there.ask(message("resources/read", uri="file:///a"))
-        there.upstream.script = lambda request: result(request, {"text": example(RULES["github-pat"], Random(4))})
+        said = {"level": "info", "data": example(RULES["github-pat"], Random(4))}
+        notification = {"jsonrpc": "2.0", "method": "notifications/message", "params": said}
+        there.upstream.script = lambda _: Back(chunks=(json.dumps(notification).encode(),))
         await there.ask(None)
         file, omitted = exported(tmp_path)
 
