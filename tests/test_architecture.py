@@ -117,6 +117,8 @@ PURE = (
     "gateway.inspection.label_cases",
     "gateway.inspection.destinations.normalise",
     "gateway.calls.response.server_messages",
+    "gateway.calls.endpoint.messages",
+    "gateway.calls.endpoint.names",
     "gateway.inspection.results",
     "gateway.base.letters",
     "gateway.inspection.words.words",

@@ -285,7 +285,7 @@ class Configuration(Settings):
     )
     policy: PolicySettings = Field(default=PolicySettings(), description="What decides.")
     upstreams: dict[str, Upstream] = Field(
-        default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`."
+        default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`, and with all others at `/mcp`."
     )
     labels: FilePath | None = Field(
         default=None,
@@ -387,6 +387,9 @@ class Configuration(Settings):
         for name in value:
             if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) is None:
                 raise ValueError(f"{name!r} is not an upstream name; use lower-case letters, digits, - and _")
+            if "__" in name or name.endswith("_"):
+                # At `/mcp` two such signs stand between the names of an upstream and of its tool.
+                raise ValueError(f"{name!r} is not an upstream name; use no __ in it, and no _ at its end")
         return value
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """The way of a call: identify → read → admit → prepare → decide → (ask people) → record → issue → forward → settle.
 
-`Pipeline.for_caller` identifies the caller, `_answer` reads the message, `_serve` and `_decide_and_forward` do the rest. Each stage takes
-frozen values and returns one. A refusal is a value. An exception means a failure outside, and `_answer` alone turns it into a refusal.
+`Pipeline.for_caller` identifies the caller, `read` reads the message, `serve` and `_decide_and_forward` do the rest. Each stage takes
+frozen values and returns one. A refusal is a value. An exception means a failure outside, and `serve` alone turns it into a refusal.
 
 The body is read after the caller is known: only a verified caller can make the gateway parse anything.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -50,8 +50,16 @@ _REQUEST: Final = Kind.REQUEST
 _RESPONSE: Final = Kind.RESPONSE
 _ANONYMOUS: Final = AuthMethod.ANONYMOUS
 
-Answer = TypeVar("Answer", bound="Reply | ResponseStream | None")
-Ended = TypeVar("Ended", bound="ResponseStream | Reply | Refusal | None")
+
+class EndingAnswer(Protocol):
+    """An answer whose end comes later. `leaves` are called then."""
+
+    @property
+    def leaves(self) -> list[Callable[[], object]]: ...
+
+
+Answer = TypeVar("Answer", bound="Reply | EndingAnswer | None")
+Ended = TypeVar("Ended", bound="EndingAnswer | Reply | Refusal | None")
 Outcome = TypeVar("Outcome", bound="ResponseStream | Reply | Refusal")
 
 
@@ -121,7 +129,15 @@ class Pipeline(Struct, frozen=True):
     async def _answer(
         self, context: RequestContext, principal: Principal, place: RequestPlace
     ) -> Reply | ResponseStream:
-        """Answer one request of a known caller with the upstream's answer or a refusal. Failures become refusals here alone."""
+        """Answer one request of a known caller."""
+        message = await self.read(context, principal, place)
+        return message if isinstance(message, Reply) else await self.serve(context, principal, message)
+
+    async def read(self, context: RequestContext, principal: Principal, place: RequestPlace) -> Message | Reply | None:
+        """Return the message of a request, `None` without a body, or the answer to an unreadable one.
+
+        A request that waits for news gives its place to others, and takes that of a stream.
+        """
         exchange = context.exchange
         message = None
         if exchange.method == "POST":
@@ -135,6 +151,12 @@ class Pipeline(Struct, frozen=True):
             if (refusal := place.become_stream()) is not None:
                 return await self.refuser.refuse(context, refusal, principal, message)
             exchange.become_stream()
+        return message
+
+    async def serve(
+        self, context: RequestContext, principal: Principal, message: Message | None
+    ) -> Reply | ResponseStream:
+        """Serve a read message with the upstream's answer or a refusal. Failures become refusals here alone."""
         try:
             outcome = await self._serve(context, principal, message)
         except GatewayError as error:
@@ -255,10 +277,10 @@ class Pipeline(Struct, frozen=True):
 
 def _end_with(outcome: Ended, end: Callable[[], object]) -> Ended:
     """Call `end` once an outcome has ended: for an answer when it is settled, for other outcomes at once."""
-    if isinstance(outcome, ResponseStream):
-        outcome.leaves.append(end)
-    else:
+    if outcome is None or isinstance(outcome, Reply | Refusal):
         end()
+    else:
+        outcome.leaves.append(end)
     return outcome
 
 

@@ -183,7 +183,8 @@ class Visibility(Struct, frozen=True):
         if large:
             problem = f"{len(large)} {kind}s have definitions of more than {MAX_LISTED >> 10} KiB"
             log.warning("list.hidden", id=context.id, upstream=context.upstream, problem=problem)
-        names = tuple([item.name for item in page.items if item.name not in large])
+        # The resource without a name is the upstream itself.
+        names = tuple([item.name for item in page.items if item.name and item.name not in large])
         asked = self._describe(context, request)
         if asked is None:
             return frozenset()
@@ -228,6 +229,8 @@ class Visibility(Struct, frozen=True):
         targets = tuple(self.catalogue.target(upstream, "resource", uri) for uri in found)
         if not targets:
             return None
+        if "" in found:
+            return NOT_VISIBLE
         visible = await self.visible_ids(context, request, targets)
         return None if visible.issuperset(target.id for target in targets) else NOT_VISIBLE
 
@@ -237,6 +240,16 @@ class Visibility(Struct, frozen=True):
         """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
         asked = self._describe(context, request)
         return frozenset() if asked is None else await self._ask(request.principal, targets, *asked)
+
+    async def shows_upstream(self, context: RequestContext, request: UpstreamRequest, upstream: str) -> bool:
+        """Return whether policy shows the caller anything of an upstream: the upstream itself, or a listed tool or prompt."""
+        itself = (self.catalogue.target(upstream, "resource", ""),)
+        if await self.visible_ids(context, request, itself):
+            return True
+        await self.catalogue.ensure(upstream)
+        prompts = self.catalogue.definitions[upstream]["prompt"]
+        listed = (*self.catalogue.tools(upstream), *(prompts.target(name) for name in sorted(prompts.seen)))
+        return bool(listed) and bool(await self.visible_ids(context, request, listed))
 
     def _describe(self, context: RequestContext, request: UpstreamRequest) -> tuple[Context, SessionFacts] | None:
         """Return the circumstances of a question about lists, and the facts of the caller's task; `None` if history cannot be asked."""

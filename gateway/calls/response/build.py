@@ -87,12 +87,14 @@ _ASKED_FOR: Final = {
 """Sort of list → the member of `params.notifications` with which a subscription asks for its changes."""
 
 
-def changed_lists(request: UpstreamRequest, announced: Collection[str], *, begun: bool) -> bytes:
-    """Return the list-change events for the stream that answers `request`: one event for each sort of list in
+SORTS: Final = frozenset(_ASKED_FOR)
+
+
+def changed_lists(method: str, message: Message | None, announced: Collection[str], *, begun: bool) -> bytes:
+    """Return the list-change events for the stream that answers a request: one event for each sort of list in
     `announced`. A subscription begins with a message of the server; before it (`begun`) there are no events."""
-    message = request.message
     if message is None:
-        sorts = [sort for sort in _ASKED_FOR if sort in announced] if request.method == "GET" else []
+        sorts = [sort for sort in _ASKED_FOR if sort in announced] if method == "GET" else []
         return b"".join([_event(sort, {}) for sort in sorts])
     if not begun or message.method != "subscriptions/listen":
         return b""
@@ -250,7 +252,8 @@ class CallerNotices(Struct, frozen=True):
 
     def announce(self, *, begun: bool) -> bytes:
         """Return the events about changed lists."""
-        return changed_lists(self.request, self.parts.catalogue.announces(self.upstream), begun=begun)
+        announced = self.parts.catalogue.announces(self.upstream)
+        return changed_lists(self.request.method, self.request.message, announced, begun=begun)
 
     def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:
         """Have `say` called with each notice for the session of the reader. Return the end of it."""

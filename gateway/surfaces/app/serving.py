@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,6 +17,7 @@ import structlog
 from gateway.base import own_process
 from gateway.base.service_manager import ServiceManager
 from gateway.calls.composition import Gateway
+from gateway.calls.endpoint.endpoint import Endpoint
 from gateway.config import Configuration
 from gateway.inspection.words import native
 from gateway.inspection.words.native import REMEDY, choose
@@ -167,7 +169,7 @@ def build_edge(
     """Return the HTTP edge, with MCP and all pages behind it."""
     routes = () if console is None else console.routes
     handlers = Handlers(
-        mcp=gateway.pipeline.handle,
+        mcp=Endpoint(gateway.pipeline, version("opagate")).handle,
         pages=build_pages(configuration, gateway, is_draining=is_draining, more=routes),
         probes=PROBES,
         refuse=gateway.pipeline.refuser.refuse_early,

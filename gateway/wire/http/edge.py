@@ -124,7 +124,7 @@ class RefusedClient(Struct, frozen=True):
 class Handlers:
     """The callables of the edge.
 
-    `mcp` answers requests below `/mcp/`, and the ASGI application `pages` all others. Its scope has the raw path, the
+    `mcp` answers requests to `/mcp` and below it, and the ASGI application `pages` all others. Its scope has the raw path, the
     `Exchange` as `opagate.exchange`, and as `opagate.own_host` whether the `Host` names this gateway or is an IP address.
 
     `probes` are the pages for the kubelet and Prometheus, which ask at an address that the configuration does not name. A
@@ -181,7 +181,7 @@ class Edge:
         then enters each coroutine above it again."""
         request = channel.request
         # The path as it stands: to whoever routes before the gateway, `/mcp%2Ffiles` is not below `/mcp/`.
-        if not request.path.startswith("/mcp/"):
+        if request.path != "/mcp" and not request.path.startswith("/mcp/"):
             return self._serve_page(channel)
         exchange = self._exchange(channel)
         first, last = self._judge(request.method, *map(exchange.fields.get, _JUDGED))

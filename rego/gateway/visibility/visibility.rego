@@ -52,6 +52,13 @@ _granted(resource) if {
 	patterns.any_matches(grant[field], name)
 	grants.covers(grant, resource)
 	grants.open_to_caller(grant, resource)
+} else if {
+	# The upstream itself, a resource without a name: the caller has some grant there.
+	resource.type == "resource"
+	resource.id == concat("", [resource.properties.upstream, "/"])
+	some key in [resource.properties.upstream, "*"]
+	some grant in _near[key]
+	grants.open_to_caller(grant, resource)
 }
 
 # A quick look, since most of a long list is granted to somebody else: some grant may name the target.

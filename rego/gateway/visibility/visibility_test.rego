@@ -25,6 +25,13 @@ test_what_any_call_would_be_denied_is_hidden if {
 	}
 }
 
+test_an_upstream_is_seen_by_whoever_has_a_grant_there if {
+	upstream := object.union(example.note, {"id": "files/"})
+	_seen(_list([upstream]), {}) == ["files/"]
+	_seen(_list([upstream]), {"tools": [], "prompts": [], "resources": []}) == ["files/"]
+	_seen(_list([upstream]), {"agents": ["other"]}) == []
+}
+
 test_the_answer_is_of_version_1 if {
 	every document in [_list([example.tool]), {}] {
 		found := visibility.result with input as document with data.gateway.grants.upstreams as {}

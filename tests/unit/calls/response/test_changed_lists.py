@@ -8,11 +8,9 @@ from typing import Any, Literal
 import pytest
 
 from gateway.calls.response.build import changed_lists
-from gateway.model.caller import AuthMethod, Principal
-from gateway.model.wire import Disposition, Era, Kind, Message, UpstreamRequest
+from gateway.model.wire import Disposition, Era, Kind, Message
 
 ALL = frozenset({"tools", "prompts", "resources", "logging"})
-ADA = Principal("ada", "https://idp.example", AuthMethod.JWT)
 
 
 def told(
@@ -22,7 +20,7 @@ def told(
     *,
     begun: bool = True,
 ) -> list[Any]:
-    events = changed_lists(UpstreamRequest(method, (), ADA, message), announced, begun=begun)
+    events = changed_lists(method, message, announced, begun=begun)
     assert not events or events.endswith(b"\n\n")
     return [json.loads(event.removeprefix(b"data: ")) for event in events.split(b"\n\n")[:-1]]
 

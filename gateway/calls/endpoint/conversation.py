@@ -1,0 +1,211 @@
+"""A request at the one endpoint, with the ways to a single upstream and to all upstreams of its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+
+from msgspec import Struct, structs
+
+from gateway.calls.endpoint.answers import Outcome, OuterStream, make_result, pass_on, read_whole
+from gateway.calls.endpoint.lists import LateAnswers, Page, merge_pages, read_cursor, read_page
+from gateway.calls.endpoint.messages import (
+    Address,
+    Directory,
+    Outward,
+    OutwardEdits,
+    inner_fields,
+    rewrite_message,
+    rewrite_params,
+)
+from gateway.calls.endpoint.names import Owned, resolve_name
+from gateway.calls.endpoint.news import NewsStream
+from gateway.calls.pipeline.context import RequestContext
+from gateway.calls.pipeline.pipeline import Pipeline
+from gateway.model import reasons
+from gateway.model.caller import Principal
+from gateway.model.decision import Refusal
+from gateway.model.wire import Message, RequestId, UpstreamRequest
+from gateway.wire.protocol.classify import classify, cursor_of
+from gateway.wire.protocol.headers import HeaderFields
+from gateway.wire.protocol.methods import STATELESS_VERSIONS, TABLE
+from gateway.wire.protocol.replies import Reply
+
+if TYPE_CHECKING:
+    from gateway.base.concurrency.worker_thread import WorkerThread
+
+Answer: TypeAlias = Reply | OuterStream | NewsStream
+Found = TypeVar("Found")
+Fields: TypeAlias = Callable[[str], Awaitable[HeaderFields | None]]
+"""Gives the headers of a request for an upstream; `None` if nothing can be sent there."""
+
+NO_SUCH_NAME: Final = reasons.REQUEST_NAME.refusal()
+_NO_SUCH_CURSOR: Final = reasons.REQUEST_PARAMS.refusal(problem="the cursor is not one of this endpoint")
+
+
+class EndpointParts(Struct, frozen=True):
+    """The parts that all requests at the endpoint share. `edits` are those of each upstream's messages. `listeners` are the open
+    streams of news of each caller."""
+
+    pipeline: Pipeline
+    late: LateAnswers
+    edits: Mapping[str, OutwardEdits]
+    version: str
+    listeners: dict[str, set[NewsStream]]
+
+    def add_listener(self, owner: str, news: NewsStream) -> None:
+        """Note a stream of a caller until its end."""
+        streams = self.listeners.setdefault(owner, set())
+        streams.add(news)
+        news.leaves.append(partial(self._remove_listener, owner, news))
+
+    def _remove_listener(self, owner: str, news: NewsStream) -> None:
+        streams = self.listeners[owner]
+        streams.discard(news)
+        if not streams:
+            del self.listeners[owner]
+
+    def announce(self, owner: str) -> None:
+        """Tell a caller on each of its streams that its lists may have changed."""
+        for news in tuple(self.listeners.get(owner, ())):
+            news.announce()
+
+
+class Conversation(Struct, frozen=True):
+    """One request with its caller. `message` is `None` for a stream, or for the end of a session."""
+
+    parts: EndpointParts
+    context: RequestContext
+    principal: Principal
+    message: Message | None
+
+    @property
+    def fields(self) -> HeaderFields:
+        """The headers of the request."""
+        return self.context.exchange.fields
+
+    @property
+    def upstreams(self) -> list[str]:
+        """The names of all upstreams in their order."""
+        return sorted(self.parts.edits)
+
+    # --- to one upstream ---
+
+    async def send(
+        self, upstream: str, body: bytes | None, fields: HeaderFields, *, method: str = "POST", answers: bool = False
+    ) -> Outcome:
+        """Send a message the way of `/mcp/<upstream>`. `body` is `None` for a stream, or for the end of a session.
+
+        `answers`: what comes back is the answer to the caller's own request, whose trace then ends with it.
+        """
+        pipeline, context = self.parts.pipeline, self.context
+        headers = tuple([(name, value) for name, values in fields.items() for value in values])
+        context = structs.replace(
+            context,
+            id=pipeline.refuser.new_id(),
+            exchange=structs.replace(
+                context.exchange, method=method, upstream=upstream, headers=headers, fields=fields
+            ),
+            upstream=upstream,
+        )
+        if not answers:
+            trace = structs.replace(context.trace, recording=None)
+            context = structs.replace(context, arrived=pipeline.clock(), began=pipeline.monotonic(), trace=trace)
+        message = None if body is None else classify(body, fields)
+        if isinstance(message, Refusal):
+            return await pipeline.refuser.refuse(context, message, self.principal)
+        return await pipeline.serve(context, self.principal, message)
+
+    async def forward(self, message: Message, address: Address, fields: HeaderFields, outward: Outward) -> Answer:
+        """Send a message on to its upstream, and return the answer in the words of the endpoint."""
+        body = rewrite_message(message.body, address)
+        return pass_on(await self.send(address.upstream, body, fields, answers=True), outward, address.upstream)
+
+    def outward(
+        self,
+        upstream: str,
+        owns: Callable[[RequestId], bool],
+        may_pass: Callable[[RequestId | None], bool] | None = None,
+        *,
+        silent: str | None = None,
+    ) -> Outward:
+        """Return the rewriting of an upstream's messages."""
+        return Outward(upstream, self.parts.edits[upstream], owns, may_pass, silent)
+
+    def directory(self) -> Directory:
+        """Return the ways to find the upstream of a name."""
+        return Directory(self.upstreams, self._resolve_name)
+
+    def _resolve_name(self, sort: Literal["tool", "prompt"], outer: str) -> Owned | None:
+        definitions = self.parts.pipeline.preparation.catalogue.definitions
+        return resolve_name(outer, self.upstreams, lambda upstream: definitions[upstream][sort].seen)
+
+    # --- to all ---
+
+    async def ask_all(
+        self, about: Sequence[str], upstreams: Sequence[str], ask: Callable[[str], Awaitable[Found | None]]
+    ) -> tuple[dict[str, Found], frozenset[str], bool]:
+        """Ask each upstream that shows the caller anything, and return the answers that come in time.
+
+        Also return the upstreams whose answer is of an earlier question, and whether all have answered. A late answer is
+        announced to the caller. An upstream without a grant is not asked.
+        """
+
+        async def ask_one(upstream: str) -> Found | None:
+            return await ask(upstream) if await self.shows(upstream) else None
+
+        keys: dict[tuple[str, ...], str] = {(self.principal.key, *about, each): each for each in upstreams}
+        asked = {key: partial(ask_one, upstream) for key, upstream in keys.items()}
+        found, kept = await self.parts.late.gather(asked, partial(self.parts.announce, self.principal.key))
+        answers = {keys[key]: answer for key, answer in found.items() if answer is not None}
+        return answers, frozenset(keys[key] for key in kept), len(found) == len(asked)
+
+    async def shows(self, upstream: str) -> bool:
+        """Return whether policy shows the caller anything of an upstream."""
+        return await self.parts.pipeline.visibility.shows_upstream(self.context, self._as_request(), upstream)
+
+    def _as_request(self) -> UpstreamRequest:
+        return UpstreamRequest("POST", (), self.principal, self.message)
+
+    async def answer_list(self, message: Message, fields: Fields) -> Reply | Refusal:
+        """Return one list of the lists of all upstreams, or of those with a further page."""
+        cursor = cursor_of(message)
+        cursors = {} if cursor is None else read_cursor(cursor, self.upstreams)
+        if cursors is None:
+            return _NO_SUCH_CURSOR
+
+        async def ask(upstream: str) -> Page | None:
+            sent = await fields(upstream)
+            if sent is None:
+                return None
+            body = message.body
+            if cursor is not None:
+                body = rewrite_params(body, {("cursor",): cursors[upstream]})
+            answer = await read_whole(await self.send(upstream, body, sent))
+            return await read_page(answer, message, self._worker)
+
+        about = (str(message.era), str(message.method), cursor or "")
+        pages, kept, _ = await self.ask_all(about, list(cursors) or self.upstreams, ask)
+        hidden = {upstream: await self._hidden(message, upstream, pages[upstream]) for upstream in kept & pages.keys()}
+        size = sum(len(page.listing.body) for page in pages.values())
+        return make_result(message.id, await self._worker.run(size, partial(merge_pages, message, pages, hidden)))
+
+    @property
+    def _worker(self) -> WorkerThread:
+        return self.parts.pipeline.exposure.worker
+
+    async def _hidden(self, message: Message, upstream: str, page: Page) -> frozenset[str]:
+        """Return the names in an earlier page that the caller may not see any more."""
+        kind = TABLE[str(message.method)].target
+        if kind is None:
+            return frozenset()
+        visibility = self.parts.pipeline.visibility
+        targets = {item.name: visibility.catalogue.target(upstream, kind, item.name) for item in page.listing.items}
+        ids = await visibility.visible_ids(self.context, self._as_request(), tuple(targets.values()))
+        return frozenset(name for name, target in targets.items() if target.id not in ids)
+
+
+def stateless_fields(fields: HeaderFields, name: str | None = None) -> HeaderFields:
+    """Return the headers of a request of the stateless era for an upstream."""
+    return inner_fields(fields, session=None, version=STATELESS_VERSIONS[-1], name=name)
