@@ -57,5 +57,5 @@ class Endpoint:
         if isinstance(outcome, Refusal):
             return await self._pipeline.refuser.refuse(context, outcome, principal, message)
         if not isinstance(outcome, OuterStream):
-            context.trace.end({"opagate.decision.id": context.id, "opagate.outcome": "completed"}, failed=False)
+            context.trace.end({"opagate.decision.id": context.id, "opagate.outcome": "completed"}, error=None)
         return outcome

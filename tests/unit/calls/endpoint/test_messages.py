@@ -31,8 +31,10 @@ def read(method: str, **params: Any) -> Message:
 
 def told(message: object, *, owned: object = None, open_ids: set[RequestId] | None = None) -> Any:
     """What a client gets of a message of the upstream `a`."""
-    may_pass = None if open_ids is None else lambda given: given in open_ids
-    outward = Outward("a", build_edits("a"), lambda token: token == owned, may_pass)
+    ids: set[RequestId | None] = {*(open_ids or ())}
+    outward = Outward(
+        "a", build_edits("a"), lambda token: token == owned, None if open_ids is None else ids.__contains__
+    )
     seen = outward.rewrite(json.dumps(message).encode())
     return None if seen is None else json.loads(seen)
 
