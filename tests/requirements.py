@@ -140,6 +140,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/upstream": Requirement(_FAULTS, "An upstream that refuses, hangs, dies or lies is answered for."),
         "fault/client": Requirement(_FAULTS, "A client that vanishes is settled as cancelled."),
         "fault/unlisted": Requirement("docs/operations/limits-and-capacity.md#answers-of-upstreams", "A call of an upstream that is down or slow says so."),
+        "fault/pinned-lists": Requirement("docs/operations/limits-and-capacity.md#answers-of-upstreams", "Lists of an upstream that starts or is down are those of the lock file, and open no tool."),
         "fault/stall": Requirement("docs/operations/limits-and-capacity.md#answers-of-upstreams", "An answer that stalls ends."),
         "fault/drain": Requirement(_FAULTS, "SIGTERM: calls in flight end, none is lost."),
         "fault/rolling-restart": Requirement("docs/operations/upgrade.md#stop-and-restart-behind-a-balancer", "Two gateways restarted in turn behind a balancer: no call fails."),

@@ -21,6 +21,7 @@ from gateway.calls.pipeline.decide import CallInspection, Decider, PolicyQuestio
 from gateway.calls.pipeline.forward import CallParts, Forwarder
 from gateway.calls.pipeline.issue import Issuer
 from gateway.calls.pipeline.people import People, TokenPeople
+from gateway.calls.pipeline.pinned_lists import PinnedLists
 from gateway.calls.pipeline.pipeline import Pipeline
 from gateway.calls.pipeline.prepare import CurrentTasks, Preparation
 from gateway.calls.pipeline.record import ArgumentsForm, CallRecord
@@ -149,6 +150,7 @@ def build_pipeline(parts: Gateway) -> Pipeline:
         connecting = ConnectionStage(parts.user_connections, parts.authority)
     waited = parts.people or parts.user_connections
     visibility = _build_visibility(parts)
+    answers = _build_answer_parts(parts, tasks, visibility)
     return Pipeline(
         admission=_build_admission(parts),
         exposure=_build_exposure_guard(parts, tasks),
@@ -160,7 +162,8 @@ def build_pipeline(parts: Gateway) -> Pipeline:
         tickets=None if waited is None else waited.tickets,
         exchanges=parts.sessionless_exchanges,
         visibility=visibility,
-        forwarder=_build_forwarder(parts, record, connecting, _build_answer_parts(parts, tasks, visibility)),
+        pinned_lists=PinnedLists(answers),
+        forwarder=_build_forwarder(parts, record, connecting, answers),
         refuser=_build_refuser(parts),
         stops=parts.stops,
         clock=parts.clock,

@@ -44,12 +44,12 @@ class ServerProcess:
 
 
 @contextmanager
-def running(module: str, log: Path, arguments: Sequence[str] = ()) -> Generator[ServerProcess]:
-    """Run `python -m module` on a free loopback port for as long as the block lasts.
+def running(module: str, log: Path, arguments: Sequence[str] = (), *, port: int = 0) -> Generator[ServerProcess]:
+    """Run `python -m module` on a loopback port, a free one unless given, for as long as the block lasts.
 
     The program must have stopped within 10 s of SIGTERM; it is killed after that, and the test fails.
     """
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening, log.open("wb") as output:
+    with socket.create_server(("127.0.0.1", port), backlog=512) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", module, "--fd", str(listening.fileno()), *arguments]
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         process = subprocess.Popen(

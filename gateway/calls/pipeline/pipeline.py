@@ -25,6 +25,7 @@ from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.credentials import ExposureGuard
 from gateway.calls.pipeline.decide import Decider, Ruling, refuse_denied
 from gateway.calls.pipeline.forward import Forwarder
+from gateway.calls.pipeline.pinned_lists import PinnedLists
 from gateway.calls.pipeline.prepare import Preparation
 from gateway.calls.pipeline.refuse import Refuser, refuse_failure
 from gateway.calls.pipeline.revocation import Stops
@@ -76,6 +77,7 @@ class Pipeline(Struct, frozen=True):
     tickets: TicketSeal | None
     exchanges: SessionlessExchanges
     visibility: Visibility
+    pinned_lists: PinnedLists
     forwarder: Forwarder
     refuser: Refuser
     stops: Stops
@@ -190,7 +192,7 @@ class Pipeline(Struct, frozen=True):
                 self.exchanges.close_question(upstream, principal.key, message.id)
             if self.approval is not None:
                 self.approval.take_back_held_call(upstream, request)
-            work = self.forwarder.pass_through(context, request)
+            work = self.pinned_lists.serve(context, request, self.forwarder.pass_through)
         is_stream = message is None and request.method == "GET"
         is_request = message is not None and message.era is _HANDSHAKE and message.kind is _REQUEST
         if request.session is not None or not (is_stream or is_request):

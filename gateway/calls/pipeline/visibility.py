@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 import structlog
@@ -163,16 +164,16 @@ class Visibility(Struct, frozen=True):
     shown: ShownLists
 
     async def visible_names(
-        self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing
+        self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing, *, is_pinned: bool = False
     ) -> frozenset[str]:
         """Return the names in a list that policy lets this caller see. A list of tools or prompts is also news for the
-        catalogue."""
+        catalogue, unless the gateway made it of pins."""
         upstream, principal = context.exchange.upstream, request.principal
         kind = TABLE[method].target
         if kind is None:
             # The items are tasks of the protocol.
             return frozenset(i.name for i in page.items if self.ownership.renew_if_owner(upstream, i.name, principal))
-        if kind != "resource":
+        if kind != "resource" and not is_pinned:
             items = [item.raw for item in page.items]
             if not await self.catalogue.observe(upstream, kind, items, complete=_is_complete(request, page)):
                 log.warning(
@@ -195,7 +196,8 @@ class Visibility(Struct, frozen=True):
         )
         shown = self.shown.find(upstream, question, context.began)
         if shown is None:
-            targets = tuple([self.catalogue.target(upstream, kind, name) for name in names])
+            find = definitions.pinned_target if is_pinned else partial(self.catalogue.target, upstream, kind)
+            targets = tuple([find(name) for name in names])
             ids = await self._ask(principal, targets, circumstances, facts)
             if kind == "tool" and not ids and (tools := keep_usable(targets)):
                 self.hidden_tools.note(principal, upstream, len(tools))

@@ -143,6 +143,8 @@ class UpstreamAnswer(Struct):
     """The comparison of a result with the definition of its tool, or of contents with their pin."""
     late: LateResultCheck | None = None
     """The comparison of results of earlier calls, on a stream of news."""
+    is_pinned: bool = False
+    """The answer is a list from the lock file: nothing of it is news of the upstream."""
     is_idle: bool = False
     """The answer waits for news rather than for the result of a call."""
     reserved_names: int = 0
@@ -197,7 +199,9 @@ class CallerRecipient(Struct, frozen=True):
     async def visible_names(self, method: str, page: Listing) -> frozenset[str]:
         """Return the visible names in a list."""
         answer = self.answer
-        return await answer.parts.visibility.visible_names(answer.context, answer.request, method, page)
+        return await answer.parts.visibility.visible_names(
+            answer.context, answer.request, method, page, is_pinned=answer.is_pinned
+        )
 
     async def trusts_instructions(self, said: bytes) -> bool:
         """Return whether instructions may be shown."""

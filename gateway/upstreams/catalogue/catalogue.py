@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+import msgspec
+
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.letters import spell_out
 from gateway.model.errors import ConfigurationError
@@ -37,8 +39,11 @@ TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
 
 _START_SECONDS: Final = 10.0
 """How long `start` waits for first listings. An upstream that is later than that is listed in the background."""
+_PINNED_START_SECONDS: Final = 2.0
+"""The same, for upstreams with pins: their lists are known."""
 _DEFINED: Final = frozenset({"tools/call", "prompts/get"})
 """Methods whose targets are defined by lists."""
+_encode: Final = msgspec.json.encode
 _READ: Final = Labels(effect=Effect.READ)
 
 
@@ -77,6 +82,9 @@ class Catalogue:
         self._clock = clock
         self._worker = WorkerThread()
         self._credentials = {name: credential_of(name) for name in upstreams}
+        self._told: Callable[[], object] = lambda: None
+        self._shown: dict[tuple[str, Subject], set[frozenset[str]]] = {}
+        """The names in lists shown from the lock file, until the upstream lists them itself."""
         first_use = settings.trust == "first_use"
         self._ledger = CatalogueLedger(
             upstreams, self._credentials, self._worker, first_use=first_use, on_change=on_change
@@ -90,7 +98,7 @@ class Catalogue:
             self._worker,
             clock=clock,
             now=self._now,
-            after=self.flush,
+            after=self._take_in_listing,
             is_pinned=self.is_pinned_resource,
         )
         self._keeper = LockKeeper(settings.lock, self._ledger, self._listings.expect_pins)
@@ -189,6 +197,17 @@ class Catalogue:
             return definitions.without_pin
         return Pin.MATCH if seen.digest == known.digest and uri not in definitions.suspects else Pin.CHANGED
 
+    async def show_pinned(self, upstream: str, subject: Subject) -> tuple[bytes, ...] | None:
+        """Return the pinned definitions, to be shown while the upstream cannot list them; `None` without pins. Clients are
+        told if the upstream lists others later."""
+        definitions = self.definitions[upstream][subject]
+        if not definitions.pinned():
+            return None
+        found = definitions.pinned_items()
+        self._shown.setdefault((upstream, subject), set()).add(frozenset(found))
+        size = sum(item.size for item in found.values())
+        return await self._worker.run(size, lambda: tuple(_encode(item.document) for item in found.values()))
+
     async def instructions(self, upstream: str, said: bytes) -> Pin:
         """Return how passing instructions (a JSON value) compare with the pinned ones. Only matching instructions may
         go on."""
@@ -207,11 +226,18 @@ class Catalogue:
 
     async def start(self) -> None:
         """List every upstream, for at most 10 s, and keep listing in the background until `stop`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_START_SECONDS):
-                await self.refresh()
+        pinned = [name for name in self.definitions if self._ledger.has_pins(name)]
+        unpinned = [name for name in self.definitions if name not in pinned]
+        await asyncio.gather(
+            self._list_first(pinned, _PINNED_START_SECONDS), self._list_first(unpinned, _START_SECONDS)
+        )
         self._listings.start()
         self._keeper.start()
+
+    async def _list_first(self, upstreams: Iterable[str], seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(self.refresh(name) for name in upstreams))
 
     def retry(self) -> None:
         """List each upstream without a listing again. Some ask the gateway first, before the gateway listens."""
@@ -243,8 +269,21 @@ class Catalogue:
             self._listings.relist(upstream)
 
     def on_pinned(self, told: Callable[[], object]) -> None:
-        """Have `told` called whenever somebody has pinned other definitions than before."""
+        """Have `told` called whenever somebody has pinned other definitions than before, or a list from the lock file
+        turns out to be another one."""
+        self._told = told
         self._keeper.on_pinned(told)
+
+    async def _take_in_listing(self, upstream: str) -> None:
+        """Write the pins of a listing, and have clients told if they were shown another list from the lock file."""
+        await self.flush()
+        others = False
+        for subject, definitions in self.definitions[upstream].items():
+            if definitions.listed and (shown := self._shown.pop((upstream, subject), None)):
+                usable = {name for name, pin in definitions.states().items() if pin in {Pin.MATCH, Pin.UNPINNED}}
+                others = others or shown != {frozenset(usable)}
+        if others:
+            self._told()
 
     # --- for people ---
 

@@ -123,6 +123,19 @@ class Definitions(Struct, frozen=True, eq=False):
             raise ConfigurationError(problem, "have the upstream mended")
         return seen
 
+    def pinned_items(self) -> dict[str, Definition]:
+        """Return the trusted definitions by name. After a listing, those alone that were listed as pinned."""
+        names = sorted(self.pinned())
+        found = {name: self.known(name) for name in names if not self.listed or self._state(name) is Pin.MATCH}
+        return {name: item for name, item in found.items() if item is not None}
+
+    def pinned_target(self, name: str) -> Target:
+        """Return the target for a pinned definition that is shown. Before a listing, it is as pinned."""
+        known = self.known(name)
+        if self.listed or known is None:
+            return self.target(name)
+        return replace(self._make_target(name, Pin.MATCH, known), definition=known.digest)
+
     def states(self) -> dict[str, Pin]:
         """Return the state of each listed definition."""
         return {name: self._state(name) for name in sorted(self.seen)}
@@ -169,17 +182,21 @@ class Definitions(Struct, frozen=True, eq=False):
 
     def make_target(self, name: str) -> Target:
         """Return the target of a name, made anew."""
-        terms, seen, (pin, digest) = self.terms, self.seen.get(name), self.judge(name)
-        target = target_of(
+        seen, (pin, digest) = self.seen.get(name), self.judge(name)
+        target = self._make_target(name, pin, seen if isinstance(seen, Definition) else None)
+        return target if digest is None else replace(target, definition=digest)
+
+    def _make_target(self, name: str, pin: Pin, definition: Definition | None) -> Target:
+        terms = self.terms
+        return target_of(
             terms.upstream,
             terms.settings,
             terms.subject,
             name,
             pin=pin,
-            definition=seen if isinstance(seen, Definition) else None,
+            definition=definition,
             credential=terms.credential,
         )
-        return target if digest is None else replace(target, definition=digest)
 
     def _state(self, name: str) -> Pin:
         if name not in self.seen or not self.listed:

@@ -123,14 +123,17 @@ async def inventory(
     bounds: ListingBounds | None = None,
     worker: WorkerThread | None = None,
     pinned: PinnedResources | None = None,
+    *,
+    known: str | None = None,
 ) -> Inventory:
-    """Ask the upstream called `upstream` for its lists; the `worker` reads long answers. Raises `UpstreamError`."""
+    """Ask the upstream called `upstream` for its lists; the `worker` reads long answers. `known` is the revision of its
+    latest listing: a server of the stateless era is not asked in another way. Raises `UpstreamError`."""
     bounds = bounds or ListingBounds()
     try:
         async with asyncio.timeout(bounds.seconds):
             deadline = asyncio.get_running_loop().time() + bounds.seconds
             conversation = _Conversation(upstream, transport, bounds, worker or WorkerThread(), deadline, pinned)
-            return await _ask_in_its_era(conversation)
+            return await _ask_in_its_era(conversation, is_known=known == STATELESS)
     except TimeoutError:
         raise UpstreamTimeout(
             f"upstream {upstream} did not list its tools within {bounds.seconds:g} s", "check the upstream"
@@ -140,12 +143,13 @@ async def inventory(
 # --- the eras --------------------------------------------------------------------------------------
 
 
-async def _ask_in_its_era(conversation: _Conversation) -> Inventory:
-    """Return the inventory of a server. Its answers tell the era, and its speed does not: a slow server is asked in both ways."""
+async def _ask_in_its_era(conversation: _Conversation, *, is_known: bool) -> Inventory:
+    """Return the inventory of a server. Its answers tell the era, and its speed does not: a slow server is asked in both
+    ways, unless its era is known."""
     discovering = asyncio.ensure_future(_discover(conversation))
     greeting: asyncio.Future[_ListAnswer] | None = None
     try:
-        await asyncio.wait((discovering,), timeout=conversation.bounds.probe)
+        await asyncio.wait((discovering,), timeout=None if is_known else conversation.bounds.probe)
         if not discovering.done():
             greeting = asyncio.ensure_future(_initialize(conversation))
             await asyncio.wait((discovering, greeting), return_when=asyncio.FIRST_COMPLETED)

@@ -54,7 +54,7 @@ class ListingState:
 
 
 class UpstreamListings:
-    """The listings of all upstreams, for use from one event loop. `after` runs after each listing."""
+    """The listings of all upstreams, for use from one event loop. `after` runs after each listing, with its upstream."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class UpstreamListings:
         *,
         clock: Callable[[], float],
         now: Callable[[], str],
-        after: Callable[[], Awaitable[None]],
+        after: Callable[[str], Awaitable[None]],
         is_pinned: Callable[[str, str], bool],
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
@@ -148,7 +148,7 @@ class UpstreamListings:
             state.failures = 0 if found.unlisted is None else state.failures + 1
             state.revision, state.refreshed = found.revision, self._clock()
             await self._note(name, found)
-            await self._after()
+            await self._after(name)
         finally:
             state.attempt = None
 
@@ -170,7 +170,14 @@ class UpstreamListings:
             pinned = state.pinned
             known = self._ledger.definitions[name]["resource"]
             pinned_resources = PinnedResources(partial(self._is_pinned, name), (*known.pinned(), *known.passing))
-            found = await lister.inventory(name, self._transports[name], worker=self._worker, pinned=pinned_resources)
+            found = await lister.inventory(
+                name,
+                self._transports[name],
+                worker=self._worker,
+                pinned=pinned_resources,
+                # After a failure the server is asked in both ways again: it may have become an older one.
+                known=None if state.failures else state.revision,
+            )
             if state.pinned == pinned:
                 return found
 

@@ -28,6 +28,7 @@ can be in the middle of a call at once with the same id."""
 MAX_CANCELLED: Final = 32
 """Ids that wait for a late response. A child with more takes no new requests and is replaced when it is idle."""
 
+_DISCOVER: Final = "server/discover"
 _LISTEN: Final = "subscriptions/listen"
 
 
@@ -51,6 +52,8 @@ class Worker:
         self._calls: dict[RequestId, _PooledCall] = {}
         self._cancelled: dict[RequestId, _PooledCall] = {}
         self._dropped = 0
+        self._is_used = False
+        self._is_idle = asyncio.Event()
         child.attach(self._receive, self._fail_calls)
 
     @property
@@ -78,6 +81,8 @@ class Worker:
     def reserve(self, request: RequestId, message: Message) -> MessageStream:
         """Take the place just promised by `accepts`."""
         self.touched = self._clock()
+        self._is_used = self._is_used or message.method != _DISCOVER
+        self._is_idle.clear()
         stream = MessageStream(0, Backlog(), resumable=False, request=request)
         self._calls[request] = _PooledCall(
             stream,
@@ -86,6 +91,14 @@ class Worker:
             listens=message.method == _LISTEN,
         )
         return stream
+
+    async def has_refused(self, patience: float) -> bool:
+        """Return whether the child has refused `server/discover` and had no other request. A pending answer is waited for."""
+        if not self._is_used:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._is_idle.wait()
+        return self.child.usable and not (self._is_used or self._calls or self._cancelled)
 
     async def carry(self, request: RequestId, message: Message, stream: MessageStream) -> UpstreamReply:
         """Forward a request, and return the answer.
@@ -125,6 +138,9 @@ class Worker:
     def _respond(self, request: RequestId, message: wire.Inbound) -> None:
         call = self._calls.pop(request, None)
         self.touched = self._clock()
+        self._is_used = self._is_used or message.error is None
+        if not self._calls:
+            self._is_idle.set()
         if call is not None:
             call.stream.publish(message.line, last=True, error=message.error)
         elif request in self._cancelled:
@@ -253,6 +269,19 @@ class Pool:
             worker = await self._choose(message, credential)
             stream = worker.reserve(message.id, message)
         return await worker.carry(message.id, message, stream)
+
+    async def give_up_refusing(self, patience: float) -> ServerProcess | None:
+        """Take a child out of the pool that has only refused `server/discover`; `None` without such a child.
+
+        A server of the handshake era then expects `initialize` (2026-07-28/basic/versioning.mdx, "Backward Compatibility").
+        """
+        async with self._choosing:  # a child may be starting
+            workers = tuple(self._workers)
+        for worker in workers:
+            if await worker.has_refused(patience) and worker in self._workers:
+                self._workers.remove(worker)
+                return worker.child
+        return None
 
     async def aclose(self) -> None:
         """End the idle children. Returns when all are gone."""

@@ -43,6 +43,8 @@ SPARE_SESSION: Final = 60.0
 CHILD_IDLE: Final = 5 * 60.0
 """Seconds after which an unused child of the stateless era ends; a new request starts another."""
 REAP_EVERY: Final = 30.0
+_REFUSAL_SECONDS: Final = 8.0
+"""How long a session waits for a process that has not answered `server/discover` yet: it may still start."""
 
 _SESSION_ID: Final = b"mcp-session-id"
 _PRIMING_SINCE: Final = "2025-11-25"
@@ -203,7 +205,7 @@ class StdioUpstream:
 
     async def _initialize(self, request: UpstreamRequest, message: Message) -> UpstreamReply:
         principal = request.principal.key
-        child = await self._spawn(principal, None)
+        child = await self._begin_process(principal, None)
         session = StdioSession(
             self._new_id(), principal, child, upstream=self._name, first_byte=self._first_byte, clock=self._clock
         )
@@ -221,7 +223,7 @@ class StdioUpstream:
             upstream=self._name,
             first_byte=self._first_byte,
             clock=self._clock,
-            spawn=lambda credential: self._spawn(principal, credential),
+            spawn=lambda credential: self._begin_process(principal, credential),
             renew=self._spawner.renew,
             stop=self._spawner.stop,
         )
@@ -258,6 +260,12 @@ class StdioUpstream:
         return await session.request(request.message, prime=_primes(request))
 
     # --- processes -------------------------------------------------------------------------------------
+
+    async def _begin_process(self, principal: str, credential: HandedCredential | None) -> ServerProcess:
+        """Return a process for a session: the process that refused `server/discover`, or a new process."""
+        pool = self._pools.get((principal, "")) if credential is None else None
+        refusing = None if pool is None else await pool.give_up_refusing(_REFUSAL_SECONDS)
+        return refusing or await self._spawn(principal, credential)
 
     async def _spawn(self, principal: str, credential: HandedCredential | None) -> ServerProcess:
         if self._spawner.full_for(principal):

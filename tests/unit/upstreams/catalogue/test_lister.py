@@ -136,6 +136,24 @@ async def test_a_slow_upstream_of_the_stateless_era_is_not_taken_for_another():
     assert port.methods == ["server/discover", "tools/list"]
 
 
+async def test_an_upstream_that_was_of_the_stateless_era_is_not_asked_for_a_handshake_however_slow_it_is():
+    port, late = stateless(lambda: [READ]), asyncio.Event()
+    send = port.send
+
+    async def slow(request: UpstreamRequest) -> UpstreamReply:
+        await late.wait()
+        return await send(request)
+
+    port.send = slow
+    asking = asyncio.ensure_future(inventory("files", port, ListingBounds(probe=0.0), known="2026-07-28"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    late.set()
+
+    assert (await asking).revision == "2026-07-28"
+    assert port.methods == ["server/discover", "tools/list"]
+
+
 async def test_a_slow_upstream_that_refuses_the_handshake_is_waited_for():
     port, refused = stateless(lambda: [READ]), asyncio.Event()
     send = port.send

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.model.caller import Actor, Principal, User
 from gateway.model.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
-from gateway.model.wire import Kind, UpstreamRequest
+from gateway.model.wire import Era, Kind, UpstreamRequest
 from gateway.upstreams.stdio import Status
 from gateway.upstreams.stdio import spawner as spawner_module
 from gateway.upstreams.stdio import upstream as upstream_module
@@ -64,6 +64,57 @@ async def test_each_initialize_has_a_process_of_its_own(make: Make):
 
     assert first.session != second.session
     assert first.upstream.status().processes == 2
+
+
+def discovery(answer: dict[str, Any], *before: dict[str, Any]) -> dict[str, Any]:
+    """The question of a client that does not know the era of its server."""
+    said = {"say": {"jsonrpc": "2.0", "id": 9, **answer}}
+    return {"jsonrpc": "2.0", "id": 9, "method": "server/discover", "params": {"script": [*before, said]}}
+
+
+REFUSED: dict[str, Any] = {"error": {"code": -32601, "message": "no"}}
+
+
+async def test_a_process_that_refused_to_be_discovered_begins_the_session(make: Make):
+    asking = Client(make(), era=Era.STATELESS)
+    await body_of(await asking.post(discovery(REFUSED)))
+
+    await Client(asking.upstream).initialize()
+
+    assert asking.upstream.status().processes == 1
+    await Client(asking.upstream).initialize()
+    assert asking.upstream.status().processes == 2
+
+
+async def test_a_process_that_has_not_answered_yet_is_waited_for(make: Make):
+    asking = Client(make(), era=Era.STATELESS)
+    discovering = asyncio.ensure_future(asking.post(discovery(REFUSED, {"sleep": 0.2})))
+    await asyncio.sleep(0)
+
+    await Client(asking.upstream).initialize()
+
+    await body_of(await discovering)
+    assert asking.upstream.status().processes == 1
+
+
+@pytest.mark.parametrize("used", [discovery({"result": {}}), {"jsonrpc": "2.0", "id": 9, "method": "tools/list"}])
+async def test_a_process_that_serves_the_stateless_era_begins_no_session(make: Make, used: dict[str, Any]):
+    asking = Client(make(), era=Era.STATELESS)
+    await body_of(await asking.post(discovery(REFUSED)))
+    await body_of(await asking.post(used))
+
+    await Client(asking.upstream).initialize()
+
+    assert asking.upstream.status().processes == 2
+
+
+async def test_a_process_of_another_caller_begins_no_session(make: Make):
+    asking = Client(make(), era=Era.STATELESS)
+    await body_of(await asking.post(discovery(REFUSED)))
+
+    await Client(asking.upstream, BOB).initialize()
+
+    assert asking.upstream.status().processes == 2
 
 
 async def test_an_initialize_that_is_refused_leaves_no_session_and_no_process(make: Make):
