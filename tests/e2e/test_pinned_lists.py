@@ -88,7 +88,7 @@ def test_a_tool_that_changed_while_its_server_was_away_is_refused_before_its_fir
         assert codes(caller, "read") == ["catalogue/changed"]
         assert names(caller, stateless("tools/list")) == ["write", "more"]
     decided = [entry for entry in entries(tmp_path, "call") if entry["target"]["id"] == "slow/read"]
-    assert {entry["decision"]["effect"] for entry in decided} == {"deny"}
+    assert {entry["effect"] for entry in decided} == {"deny"}
 
 
 @requirement("fault/pinned-lists")
