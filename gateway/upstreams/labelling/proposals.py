@@ -1,0 +1,109 @@
+"""Labels proposed for tools, from what their server says of them: names, descriptions, schemas, annotations. Pure.
+
+A server may lie, so nothing that it says makes a tool less guarded than a read of an untrusted system. Where words and an
+annotation disagree, the stricter of the two is proposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.model.target import Effect, Sensitivity
+from gateway.model.wire import JsonObject
+from gateway.upstreams.labelling.argument_roles import ArgumentRole, ToolUse, propose_roles
+from gateway.upstreams.labelling.egress import commits, propose_egress, sends
+from gateway.upstreams.labelling.saying import COUNT_ANYWHERE, STRENGTH, Proposed, Saying, read_sayings
+from gateway.upstreams.labelling.words import Verb, plain_words_of, word_list, words_of
+
+_STATEMENTS: Final = word_list("effects", "statements")
+_CONFIDENTIAL: Final = word_list("sensitivity", "confidential")
+_NOTED: Final = word_list("roles", "receivers", "noted")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The proposed labels of a tool. `doubt` says where its server's words disagree; empty if nowhere."""
+
+    effect: Proposed[Effect]
+    egress: Proposed[bool]
+    sensitivity: Proposed[Sensitivity]
+    roles: Mapping[str, ArgumentRole] = field(default_factory=dict[str, ArgumentRole])
+    doubt: str = ""
+
+
+def propose_labels(tools: Sequence[JsonObject]) -> Mapping[str, Proposal]:
+    """Return the proposal for each tool that a server lists, by its name."""
+    return {saying.name: _propose(saying) for saying in read_sayings(tools)}
+
+
+def _propose(saying: Saying) -> Proposal:
+    effect, doubt = _effect(saying)
+    use = ToolUse(
+        reads=effect.value is Effect.READ,
+        commits=commits(saying),
+        sends=sends(saying) is not None,
+        notes=not _NOTED.isdisjoint(saying.words[:1]),
+    )
+    roles = propose_roles(saying.schema, use)
+    return Proposal(effect, propose_egress(saying, effect.value, roles), _sensitivity(saying), roles, doubt)
+
+
+def _effect(saying: Saying) -> tuple[Proposed[Effect], str]:
+    """Return the stricter of what words and annotations say, and a sentence where they contradict each other."""
+    worded, hinted = _by_words(saying), _by_hints(saying)
+    if worded is None or hinted is None:
+        return worded or hinted or Proposed(Effect.WRITE, "neither a known verb nor an annotation says less"), ""
+    if worded.value == hinted.value:
+        return Proposed(worded.value, f"{worded.because}; {hinted.because}"), ""
+    milder, stricter = sorted((worded, hinted), key=lambda one: STRENGTH.index(one.value))
+    contradicts = milder.value is Effect.READ or stricter.value in COUNT_ANYWHERE
+    return stricter, f"{stricter.because}, but {milder.because}: the stricter counts" if contradicts else ""
+
+
+def _by_words(saying: Saying) -> Proposed[Effect] | None:
+    verb, first = saying.verb, saying.first_verb_of_description
+    if first is not None and (verb is None or (verb.is_noun and not first.is_noun) or _belies(first, verb)):
+        return _effect_of(first, saying, f"the description begins with `{first.word}`")
+    return None if verb is None else _effect_of(verb, saying, f"the name has the verb `{verb.word}`")
+
+
+def _belies(first: Verb, verb: Verb) -> bool:
+    """Return whether the description begins with something far stronger than a name that reads."""
+    return verb.effect is Effect.READ and first.effect in COUNT_ANYWHERE and not first.is_noun
+
+
+def _effect_of(verb: Verb, saying: Saying, because: str) -> Proposed[Effect]:
+    if verb.effect is not Effect.EXEC:
+        return Proposed(verb.effect, because)
+    arguments = {word for name in saying.arguments for word in words_of(name)}
+    found = _STATEMENTS & {*saying.words, *arguments, *plain_words_of(saying.description)}
+    if not found:
+        return Proposed(Effect.EXEC, because)
+    return Proposed(Effect.DESTRUCTIVE, f"{because}, and runs {min(found)}, which may destroy")
+
+
+def _by_hints(saying: Saying) -> Proposed[Effect] | None:
+    """Return the effect by annotations. An overwriting verb explains a `destructiveHint`: it replaces content."""
+    if saying.is_read_only:
+        if not saying.name.isascii():
+            return Proposed(Effect.WRITE, "the name has letters that are not ASCII, so no hint makes it a read")
+        return Proposed(Effect.READ, "annotation readOnlyHint: true")
+    if saying.hints.get("destructiveHint") is True:
+        verb = saying.verb
+        writes = verb is not None and verb.effect is Effect.WRITE
+        if verb is not None and writes and (not verb.adds or "destructiveHint" in saying.uniform):
+            return Proposed(Effect.WRITE, f"annotation destructiveHint: true, explained by `{verb.word}`")
+        return Proposed(Effect.DESTRUCTIVE, "annotation destructiveHint: true")
+    for name in ("readOnlyHint", "destructiveHint"):
+        if saying.hints.get(name) is False:
+            return Proposed(Effect.WRITE, f"annotation {name}: false")
+    return None
+
+
+def _sensitivity(saying: Saying) -> Proposed[Sensitivity]:
+    found = _CONFIDENTIAL.intersection((*saying.words, *words_of(saying.description)))
+    if not found:
+        return Proposed(Sensitivity.INTERNAL, "no word says more")
+    return Proposed(Sensitivity.CONFIDENTIAL, f"name or description has `{min(found)}`")

@@ -1,0 +1,107 @@
+"""What a server says of one of its tools, and of all of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from gateway.model.target import Effect
+from gateway.model.wire import Json, JsonObject
+from gateway.upstreams.labelling.words import VERBS, Verb, stems_of, word_list, words_of
+
+Value = TypeVar("Value")
+
+STRENGTH: Final = list(Effect)
+"""The effects, the strictest last."""
+COUNT_ANYWHERE: Final = frozenset({Effect.DESTRUCTIVE, Effect.MINT, Effect.EXEC})
+"""Effects of verbs that count at any place of a name."""
+_SAME_OF: Final = 4
+"""Tools with one and the same hint, from which on the hint tells no tool from another."""
+_MOSTLY: Final = 0.9
+_JOINS: Final = frozenset({"and", "or", "then"})
+_RETURNS: Final = word_list("effects", "read_in_description")
+_HINTS: Final = ("readOnlyHint", "destructiveHint", "openWorldHint")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed(Generic[Value]):
+    """A proposed label with its reason."""
+
+    value: Value
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """The name, texts, schema and hints of one tool. `uniform` are hints that its server gives to all tools alike."""
+
+    name: str
+    description: str
+    schema: Json
+    hints: Mapping[str, Json]
+    words: tuple[str, ...]
+    verbs: tuple[Verb, ...]
+    uniform: Collection[str] = ()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the server calls the tool a read."""
+        return self.hints.get("readOnlyHint") is True
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of the arguments."""
+        members = self.schema.get("properties") if isinstance(self.schema, dict) else None
+        return tuple(members) if isinstance(members, dict) else ()
+
+    @property
+    def clear_verbs(self) -> tuple[Verb, ...]:
+        """The verbs of the name that are no nouns."""
+        return tuple(verb for verb in self.verbs if not verb.is_noun)
+
+    @property
+    def verb(self) -> Verb | None:
+        """The verb of the name that decides: the first one, or a stronger one that is no noun or follows `and` or `or`."""
+        heard = self.clear_verbs or self.verbs
+        if not heard:
+            return None
+        joined = not _JOINS.isdisjoint(self.words)
+        counted = [heard[0], *(verb for verb in heard[1:] if joined or verb.effect in COUNT_ANYWHERE)]
+        return max(counted, key=lambda verb: STRENGTH.index(verb.effect))
+
+    @property
+    def first_verb_of_description(self) -> Verb | None:
+        """The first word of the description, if it is a known verb."""
+        first = next(iter(words_of(self.description)), "")
+        if not _RETURNS.isdisjoint(stems_of(first)):
+            return Verb(first, Effect.READ)
+        return next((VERBS[stem] for stem in stems_of(first) if stem in VERBS), None)
+
+
+def read_sayings(tools: Sequence[JsonObject]) -> tuple[Saying, ...]:
+    """Return what a server says of each tool that it lists."""
+    hints = [_hints(tool) for tool in tools]
+    uniform = frozenset(name for name in _HINTS if _is_uniform(name, hints))
+    return tuple(_read(tool, said, uniform) for tool, said in zip(tools, hints, strict=True))
+
+
+def _read(tool: JsonObject, hints: Mapping[str, Json], uniform: Collection[str]) -> Saying:
+    name, description = str(tool.get("name", "")), str(tool.get("description") or "")
+    words = words_of(name)
+    verbs = tuple(VERBS[word] for word in words if word in VERBS)
+    return Saying(name, description, tool.get("inputSchema"), hints, words, verbs, uniform)
+
+
+def _hints(tool: JsonObject) -> Mapping[str, Json]:
+    annotations = tool.get("annotations")
+    return annotations if isinstance(annotations, dict) else {}
+
+
+def _is_uniform(hint: str, tools: Sequence[Mapping[str, Json]]) -> bool:
+    """Return whether a hint is true of all tools that it can be said of, so that it tells no tool from another.
+
+    Reads are never destructive, so `destructiveHint` is compared among the others.
+    """
+    asked = [hints for hints in tools if hint != "destructiveHint" or hints.get("readOnlyHint") is not True]
+    return len(asked) >= _SAME_OF and sum(hints.get(hint) is True for hints in asked) >= len(asked) * _MOSTLY
