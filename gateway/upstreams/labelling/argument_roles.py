@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from gateway.model.target import Role
 from gateway.model.wire import Json, JsonObject
-from gateway.upstreams.labelling.words import ROLES, word_list, words_of
+from gateway.upstreams.labelling.words import ROLES, phrases_of, word_list, words_of
 
 _DEPTH: Final = 4
 _RECEIVERS: Final = {
-    name: word_list("roles", "receivers", name) for name in ("names", "kept", "goods", "people", "sellers")
-}
+    name: word_list("roles", "receivers", name) for name in ("names", "kept", "goods", "people", "sellers", "switches")
+} | {"prices": word_list("roles", "prices")}
 _REACHING_WORDS: Final = word_list("roles", "reaching", "words")
 _REACHING_FORMATS: Final = word_list("roles", "reaching", "formats")
 _FORMATS: Final = {"email": Role.DESTINATION, "idn-email": Role.DESTINATION, "password": Role.CREDENTIAL} | dict.fromkeys(
@@ -31,12 +31,15 @@ _MEMBERS: Final = sorted(word_list("records", "members"))
 class ToolUse(NamedTuple):
     """What the verbs of a tool say of its arguments.
 
-    `reads`: it only reads. `commits`: it commits money or people, so that its arguments with an id are records. `sends`: it
+    `reads`: it only reads. `destroys`: it destroys, and sends nothing. `commits`: it commits money or people, so that its arguments with an id are records. `pays`: it
+    pays somebody. `sends`: it
     reaches somebody. `notes`: it notes down who was met.
     """
 
     reads: bool = False
+    destroys: bool = False
     commits: bool = False
+    pays: bool = False
     sends: bool = False
     notes: bool = False
 
@@ -53,16 +56,30 @@ class ArgumentRole:
 
 def propose_roles(schema: Json, use: ToolUse) -> Mapping[str, ArgumentRole]:
     """Return the role of each argument by its JSON pointer."""
-    found = dict(_members(schema, "", use, _DEPTH)) if isinstance(schema, dict) else {}
+    found = _without_prices(dict(_members(schema, "", use, _DEPTH))) if isinstance(schema, dict) else {}
     if use.sends and not any(one.role is Role.DESTINATION for one in found.values()):
         return {pointer: _as_receiver(pointer, one) for pointer, one in found.items()}
     return found
 
 
+def _without_prices(found: Mapping[str, ArgumentRole]) -> Mapping[str, ArgumentRole]:
+    """Return the roles with one amount where prices stand beside it: a price follows from the market."""
+    amounts = [pointer for pointer, one in found.items() if one.role is Role.AMOUNT]
+    prices = [pointer for pointer in amounts if not _RECEIVERS["prices"].isdisjoint(words_of(pointer))]
+    if len(prices) == len(amounts):
+        return found
+    return {**found, **dict.fromkeys(prices, ArgumentRole(Role.SELECTOR, "a price beside an amount follows from it"))}
+
+
 def takes_text(schema: Json) -> bool:
-    """Return whether an argument can hold a text of the caller: no number, switch, or one of a few values."""
+    """Return whether an argument can hold a text of the caller: no number, switch, or one of a few values.
+
+    A schema that tells no arguments may take any.
+    """
     members = schema.get("properties") if isinstance(schema, dict) else None
-    shapes = [_shape(described) for described in members.values()] if isinstance(members, dict) else []
+    if not isinstance(members, dict):
+        return True
+    shapes = [_shape(described) for described in members.values()]
     return any(not _kinds(shape) or not _kinds(shape) <= _NO_TEXT for shape in shapes if not shape.get("enum"))
 
 
@@ -119,12 +136,17 @@ def _is_open(name: str, shape: JsonObject, use: ToolUse) -> bool:
 def _role_of(name: str, shape: JsonObject, use: ToolUse) -> ArgumentRole:
     inner, _ = _inner(shape)
     if shape.get("enum") or inner.get("enum") or _kinds(shape) == {"boolean"}:
+        words = frozenset(words_of(name))
+        if _RECEIVERS["switches"] & words and (word := min(_REACHING_WORDS & words, default=None)):
+            return ArgumentRole(Role.SELECTOR, f"`{name}` turns another argument into the address of a {word}", reaches=True)
         return ArgumentRole(Role.SELECTOR, f"`{name}` is one of a few values")
-    found = _by_format(name, shape, inner) or _by_word(name, use)
-    if found.role is Role.DESTINATION and not found.reaches and (use.reads or use.notes):
+    found = _by_format(name, shape, inner) or _by_word(name, use, is_text=_is_text(shape, inner))
+    if found.role is Role.DESTINATION and not found.reaches and (use.reads or use.destroys or use.notes):
         return ArgumentRole(Role.SELECTOR, f"the tool sends nothing to `{name}`")
     if use.reads and found.role in {Role.AMOUNT, Role.CONTENT}:
         return ArgumentRole(Role.SELECTOR, f"a read is told `{name}`")
+    if found.role is Role.AMOUNT and not use.commits:
+        return ArgumentRole(Role.SELECTOR, f"`{name}` is an amount, and nothing is committed")
     return found
 
 
@@ -138,13 +160,18 @@ def _by_format(name: str, *shapes: JsonObject) -> ArgumentRole | None:
     return None
 
 
-def _by_word(name: str, use: ToolUse) -> ArgumentRole:
+def _is_text(shape: JsonObject, inner: JsonObject) -> bool:
+    """Return whether a value is a text, or a list of texts, as far as its schema says."""
+    return _kinds(inner) <= {"string"} and not inner.get("properties") and _kinds(shape) <= {"string", "array"}
+
+
+def _by_word(name: str, use: ToolUse, *, is_text: bool) -> ArgumentRole:
     words = words_of(name)
-    phrases = {*words, *map("_".join, zip(words, words[1:], strict=False))}
+    phrases = phrases_of(words)
     is_id = not _IDS.isdisjoint(words)
-    if name.lower() in _RECEIVERS["names"]:
+    if is_text and name.lower() in _RECEIVERS["names"]:
         return ArgumentRole(Role.DESTINATION, f"`{name}` names a receiver", gets_data=True)
-    if use.commits and (seller := min(_RECEIVERS["sellers"].intersection(words), default=None)):
+    if use.pays and (seller := min(_RECEIVERS["sellers"].intersection(words), default=None)):
         return ArgumentRole(Role.DESTINATION, f"a {seller} is paid", gets_data=True)
     for role, known in ROLES.items():
         fitting = known & phrases - (_RECEIVERS["kept"] if is_id and role is Role.DESTINATION else frozenset())

@@ -59,7 +59,7 @@ def _ways_out(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str
     yield from (found.because for found in roles.values() if found.gets_data)
     if shared := next((word for word in saying.words if word in _SHARED), None):
         yield f"participants are told of the `{shared}`"
-    if not takes_text(saying.schema):
+    if not takes_text(saying.schema) or any(verb.effect is Effect.DESTRUCTIVE for verb in saying.clear_verbs):
         return
     yield from _places(saying, roles)
     if told := next((name for name in saying.arguments if name in _TOLD), None):
@@ -73,7 +73,7 @@ def _ways_out(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str
 
 def _places(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str]:
     """Yield each reason why outsiders may read the place that the tool changes."""
-    writes = any(found.role is Role.CONTENT for found in roles.values())
+    writes = not roles or any(found.role is Role.CONTENT for found in roles.values())
     if writes and (place := min(_PLACES & {*saying.words, *plain_words_of(saying.description)}, default=None)):
         yield f"outsiders may read `{place}`"
     if owner := next((name for name in saying.arguments if name in _OWNERS), None):

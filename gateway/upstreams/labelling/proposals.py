@@ -15,10 +15,10 @@ from gateway.model.wire import JsonObject
 from gateway.upstreams.labelling.argument_roles import ArgumentRole, ToolUse, propose_roles
 from gateway.upstreams.labelling.egress import commits, propose_egress, sends
 from gateway.upstreams.labelling.saying import COUNT_ANYWHERE, STRENGTH, Proposed, Saying, read_sayings
-from gateway.upstreams.labelling.words import Verb, plain_words_of, word_list, words_of
+from gateway.upstreams.labelling.words import Verb, phrases_of, word_list, words_of
 
-_STATEMENTS: Final = word_list("effects", "statements")
 _CONFIDENTIAL: Final = word_list("sensitivity", "confidential")
+_PAYS: Final = word_list("roles", "receivers", "pays")
 _NOTED: Final = word_list("roles", "receivers", "noted")
 
 
@@ -42,12 +42,14 @@ def _propose(saying: Saying) -> Proposal:
     effect, doubt = _effect(saying)
     use = ToolUse(
         reads=effect.value is Effect.READ,
+        destroys=effect.value is Effect.DESTRUCTIVE and sends(saying) is None,
         commits=commits(saying),
+        pays=not _PAYS.isdisjoint(saying.words),
         sends=sends(saying) is not None,
         notes=not _NOTED.isdisjoint(saying.words[:1]),
     )
     roles = propose_roles(saying.schema, use)
-    return Proposal(effect, propose_egress(saying, effect.value, roles), _sensitivity(saying), roles, doubt)
+    return Proposal(effect, propose_egress(saying, effect.value, roles), _sensitivity(saying, effect.value), roles, doubt)
 
 
 def _effect(saying: Saying) -> tuple[Proposed[Effect], str]:
@@ -64,24 +66,33 @@ def _effect(saying: Saying) -> tuple[Proposed[Effect], str]:
 
 def _by_words(saying: Saying) -> Proposed[Effect] | None:
     verb, first = saying.verb, saying.first_verb_of_description
-    if first is not None and (verb is None or (verb.is_noun and not first.is_noun) or _belies(first, verb)):
-        return _effect_of(first, saying, f"the description begins with `{first.word}`")
-    return None if verb is None else _effect_of(verb, saying, f"the name has the verb `{verb.word}`")
+    if first is not None and (verb is None or (verb.is_noun and not first.is_noun) or _belies(first, verb, saying)):
+        found = _effect_of(first, saying, f"the description begins with `{first.word}`")
+    elif verb is not None:
+        found = _effect_of(verb, saying, f"the name has the verb `{verb.word}`")
+    else:
+        found = None
+    if (thing := saying.runs_code) is not None and (found is None or found.value is Effect.WRITE):
+        return Proposed(Effect.EXEC, f"`{thing}` runs code")
+    return found
 
 
-def _belies(first: Verb, verb: Verb) -> bool:
-    """Return whether the description begins with something far stronger than a name that reads."""
-    return verb.effect is Effect.READ and first.effect in COUNT_ANYWHERE and not first.is_noun
+def _belies(first: Verb, verb: Verb, saying: Saying) -> bool:
+    """Return whether the description begins with something far stronger than the name. A read may run a statement."""
+    if first.effect not in COUNT_ANYWHERE or first.is_noun:
+        return False
+    runs_a_read = first.effect is Effect.EXEC and verb.effect is Effect.READ and saying.runs_statements
+    return not runs_a_read and STRENGTH.index(first.effect) > STRENGTH.index(verb.effect)
 
 
 def _effect_of(verb: Verb, saying: Saying, because: str) -> Proposed[Effect]:
     if verb.effect is not Effect.EXEC:
         return Proposed(verb.effect, because)
-    arguments = {word for name in saying.arguments for word in words_of(name)}
-    found = _STATEMENTS & {*saying.words, *arguments, *plain_words_of(saying.description)}
-    if not found:
-        return Proposed(Effect.EXEC, because)
-    return Proposed(Effect.DESTRUCTIVE, f"{because}, and runs {min(found)}, which may destroy")
+    if language := saying.runs_statements:
+        return Proposed(Effect.DESTRUCTIVE, f"{because}, and what `{language}` says may destroy")
+    if verb.is_noun and saying.verb != verb and saying.runs_code is None:
+        return Proposed(Effect.WRITE, because)
+    return Proposed(Effect.EXEC, because)
 
 
 def _by_hints(saying: Saying) -> Proposed[Effect] | None:
@@ -102,8 +113,9 @@ def _by_hints(saying: Saying) -> Proposed[Effect] | None:
     return None
 
 
-def _sensitivity(saying: Saying) -> Proposed[Sensitivity]:
-    found = _CONFIDENTIAL.intersection((*saying.words, *words_of(saying.description)))
-    if not found:
+def _sensitivity(saying: Saying, effect: Effect) -> Proposed[Sensitivity]:
+    """Return how sensitive the answer of a tool is. A mere write tells little."""
+    found = _CONFIDENTIAL & (phrases_of(saying.words) | phrases_of(words_of(saying.description)))
+    if not found or effect is Effect.WRITE:
         return Proposed(Sensitivity.INTERNAL, "no word says more")
     return Proposed(Sensitivity.CONFIDENTIAL, f"name or description has `{min(found)}`")

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from gateway.model.target import Effect
 from gateway.model.wire import Json, JsonObject
-from gateway.upstreams.labelling.words import VERBS, Verb, stems_of, word_list, words_of
+from gateway.upstreams.labelling.words import VERBS, Verb, plain_words_of, stems_of, word_list, words_of
 
 Value = TypeVar("Value")
 
@@ -21,6 +21,10 @@ _SAME_OF: Final = 4
 _MOSTLY: Final = 0.9
 _JOINS: Final = frozenset({"and", "or", "then"})
 _RETURNS: Final = word_list("effects", "read_in_description")
+_STATEMENTS: Final = word_list("effects", "statements")
+_STATEMENT_ARGUMENTS: Final = word_list("effects", "statement_arguments")
+_RUN_THINGS: Final = word_list("effects", "run_things")
+_RUN_ARGUMENTS: Final = word_list("effects", "run_arguments")
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "openWorldHint")
 
 
@@ -59,6 +63,19 @@ class Saying:
     def clear_verbs(self) -> tuple[Verb, ...]:
         """The verbs of the name that are no nouns."""
         return tuple(verb for verb in self.verbs if not verb.is_noun)
+
+    @property
+    def runs_statements(self) -> str | None:
+        """The language of statements that the tool runs in a database."""
+        words = {*self.words, *(word for name in self.arguments for word in words_of(name))}
+        named = _STATEMENTS & {*words, *plain_words_of(self.description)}
+        return min(named | (_STATEMENT_ARGUMENTS & words), default=None)
+
+    @property
+    def runs_code(self) -> str | None:
+        """The thing that runs code: a word of the name, or the name of an argument."""
+        argument = next((name for name in self.arguments if name.lower() in _RUN_ARGUMENTS), None)
+        return argument or next((word for word in self.words if word in _RUN_THINGS), None)
 
     @property
     def verb(self) -> Verb | None:

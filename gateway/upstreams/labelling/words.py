@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,11 @@ def words_of(text: str) -> tuple[str, ...]:
 def plain_words_of(text: str) -> frozenset[str]:
     """Return the words of a sentence in small letters, names such as GitHub in one piece."""
     return frozenset(_LETTERS.findall(text.lower()))
+
+
+def phrases_of(words: Sequence[str]) -> frozenset[str]:
+    """Return the words, and each two in a row with `_` between them."""
+    return frozenset((*words, *map("_".join, pairwise(words))))
 
 
 def stems_of(word: str) -> tuple[str, ...]:
