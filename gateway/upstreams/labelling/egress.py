@@ -24,7 +24,7 @@ _COMMITS: Final = word_list("records", "verbs")
 
 def sends(saying: Saying) -> str | None:
     """Return the word of a name that reaches somebody; `None` without one. What deletes a message sends none."""
-    if saying.verb is not None and saying.verb.effect is Effect.DESTRUCTIVE:
+    if saying.is_deletion:
         return None
     clear = saying.clear_verbs
     known = _VERBS | (_THINGS if not clear or any(verb.adds for verb in clear) else frozenset[str]())
@@ -59,7 +59,9 @@ def _ways_out(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str
     yield from (found.because for found in roles.values() if found.gets_data)
     if shared := next((word for word in saying.words if word in _SHARED), None):
         yield f"participants are told of the `{shared}`"
-    if not takes_text(saying.schema) or any(verb.effect is Effect.DESTRUCTIVE for verb in saying.clear_verbs):
+    if hands := min(_HANDS.intersection(saying.words), default=None):
+        yield f"`{hands}` acts on pages of others"
+    if saying.is_deletion or not takes_text(saying.schema):
         return
     yield from _places(saying, roles)
     if told := next((name for name in saying.arguments if name in _TOLD), None):
@@ -80,5 +82,3 @@ def _places(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str]:
         yield f"`{owner}` may be somebody else"
     if access := min(_ACCESS.intersection(saying.words), default=None):
         yield f"who may read changes by `{access}`"
-    if hands := min(_HANDS.intersection(saying.words), default=None):
-        yield f"`{hands}` acts on pages of others"

@@ -42,7 +42,7 @@ def _propose(saying: Saying) -> Proposal:
     effect, doubt = _effect(saying)
     use = ToolUse(
         reads=effect.value is Effect.READ,
-        destroys=effect.value is Effect.DESTRUCTIVE and sends(saying) is None,
+        destroys=saying.is_deletion,
         commits=commits(saying),
         pays=not _PAYS.isdisjoint(saying.words),
         sends=sends(saying) is not None,

@@ -65,6 +65,11 @@ class Saying:
         return tuple(verb for verb in self.verbs if not verb.is_noun)
 
     @property
+    def is_deletion(self) -> bool:
+        """Whether the name says that the tool destroys. Such a tool tells nobody anything."""
+        return any(verb.effect is Effect.DESTRUCTIVE for verb in self.clear_verbs)
+
+    @property
     def runs_statements(self) -> str | None:
         """The language of statements that the tool runs in a database."""
         words = {*self.words, *(word for name in self.arguments for word in words_of(name))}
