@@ -22,7 +22,9 @@ def label_mechanically(tools: Catalogue, recordings: Iterable[Recording]) -> dic
             "trust": "untrusted",
             "tools": {
                 name: as_labels(proposal)
-                for name, proposal in propose_labels([_as_listed(tool, described[tool]) for tool in site["tools"]]).items()
+                for name, proposal in propose_labels(
+                    [_as_listed(tool, described[tool]) for tool in site["tools"]]
+                ).items()
             },
         }
         for upstream, site in tools.items()

@@ -16,9 +16,11 @@ _RECEIVERS: Final = {
 } | {"prices": word_list("roles", "prices")}
 _REACHING_WORDS: Final = word_list("roles", "reaching", "words")
 _REACHING_FORMATS: Final = word_list("roles", "reaching", "formats")
-_FORMATS: Final = {"email": Role.DESTINATION, "idn-email": Role.DESTINATION, "password": Role.CREDENTIAL} | dict.fromkeys(
-    _REACHING_FORMATS, Role.DESTINATION
-)
+_FORMATS: Final = {
+    "email": Role.DESTINATION,
+    "idn-email": Role.DESTINATION,
+    "password": Role.CREDENTIAL,
+} | dict.fromkeys(_REACHING_FORMATS, Role.DESTINATION)
 _NO_TEXT: Final = frozenset({"number", "integer", "boolean"})
 _IDS: Final = frozenset({"id", "ids"})
 _RECORDS: Final = word_list("records", "arguments")
@@ -29,11 +31,10 @@ _MEMBERS: Final = sorted(word_list("records", "members"))
 
 
 class ToolUse(NamedTuple):
-    """What the verbs of a tool say of its arguments.
+    """Properties of a tool that give its arguments their roles.
 
-    `reads`: it only reads. `destroys`: it destroys, and sends nothing. `commits`: it commits money or people, so that its arguments with an id are records. `pays`: it
-    pays somebody. `sends`: it
-    reaches somebody. `notes`: it notes down who was met.
+    `commits`: the tool commits money or people, so arguments with an id are records. `sends`: the tool reaches somebody.
+    `notes`: the tool notes down meetings with people.
     """
 
     reads: bool = False
@@ -56,7 +57,9 @@ class ArgumentRole:
 
 def propose_roles(schema: Json, use: ToolUse) -> Mapping[str, ArgumentRole]:
     """Return the role of each argument by its JSON pointer."""
-    found = _without_prices(dict(_members(schema, "", use, _DEPTH))) if isinstance(schema, dict) else {}
+    if not isinstance(schema, dict):
+        return {}
+    found = _without_prices(dict(_members(schema, "", use, _DEPTH)))
     if use.sends and not any(one.role is Role.DESTINATION for one in found.values()):
         return {pointer: _as_receiver(pointer, one) for pointer, one in found.items()}
     return found
@@ -80,7 +83,7 @@ def takes_text(schema: Json) -> bool:
     if not isinstance(members, dict):
         return True
     shapes = [_shape(described) for described in members.values()]
-    return any(not _kinds(shape) or not _kinds(shape) <= _NO_TEXT for shape in shapes if not shape.get("enum"))
+    return any(not _kinds(shape) or not _kinds(shape) <= _NO_TEXT for shape in shapes if not _has_few_values(shape))
 
 
 def _members(schema: JsonObject, above: str, use: ToolUse, depth: int) -> Iterator[tuple[str, ArgumentRole]]:
@@ -104,7 +107,7 @@ def _members(schema: JsonObject, above: str, use: ToolUse, depth: int) -> Iterat
 
 
 def _shape(described: Json) -> JsonObject:
-    """Return the schema of a value. Of several alternatives, it is the first one that is not null."""
+    """Return the schema of a value. Of several alternatives, the first beside null counts."""
     shape = described if isinstance(described, dict) else {}
     for key in ("anyOf", "oneOf"):
         branches = shape.get(key)
@@ -121,6 +124,10 @@ def _kinds(shape: JsonObject) -> frozenset[str]:
     return frozenset(one for one in kinds if isinstance(one, str) and one != "null")
 
 
+def _has_few_values(shape: JsonObject) -> bool:
+    return isinstance(shape.get("enum"), list)
+
+
 def _inner(shape: JsonObject) -> tuple[JsonObject, str]:
     """Return the schema with the members of a value, and the step of a pointer that leads to it."""
     items = shape.get("items")
@@ -135,10 +142,12 @@ def _is_open(name: str, shape: JsonObject, use: ToolUse) -> bool:
 
 def _role_of(name: str, shape: JsonObject, use: ToolUse) -> ArgumentRole:
     inner, _ = _inner(shape)
-    if shape.get("enum") or inner.get("enum") or _kinds(shape) == {"boolean"}:
+    if _has_few_values(shape) or _has_few_values(inner) or _kinds(shape) == frozenset({"boolean"}):
         words = frozenset(words_of(name))
         if _RECEIVERS["switches"] & words and (word := min(_REACHING_WORDS & words, default=None)):
-            return ArgumentRole(Role.SELECTOR, f"`{name}` turns another argument into the address of a {word}", reaches=True)
+            return ArgumentRole(
+                Role.SELECTOR, f"`{name}` turns another argument into the address of a {word}", reaches=True
+            )
         return ArgumentRole(Role.SELECTOR, f"`{name}` is one of a few values")
     found = _by_format(name, shape, inner) or _by_word(name, use, is_text=_is_text(shape, inner))
     if found.role is Role.DESTINATION and not found.reaches and (use.reads or use.destroys or use.notes):

@@ -1,4 +1,4 @@
-"""Whether data leaves by a tool, from its words, hints and the roles of its arguments. Pure."""
+"""Proposals of the label `egress`: from words, hints and the roles of arguments. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMMITS: Final = word_list("records", "verbs")
 
 
 def sends(saying: Saying) -> str | None:
-    """Return the word of a name that reaches somebody; `None` without one. What deletes a message sends none."""
+    """Return the word of a name that reaches somebody; `None` without one. A deletion of a message sends none."""
     if saying.is_deletion:
         return None
     clear = saying.clear_verbs
@@ -42,14 +42,14 @@ def commits(saying: Saying) -> bool:
 def propose_egress(saying: Saying, effect: Effect, roles: Mapping[str, ArgumentRole]) -> Proposed[bool]:
     """Return whether data leaves, with the first reason for it."""
     if reached := next((found for found in roles.values() if found.reaches), None):
-        return Proposed(True, f"{reached.because}, and a place gets what its address carries")
+        return Proposed(value=True, because=f"{reached.because}, and a place gets what its address carries")
     if effect is Effect.READ:
-        return Proposed(False, "it reads, and names no place")
+        return Proposed(value=False, because="it reads, and names no place")
     if effect is Effect.EXEC:
-        return Proposed(True, "code may send anything anywhere")
+        return Proposed(value=True, because="code may send anything anywhere")
     if because := next(_ways_out(saying, roles), None):
-        return Proposed(True, because)
-    return Proposed(False, "it names no receiver, and no place that outsiders read")
+        return Proposed(value=True, because=because)
+    return Proposed(value=False, because="it names no receiver, and no place that outsiders read")
 
 
 def _ways_out(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str]:

@@ -49,7 +49,9 @@ def _propose(saying: Saying) -> Proposal:
         notes=not _NOTED.isdisjoint(saying.words[:1]),
     )
     roles = propose_roles(saying.schema, use)
-    return Proposal(effect, propose_egress(saying, effect.value, roles), _sensitivity(saying, effect.value), roles, doubt)
+    return Proposal(
+        effect, propose_egress(saying, effect.value, roles), _sensitivity(saying, effect.value), roles, doubt
+    )
 
 
 def _effect(saying: Saying) -> tuple[Proposed[Effect], str]:

@@ -1,4 +1,4 @@
-"""What a server says of one of its tools, and of all of them. Pure."""
+"""A server's own words about each of its tools. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Saying:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the server calls the tool a read."""
+        """Return whether the server calls the tool a read."""
         return self.hints.get("readOnlyHint") is True
 
     @property
@@ -66,7 +66,7 @@ class Saying:
 
     @property
     def is_deletion(self) -> bool:
-        """Whether the name says that the tool destroys. Such a tool tells nobody anything."""
+        """Return whether the name says that the tool destroys. Such a tool sends nothing."""
         return any(verb.effect is Effect.DESTRUCTIVE for verb in self.clear_verbs)
 
     @property
@@ -84,7 +84,10 @@ class Saying:
 
     @property
     def verb(self) -> Verb | None:
-        """The verb of the name that decides: the first one, or a stronger one that is no noun or follows `and` or `or`."""
+        """The deciding verb of the name: the first, or a stronger verb at a later place.
+
+        A later `write` counts only in a name with `and` or `or`.
+        """
         heard = self.clear_verbs or self.verbs
         if not heard:
             return None
@@ -102,7 +105,7 @@ class Saying:
 
 
 def read_sayings(tools: Sequence[JsonObject]) -> tuple[Saying, ...]:
-    """Return what a server says of each tool that it lists."""
+    """Return the sayings about each listed tool of a server."""
     hints = [_hints(tool) for tool in tools]
     uniform = frozenset(name for name in _HINTS if _is_uniform(name, hints))
     return tuple(_read(tool, said, uniform) for tool, said in zip(tools, hints, strict=True))
@@ -121,9 +124,9 @@ def _hints(tool: JsonObject) -> Mapping[str, Json]:
 
 
 def _is_uniform(hint: str, tools: Sequence[Mapping[str, Json]]) -> bool:
-    """Return whether a hint is true of all tools that it can be said of, so that it tells no tool from another.
+    """Return whether a hint is true of nearly all tools, and so tells no tool from another.
 
-    Reads are never destructive, so `destructiveHint` is compared among the others.
+    Reads are never destructive, so `destructiveHint` is compared among the other tools.
     """
     asked = [hints for hints in tools if hint != "destructiveHint" or hints.get("readOnlyHint") is not True]
     return len(asked) >= _SAME_OF and sum(hints.get(hint) is True for hints in asked) >= len(asked) * _MOSTLY

@@ -51,7 +51,7 @@ def stems_of(word: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb with its effect. `adds`: it changes nothing that was there. `is_noun`: it is a noun as often."""
+    """A verb with its effect. `adds`: existing content stays. `is_noun`: the word is as often a noun."""
 
     word: str
     effect: Effect
