@@ -8,7 +8,7 @@ TOOLS: dict[str, Any] = {"mail": {"audience": "post", "trust": "trusted", "tools
 
 
 def test_a_labelling_trusts_no_upstream_and_reads_no_label_made_by_hand():
-    described = {"description": "", "arguments": {"to": {}}}
+    described: dict[str, Any] = {"description": "", "arguments": {"to": {}}}
     suite: dict[str, Any] = {"kind": "suite", "suite": "a", "tools": {"send_mail": described}}
 
     assert label_mechanically(TOOLS, [suite]) == {
