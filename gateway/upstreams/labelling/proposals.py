@@ -14,9 +14,11 @@ from gateway.model.target import Effect, Sensitivity
 from gateway.model.wire import JsonObject
 from gateway.upstreams.labelling.argument_roles import ArgumentRole, ToolUse, propose_roles
 from gateway.upstreams.labelling.egress import commits, propose_egress, sends
-from gateway.upstreams.labelling.saying import COUNT_ANYWHERE, STRENGTH, Proposed, Saying, read_sayings
+from gateway.upstreams.labelling.saying import COUNT_ANYWHERE, STRENGTH, Proposed, Saying, Value, read_sayings
 from gateway.upstreams.labelling.words import Verb, phrases_of, word_list, words_of
 
+_EGRESSES: Final = (False, True)
+_SENSITIVITIES: Final = tuple(Sensitivity)
 _CONFIDENTIAL: Final = word_list("sensitivity", "confidential")
 _PAYS: Final = word_list("roles", "receivers", "pays")
 _NOTED: Final = word_list("roles", "receivers", "noted")
@@ -33,13 +35,29 @@ class Proposal:
     doubt: str = ""
 
 
-def propose_labels(tools: Sequence[JsonObject]) -> Mapping[str, Proposal]:
-    """Return the proposal for each tool that a server lists, by its name."""
-    return {saying.name: _propose(saying) for saying in read_sayings(tools)}
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """Labels of a tool after a review by a person. `is_floor`: only a stricter label takes the place of a proposal."""
+
+    effect: Effect
+    egress: bool
+    sensitivity: Sensitivity
+    because: str
+    is_floor: bool = False
 
 
-def _propose(saying: Saying) -> Proposal:
+def propose_labels(
+    tools: Sequence[JsonObject], reviewed: Mapping[str, Reviewed] | None = None
+) -> Mapping[str, Proposal]:
+    """Return the proposal for each tool that a server lists, by its name. `reviewed` has labels of known tools."""
+    known = reviewed or {}
+    return {saying.name: _propose(saying, known.get(saying.name)) for saying in read_sayings(tools)}
+
+
+def _propose(saying: Saying, reviewed: Reviewed | None) -> Proposal:
     effect, doubt = _effect(saying)
+    if reviewed is not None and _counts(reviewed, STRENGTH, reviewed.effect, effect.value):
+        effect, doubt = Proposed(reviewed.effect, reviewed.because), ""
     use = ToolUse(
         reads=effect.value is Effect.READ,
         destroys=saying.is_deletion,
@@ -49,9 +67,17 @@ def _propose(saying: Saying) -> Proposal:
         notes=not _NOTED.isdisjoint(saying.words[:1]),
     )
     roles = propose_roles(saying.schema, use)
-    return Proposal(
-        effect, propose_egress(saying, effect.value, roles), _sensitivity(saying, effect.value), roles, doubt
-    )
+    egress, sensitivity = propose_egress(saying, effect.value, roles), _sensitivity(saying, effect.value)
+    if reviewed is not None and _counts(reviewed, _EGRESSES, reviewed.egress, egress.value):
+        egress = Proposed(reviewed.egress, reviewed.because)
+    if reviewed is not None and _counts(reviewed, _SENSITIVITIES, reviewed.sensitivity, sensitivity.value):
+        sensitivity = Proposed(reviewed.sensitivity, reviewed.because)
+    return Proposal(effect, egress, sensitivity, roles, doubt)
+
+
+def _counts(reviewed: Reviewed, ranks: Sequence[Value], known: Value, proposed: Value) -> bool:
+    """Return whether a reviewed label takes the place of the proposed one."""
+    return not reviewed.is_floor or ranks.index(known) > ranks.index(proposed)
 
 
 def _effect(saying: Saying) -> tuple[Proposed[Effect], str]:
