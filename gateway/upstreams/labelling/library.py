@@ -77,7 +77,7 @@ def _for_version(server: KnownServer, version: str | None) -> Mapping[str, Revie
 def _find_by_names(names: frozenset[str]) -> KnownServer | None:
     if len(names) < _FEWEST:
         return None
-    return next((server for server in KNOWN_SERVERS.values() if server.tools.keys() == names), None)
+    return next((server for server in KNOWN_SERVERS.values() if frozenset(server.tools) == names), None)
 
 
 def _only_stricter(server: KnownServer) -> Iterator[tuple[str, Reviewed]]:
