@@ -15,7 +15,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway.base.store.sqlite import open_database
+from gateway.base.store.sqlite import open_database, use_write_ahead_log
 from gateway.model.errors import HistoryError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _SCHEMA: Final = """
-pragma journal_mode = wal;
 create table if not exists tasks (id text primary key, seq integer not null, meta blob not null, digest blob not null,
   mac blob not null, state blob not null) without rowid;
 create table if not exists checkpoints (one integer primary key check (one = 1), journal text not null,
@@ -176,6 +175,7 @@ class Store:
         database.executemany("update tasks set mac = ? where id = ?", macs)
 
     def _save(self, database: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+        use_write_ahead_log(database)
         database.executescript(_SCHEMA)
         found = database.execute("select mac from checkpoints").fetchone()
         if not checkpoint.whole and (None if found is None else found[0]) != self._checkpoint:

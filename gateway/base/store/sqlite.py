@@ -31,6 +31,9 @@ AT_ONCE: Final = 128
 """Sets of changes in one write: the answers to all of them fit into one turn of the event loop."""
 FORMAT: Final = 2
 """The form of the file, kept in its `user_version`. Since form 2, a value names the key that sealed it."""
+_PATIENCE: Final = 5.0
+"""Seconds that a statement waits for other processes."""
+_PAUSE: Final = 0.005
 _SCHEMA: Final = """
 begin immediate;
 create table if not exists records (kind text not null, id text not null, version integer not null, value blob not null,
@@ -62,14 +65,31 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open an SQLite file for its owner alone, and make it first if need be. Raises `OSError` and `sqlite3.Error`."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Without O_NONBLOCK a pipe in the place of the file would keep the process waiting.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no file")
-    finally:
-        os.close(descriptor)
-    return sqlite3.connect(path, timeout=5, check_same_thread=False)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        # An open file would lose the locks of this process on the database when it is closed.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(f"{path} is no file") from None
+    return sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
+
+
+def use_write_ahead_log(database: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log. SQLite waits for no other process here, so the statement is repeated. Raises `sqlite3.Error`."""
+    end = time.monotonic() + _PATIENCE
+    while not _try_write_ahead_log(database, end):
+        time.sleep(_PAUSE)
+
+
+def _try_write_ahead_log(database: sqlite3.Connection, end: float) -> bool:
+    """Try to turn on the write-ahead log, and return whether it is on. After `end`, raise `sqlite3.Error` of a busy file."""
+    try:
+        database.execute("pragma journal_mode = wal")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+            raise
+        return False
+    return True
 
 
 def read_form(path: Path) -> int:
@@ -260,7 +280,7 @@ class SqliteStore:
                 self._database.isolation_level = None
                 (form,) = self._database.execute("pragma user_version").fetchone()
                 if form <= FORMAT:
-                    self._database.execute("pragma journal_mode = wal")
+                    use_write_ahead_log(self._database)
                     self._database.execute("pragma synchronous = full")
                     self._database.executescript(_SCHEMA)
             except (OSError, sqlite3.Error) as error:

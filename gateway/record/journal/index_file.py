@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from gateway.base.keys.key_ring import subkey
-from gateway.base.store.sqlite import open_database
+from gateway.base.store.sqlite import open_database, use_write_ahead_log
 from gateway.record.journal.columns import ASKED, CALLS, COLUMNS, DENIED, ENDED, UNREADABLE
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _open_memory() -> sqlite3.Connection:
 def _prepare(database: sqlite3.Connection) -> sqlite3.Connection:
     """Return a database with the tables of the index."""
     try:
-        database.execute("pragma journal_mode = wal")
+        use_write_ahead_log(database)
         database.execute("pragma synchronous = off")
         if database.execute("pragma user_version").fetchone() != (FORMAT,):
             database.executescript(f"{_DROP}{_SCHEMA}pragma user_version = {FORMAT};")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.base.store.engine import Change
-from gateway.base.store.sqlite import AT_ONCE, SqliteStore
+from gateway.base.store.sqlite import AT_ONCE, SqliteStore, open_database
 from gateway.model.errors import StoreError
 from tests.unit.base.store.keeping import FILE, edit
+
+LOCKS = Path("/proc/locks")
 
 
 @pytest.fixture
@@ -37,6 +41,30 @@ async def test_a_finished_change_waits_for_the_disk(store: SqliteStore):
     full, wal = (database.execute(f"pragma {name}").fetchone() for name in ("synchronous", "journal_mode"))
 
     assert (full, wal) == ((2,), ("wal",))
+
+
+async def test_two_processes_that_make_the_file_wait_for_each_other(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    with closing(sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("begin immediate")
+
+        def let_go(_seconds: float) -> None:
+            other.execute("rollback")
+
+        monkeypatch.setattr("gateway.base.store.sqlite.time.sleep", let_go)
+
+        assert await store.change(Change("k", "a", b"1")) == 1
+
+
+@pytest.mark.skipif(not LOCKS.exists(), reason="this system shows no locks")
+def test_another_opening_of_the_file_keeps_its_locks(store: SqliteStore):
+    asyncio.run(store.change(Change("k", "a", b"1")))
+    inode = f":{store.path.stat().st_ino} "
+    with closing(open_database(store.path)):
+        held = [line for line in LOCKS.read_text("utf-8").splitlines() if inode in line]
+
+    assert any(f" {os.getpid()} " in line for line in held)
 
 
 async def test_a_link_in_the_place_of_the_file_is_not_followed(store: SqliteStore, tmp_path: Path):
