@@ -133,8 +133,19 @@ class Figures:
             rows.append((f"{kind.name} / {other.name}: processor", goal, times, " times"))
         return [
             *rows,
-            *((f"{size:,} B, processor", MOST_MILLISECONDS.get(size), self.processor[size], " ms") for size in SIZES),
-            *((f"{size:,} B, until the answer", None, self.wall[size], " ms") for size in SIZES),
+            *(
+                (
+                    f"argument and answer of {size:,} B each: processor",
+                    MOST_MILLISECONDS.get(size),
+                    self.processor[size],
+                    " ms",
+                )
+                for size in SIZES
+            ),
+            *(
+                (f"argument and answer of {size:,} B each: until the answer", None, self.wall[size], " ms")
+                for size in SIZES
+            ),
             (f"longest gap of the loop, {SIZES[-1]:,} B", MOST_GAP, self.gap, " ms"),
         ]
 

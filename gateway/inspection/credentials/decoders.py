@@ -270,17 +270,16 @@ _ALIGNED: Final = 6
 _LONG: Final = 14
 """Letters of a word that may have others between its own."""
 _ODD_CAPITAL: Final = compiled(r"[a-z][A-Z]|[A-Z]{2}[a-z]", groups=False)
-_LONG_WORD: Final = compiled(r"[A-Za-z0-9]{14}", groups=False)
-_SHORT_WORDS: Final = compiled(r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}", groups=False)
-"""Stand in a text that has a row."""
+_DIGIT: Final = compiled("[0-9]", groups=False)
+_LONG_WORD: Final = compiled(rf"[A-Za-z0-9]{{{_LONG}}}", groups=False)
 SPELLED: Final = (
     r"(?:[^A-Za-z0-9]+[A-Za-z0-9]{1,3}){7}|(?s:(?:\b[A-Za-z0-9]\b.*?){8})|[A-Za-z0-9]{20}"
     r"|(?s:(?:(?:[A-Za-z][0-9]|[0-9][A-Za-z])[A-Za-z0-9]*\b.*?){3})"
 )
 """Matches in a text that may have fillers between the pieces of a credential: short words in a row, eight words of one
 letter, a long word, or three words that mix letters with digits."""
-_SPELLED: Final = re.compile(rb"[\1-\3]{8,}")
-"""The lengths of words that spell something."""
+_SPELLED: Final = compiled("(?:^| )(?:[^ ]{1,3} +){7,}[^ ]{1,3}(?: |$)", groups=False)
+"""Eight short words or more that spell something, in a text whose other characters are spaces."""
 _SPACED: Final = bytes(code if chr(code).isascii() and chr(code).isalnum() else ord(" ") for code in range(256))
 
 
@@ -288,13 +287,15 @@ def without_fillers(text: bytes) -> bytes:
     """Return the text without fillers, read in each of the ways above, one reading after the other."""
     if len(text) > LONGEST:
         return b""
-    words = text.translate(_SPACED).split()
-    if _ODD_CAPITAL.search(text) is None:
-        found = [word for word in words if not word.isalpha()]
-    else:
+    spaced = text.translate(_SPACED)
+    words = spaced.split()
+    found = list[bytes]()
+    if _ODD_CAPITAL.search(text) is not None:
         found = [word for word in words if not word.isalpha() or _has_odd_capitals(word)]
+    elif _DIGIT.search(spaced) is not None:
+        found = [word for word in words if not word.isalpha()]
     found += [word for word in words if len(word) == 1]
-    rows = b"".join(map(_align, _rows(text, words)))
+    rows = b"".join(map(_align, _rows(spaced, words)))
     found += [rows[start::stride] for stride in _STRIDES for start in range(stride)]
     return b"".join(found)
 
@@ -303,15 +304,12 @@ def _has_odd_capitals(word: bytes) -> bool:
     return not (word.islower() or word.isupper() or word.istitle())
 
 
-def _rows(text: bytes, words: Sequence[bytes]) -> Iterator[bytes]:
+def _rows(spaced: bytes, words: Sequence[bytes]) -> Iterator[bytes]:
     """Yield long words, and what short ones spell."""
-    if _LONG_WORD.search(text) is not None:
+    if _LONG_WORD.search(spaced) is not None:
         yield from [word for word in words if len(word) >= _LONG]
-    if _SHORT_WORDS.search(text) is None:
-        return
-    lengths = bytes([min(_LONG, size) for size in map(len, words)])
-    for match in _SPELLED.finditer(lengths):
-        yield b"".join(words[slice(*match.span())])
+    for match in _SPELLED.finditer(spaced):
+        yield spaced[slice(*match.span())].replace(b" ", b"")
 
 
 def _align(letters: bytes) -> bytes:

@@ -255,13 +255,14 @@ class LiveValues:
             starts_back = (*starts_back, _HALF)
         if self._tiny:
             starts, starts_back = (*starts, *_BETWEEN), (*starts_back, *_BETWEEN)
-        # The whole runs of the letters from each place on.
-        rows = [row[start : start + (len(row) - start & -_RUN)] for start in starts]
-        rows += [back[start : start + (len(row) - start & -_RUN)] for start in starts_back]
-        runs = memoryview(b"".join(rows)).cast("Q").tolist()
         known, found = self._by_run.keys(), set[LiveValue]()
-        if not known.isdisjoint(runs):
-            found.update(value for run in known & runs for value in self._with(run))
+        for letters_in_order, places in ((row, starts), (back, starts_back)):
+            for start in places:
+                # The whole runs from this place on. To list them first would cost half as much again.
+                end = start + (len(row) - start & -_RUN)
+                runs = memoryview(letters_in_order)[start:end].cast("Q")
+                if not known.isdisjoint(runs):
+                    found.update(value for run in known & runs for value in self._with(run))
         if self._exact:
             found.update(value for written, value in self._exact.items() if written in text)
         return found

@@ -46,4 +46,7 @@ def test_figures_beyond_a_goal_are_told():
     assert not Figures(ways, calls, {**quick, 4096: MOST_MILLISECONDS[4096] + 0.1}, quick, 0.0).is_within_goals()
     assert not Figures(ways, {**calls, OF_USERS: 0.33}, quick, quick, 0.0).is_within_goals()
     assert not Figures(ways, {**calls, REFUSED: 0.25}, quick, quick, 0.0).is_within_goals()
-    assert "| 4,096 B, processor | ≤ 0.8 ms | 0.10 ms |" in Figures(ways, calls, quick, quick, 0.0).table()
+    assert (
+        "| argument and answer of 4,096 B each: processor | ≤ 0.8 ms | 0.10 ms |"
+        in Figures(ways, calls, quick, quick, 0.0).table()
+    )
