@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
 import typer.main
-from pydantic import BaseModel, JsonValue, SecretStr, StrictFloat, StrictInt
+from pydantic import AwareDatetime, BaseModel, JsonValue, SecretStr, StrictFloat, StrictInt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -220,6 +220,7 @@ def _plain_type(bare: object) -> str:
         Path: "path",
         timedelta: "duration",
         date: "date",
+        AwareDatetime: "time",
         SecretStr: "secret",
     }
     return known[bare]

@@ -41,6 +41,7 @@ from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model.wire import UpstreamTransport
+from gateway.policy.observing import ObserveMode
 from gateway.policy.policy import Policy
 from gateway.record.journal.records import ResultRecord
 from gateway.record.journal.refusal_sampler import RefusalSampler
@@ -60,6 +61,8 @@ class Gateway:
     catalogue: Catalogue
     history: History
     policy: Policy
+    observing: ObserveMode
+    """The upstreams for which policy is not enforced."""
     journal: Journal
     flood: RefusalSampler
     """The sample of refusals of unknown callers: the journal and the log have so many a minute."""
@@ -194,6 +197,7 @@ def _build_visibility(parts: Gateway) -> Visibility:
         parts.hidden_tools,
         parts.turns,
         ShownLists(),
+        parts.observing,
     )
 
 
@@ -223,7 +227,7 @@ def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
         )
     return Decider(
         CallInspection(parts.inspector, parts.history.ledger, parts.credential_chain, parts.worker),
-        PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases),
+        PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases, parts.observing),
         record,
         parts.known,
         parts.history.ledger,

@@ -8,15 +8,14 @@ from gateway.config.labels import ArgumentTests, MilderLabels, ToolLabels
 from gateway.config.loading import InvalidSettings, load, parse
 from gateway.config.policy import EmbeddedEngine, OpaEngine, PolicySettings
 from gateway.config.settings import (
-    CatalogueSettings,
     Configuration,
     HistorySettings,
     InspectionSettings,
     JournalSettings,
     Limits,
     TlsSettings,
-    Upstream,
 )
+from gateway.config.upstreams import CatalogueSettings, Upstream
 
 __all__ = [
     "ArgumentTests",

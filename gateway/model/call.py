@@ -109,3 +109,5 @@ class Context(Struct, frozen=True):
     signals: tuple[SignalFact, ...] = ()
     leases: OpenLeases | None = None
     """The open leases of the task; `None` without any."""
+    enforced: bool = True
+    """Whether a refusal by policy is enforced; `False` in observe mode."""

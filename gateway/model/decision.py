@@ -37,15 +37,26 @@ class PolicyRevision(Struct, frozen=True):
     revision: str
 
 
+class BesideDenial(Struct, frozen=True):
+    """The unsaid part of a denial: the questions to people, and the obligations of the call if it passes."""
+
+    asks: tuple[Reason, ...]
+    obligations: tuple[Obligation, ...]
+
+
 class Decision(Struct, frozen=True):
     """The verdict of policy on one call. `effect` is `allow` only if policy said exactly `allow` and this gateway can
-    carry out every obligation. `undecided`: policy gave no valid verdict, so the gateway refuses."""
+    carry out every obligation, or if the gateway only observes. `undecided`: policy gave no valid verdict, so the gateway
+    refuses. `unenforced` comes with a denial in observe mode. `would` is the policy's own verdict, where observe mode lets the
+    call pass; the reasons are those of that verdict then."""
 
     effect: Literal["allow", "deny", "ask"]
     reasons: tuple[Reason, ...]
     obligations: tuple[Obligation, ...]
     policy: PolicyRevision
     undecided: bool = False
+    unenforced: BesideDenial | None = None
+    would: Literal["deny", "ask"] | None = None
 
     @property
     def allowed(self) -> bool:

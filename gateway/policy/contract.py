@@ -207,6 +207,8 @@ class Circumstances(Closed, kw_only=True):
     client: ClientInput
     supported_obligations: list[str]
     signals: list[SignalInput] | UnsetType = UNSET
+    enforced: bool | UnsetType = UNSET
+    """`false` in observe mode: the gateway lets denied calls pass. Absent where it enforces."""
 
 
 class ContextInput(Circumstances, kw_only=True):
@@ -273,14 +275,22 @@ class ResultPolicy(Struct):
     revision: str = ""
 
 
+class BesideDenial(Struct):
+    """The unsaid part of a denial, for observe mode: the questions to people, and the obligations of the call if it passes."""
+
+    asks: list[ResultReason]
+    obligations: list[ResultObligation]
+
+
 class Result(Struct):
-    """The answer to one call."""
+    """The answer to one call. `unenforced` comes with a denial if the question says that the gateway does not enforce."""
 
     version: Literal[1]
     effect: Literal["allow", "deny", "ask"]
     reasons: list[ResultReason]
     obligations: list[ResultObligation]
     policy: ResultPolicy
+    unenforced: BesideDenial | UnsetType = UNSET
 
 
 class Visible(Struct):

@@ -215,6 +215,7 @@ def _describe_context(context: Context) -> JsonObject:
         ),
         supported_obligations=sorted(context.supported_obligations),
         signals=[_signal(fact) for fact in context.signals] if context.signals else UNSET,
+        enforced=UNSET if context.enforced else False,
     )
     described = to_builtins(circumstances)
     described["approval"] = context.approval

@@ -339,14 +339,15 @@ class Policy:
             told = problem
             if stale != (stale := self._is_stale()) and not changed:
                 # Lists are empty for as long.
-                self._tell_listeners()
+                self.tell_listeners()
 
     def _came_into_force(self) -> None:
         self._since = self._clock()
         self._tell("loaded")
-        self._tell_listeners()
+        self.tell_listeners()
 
-    def _tell_listeners(self) -> None:
+    def tell_listeners(self) -> None:
+        """Tell all that asked `on_change`: answers of policy may differ from now on."""
         for told in self._listeners:
             told()
 

@@ -25,9 +25,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.model import reasons
-from gateway.model.decision import Decision, Obligation, PolicyRevision, Reason
+from gateway.model.decision import BesideDenial, Decision, Obligation, PolicyRevision, Reason
 from gateway.policy import contract
 
 UNDEFINED: Final = "<undefined>"
@@ -82,7 +83,7 @@ def read_decision(answer: object, supported: frozenset[str]) -> Decision:
             _SHAPE,
         )
     policy = PolicyRevision(result.policy.name, result.policy.revision)
-    problem = _obligation_problem(result, supported)
+    problem = _obligation_problem(result.effect, result.obligations, supported)
     if problem is not None:
         return refuse(reasons.POLICY_OBLIGATION.code, problem, _UNSUPPORTED, policy)
     return Decision(
@@ -90,6 +91,7 @@ def read_decision(answer: object, supported: frozenset[str]) -> Decision:
         reasons=tuple(map(_reason, result.reasons)),
         obligations=tuple(map(_obligation, result.obligations)),
         policy=policy,
+        unenforced=_read_beside_denial(result, supported),
     )
 
 
@@ -164,6 +166,14 @@ def _result(answer: object) -> contract.Result:
     return result
 
 
+def _read_beside_denial(result: contract.Result, supported: frozenset[str]) -> BesideDenial | None:
+    """Return what a denial leaves unsaid; `None` if the gateway could not carry out its obligations."""
+    found = result.unenforced
+    if found is UNSET or result.effect != "deny" or _obligation_problem("allow", found.obligations, supported):
+        return None
+    return BesideDenial(tuple(map(_reason, found.asks)), tuple(map(_obligation, found.obligations)))
+
+
 def _require_version(answer: object) -> None:
     """Check the version first: another version may give the same words another meaning."""
     if not isinstance(answer, dict):
@@ -173,16 +183,18 @@ def _require_version(answer: object) -> None:
         raise msgspec.ValidationError("the version is not 1 - at `$.version`")
 
 
-def _obligation_problem(result: contract.Result, supported: frozenset[str]) -> str | None:
+def _obligation_problem(
+    effect: str, obligations: Iterable[contract.ResultObligation], supported: frozenset[str]
+) -> str | None:
     """Return why the obligations cannot be met, or `None`. A denial's obligations do not matter, since the call does
     not pass."""
-    if result.effect == "deny":
+    if effect == "deny":
         return None
-    for item in result.obligations:
+    for item in obligations:
         shape = contract.OBLIGATIONS.get(item.id)
-        if result.effect == "allow" and item.id == APPROVERS:
+        if effect == "allow" and item.id == APPROVERS:
             return f"the policy allows, and {item.id!r} is for an answer that asks"
-        if result.effect == "allow" and (shape is None or item.id not in supported):
+        if effect == "allow" and (shape is None or item.id not in supported):
             return f"the policy allows on an obligation that this gateway cannot carry out: {item.id!r}"
         if shape is not None and (problem := _properties_problem(item, shape)):
             return f"the properties of the obligation {item.id!r} are malformed: {problem}"

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from gateway.model.wire import JsonObject
+from gateway.record.journal.entry import WOULD
 
 VERSION: Final = "1.8.0"
 _BOOKKEEPING: Final = frozenset({"segment", "observed", "exposed", "reserved"})
@@ -57,6 +58,7 @@ class OcsfEvents:
         """Return the event of a decided call. `last` is the entry that completes it."""
         target, denied = call["target"], call["effect"] != "allow"
         outcome = str(last.get("outcome", "" if denied else "unknown"))
+        would = {name: call[name] for name in WOULD.values() if name in call}
         event = self._base(last, "api_activity", _ACTIVITIES.get(target["effect"], _OTHER), _reason_severity(call))
         return event | {
             "actor": _actor(call["principal"], call["task"], call.get("client")),
@@ -67,12 +69,17 @@ class OcsfEvents:
             },
             "src_endpoint": _endpoint(call.get("client")),
             "resources": [_resource(target)],
-            "policy": {"name": call["policy"]["name"], "version": call["policy"]["revision"], "is_applied": True},
+            "policy": {"name": call["policy"]["name"], "version": call["policy"]["revision"], "is_applied": not would},
             **_verdict(call["reasons"], denied=denied),
             "status_id": 2 if denied else _OUTCOMES.get(outcome, 0),
             **({"status_detail": outcome} if outcome else {}),
             **({"duration": round(last["duration_ms"])} if "duration_ms" in last else {}),
-            "unmapped": {"trace_id": call["trace_id"], "decision": call["effect"], "task_kind": call["task"]["kind"]},
+            "unmapped": {
+                "trace_id": call["trace_id"],
+                "decision": call["effect"],
+                "task_kind": call["task"]["kind"],
+                **would,
+            },
         }
 
     def _refused(self, entry: dict[str, Any]) -> JsonObject:

@@ -28,7 +28,9 @@ class RequestContext(Struct, frozen=True):
     trace: TraceContext
     upstream: str | None = None
 
-    def describe(self, message: Message | None, task: Task, signals: tuple[SignalFact, ...]) -> Context:
+    def describe(
+        self, message: Message | None, task: Task, signals: tuple[SignalFact, ...], *, enforced: bool
+    ) -> Context:
         """Return the circumstances of a question to policy about lists."""
         return Context(
             time=self.arrived,
@@ -38,4 +40,5 @@ class RequestContext(Struct, frozen=True):
             task=task,
             supported_obligations=SUPPORTED_OBLIGATIONS,
             signals=signals,
+            enforced=enforced,
         )

@@ -29,6 +29,7 @@ from gateway.model.facts import SessionFacts
 from gateway.model.reasons import policy_codes
 from gateway.model.target import ASSUMABLE, Labels, Target
 from gateway.policy import document
+from gateway.policy.observing import let_pass
 from gateway.record.journal.writer import QueuedEntry
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.calls.pipeline.record import CallRecord
     from gateway.inspection.credentials.finding import StandIn
     from gateway.inspection.inspector import Inspector
+    from gateway.policy.observing import ObserveMode
     from gateway.policy.policy import Policy
     from gateway.record.telemetry.metrics import Metrics
 
@@ -184,6 +186,7 @@ class PolicyQuestions(Struct, frozen=True):
     signals: SignalRegister
     authority: Authority | None
     releases: Releases | None
+    observing: ObserveMode
 
     async def ask_policy(
         self,
@@ -211,12 +214,16 @@ class PolicyQuestions(Struct, frozen=True):
             endorsement=endorsed,
             signals=self.signals.facts(principal) if self.signals.signals else (),
             leases=leases,
+            enforced=not self.observing.is_on(call.target.upstream),
         )
         decision = await self.policy.decide(document.decision(principal, call, told, facts))
-        if prepared.handles.held:
-            decision = prepared.handles.enforce_audience(decision, call.target.audience)
         if decision.effect != "allow":
             decision = name_assumed_labels(decision, call.target, facts.assumed_write_audiences)
+            if not told.enforced:
+                is_guarded = self.observing.is_guarded(facts.confidential_systems)
+                decision = let_pass(decision, SUPPORTED_OBLIGATIONS, is_guarded=is_guarded)
+        if prepared.handles.held:
+            decision = prepared.handles.enforce_audience(decision, call.target.audience)
         return told, decision
 
 
@@ -318,7 +325,8 @@ class Decider(Struct, frozen=True):
         else:
             self._end_if_spent(prepared.task.id, decision)
         code = decision.reasons[0].code if decision.reasons else "allowed"
-        self.metrics.count_decision(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
+        effect = decision.effect if decision.would is None else f"would-{decision.would}"
+        self.metrics.count_decision(target.upstream, prepared.call.action, effect, code, recorded.seconds)
         record_decision_span(
             context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
         )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.model.caller import Principal
     from gateway.model.target import CredentialKind, Target
     from gateway.model.wire import JsonObject
+    from gateway.policy.observing import ObserveMode
     from gateway.policy.policy import Policy
     from gateway.upstreams.catalogue.catalogue import Catalogue
 
@@ -54,6 +55,7 @@ class LeaseReview:
         ledger: TaskLedger,
         catalogue: Catalogue,
         *,
+        observing: ObserveMode,
         clock: Callable[[], float],
         open_signals: Callable[[Principal], tuple[SignalFact, ...]] = lambda _principal: (),
     ) -> None:
@@ -62,9 +64,11 @@ class LeaseReview:
         self._tasks = tasks
         self._ledger = ledger
         self._catalogue = catalogue
+        self._observing = observing
         self._clock = clock
         self._open_signals = open_signals
         self._changed_pins: set[str] = set()
+        self._enforced: set[str] = set()
         self._is_due = asyncio.Event()
 
     def start(self) -> Job:
@@ -75,6 +79,11 @@ class LeaseReview:
     def note_pin(self, upstream: str) -> None:
         """Have the policy asked soon about the leases for an upstream whose definitions changed."""
         self._changed_pins.add(upstream)
+        self._is_due.set()
+
+    def note_enforced(self, upstreams: Iterable[str]) -> None:
+        """Have the policy asked soon about the leases for upstreams whose observe mode has ended."""
+        self._enforced.update(upstreams)
         self._is_due.set()
 
     async def review_outdated(self) -> int:
@@ -90,7 +99,7 @@ class LeaseReview:
 
     async def _ask(self, leases: Sequence[Held], cause: Cause) -> int:
         """End the leases that the policy does not keep, and return their number."""
-        revision, questions, ended = self.revision, [*_by_task(leases)], 0
+        revision, questions, ended = self.revision, [*self._group(leases)], 0
         for some in _portions(questions, _QUESTIONS_AT_ONCE):
             answers = await asyncio.gather(*(self._ask_kept(question) for question in some))
             for question, kept in zip(some, answers, strict=True):
@@ -120,6 +129,9 @@ class LeaseReview:
         changed, self._changed_pins = self._changed_pins, set()
         if changed:
             await self.review(lambda lease, _grounds: lease.upstream in changed, "pin-changed")
+        enforced, self._enforced = self._enforced, set()
+        if enforced:
+            await self.review(lambda lease, _grounds: lease.upstream in enforced, "policy-changed")
         await self.review_outdated()
 
     async def _ask_kept(self, question: Sequence[Held]) -> frozenset[str]:
@@ -148,21 +160,22 @@ class LeaseReview:
             for lease, each in question
         ]
         signals = self._open_signals(grounds.principal)
-        context = Context(now, _NO_TRACE, None, None, task, signals=signals)
+        enforced = not self._observing.is_on(question[0][0].upstream)
+        context = Context(now, _NO_TRACE, None, None, task, signals=signals, enforced=enforced)
         return document.leases(grounds.principal, held, context, facts)
+
+    def _group(self, held: Iterable[Held]) -> Iterable[tuple[Held, ...]]:
+        """Return the leases by caller, task and observe mode, in portions for one question each."""
+        groups: dict[tuple[str, str, bool], list[Held]] = {}
+        for lease, grounds in held:
+            key = lease.owner, lease.task, self._observing.is_on(lease.upstream)
+            groups.setdefault(key, []).append((lease, grounds))
+        for found in groups.values():
+            yield from _portions(found, ASKED_AT_ONCE)
 
     def _as_pinned(self, target: Target) -> Target:
         """Return the target with its present pin. Its labels are those of the call that needed the credential."""
         return replace(target, pin=self._catalogue.target(target.upstream, target.type, target.name).pin)
-
-
-def _by_task(held: Iterable[Held]) -> Iterable[tuple[Held, ...]]:
-    """Return the leases by caller and task, in portions for one question each."""
-    tasks: dict[tuple[str, str], list[Held]] = {}
-    for lease, grounds in held:
-        tasks.setdefault((lease.owner, lease.task), []).append((lease, grounds))
-    for found in tasks.values():
-        yield from _portions(found, ASKED_AT_ONCE)
 
 
 def _portions(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

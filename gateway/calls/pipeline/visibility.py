@@ -27,6 +27,7 @@ from gateway.model.facts import SessionFacts
 from gateway.model.target import Pin, Target
 from gateway.model.wire import Message, UpstreamRequest
 from gateway.policy import document
+from gateway.policy.observing import ObserveMode
 from gateway.policy.policy import Policy
 from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.upstreams.catalogue.definitions import Definitions
@@ -162,6 +163,7 @@ class Visibility(Struct, frozen=True):
     hidden_tools: HiddenTools
     turns: LoopTurns
     shown: ShownLists
+    observing: ObserveMode
 
     async def visible_names(
         self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing, *, is_pinned: bool = False
@@ -262,7 +264,8 @@ class Visibility(Struct, frozen=True):
         except HistoryError as error:
             log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
             return None
-        return context.describe(request.message, task, self.signals.facts(principal)), facts
+        enforced = not self.observing.is_on(context.exchange.upstream)
+        return context.describe(request.message, task, self.signals.facts(principal), enforced=enforced), facts
 
     async def _ask(
         self, principal: Principal, targets: tuple[Target, ...], circumstances: Context, facts: SessionFacts

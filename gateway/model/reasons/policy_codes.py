@@ -21,3 +21,42 @@ FAN_OUT_UNNAMED: Final = "fan-out/unnamed-system"
 FAN_OUT_WRITES: Final = "fan-out/writes"
 NOT_GRANTED: Final = "tool/not-granted"
 UNGROUNDED: Final = "toxic-flow/ungrounded"
+
+# --- observe mode ----------------------------------------------------------------------------------------
+
+FLOWS: Final = frozenset({EXFILTRATION, "toxic-flow/incomplete"})
+"""Codes about confidential data that leaves. They stand in observe mode if the data is of a system that is enforced."""
+
+ALWAYS_ENFORCED: Final = frozenset(
+    {
+        # Nobody knows who calls, or in which task.
+        "delegation/depth",
+        "delegation/incomplete",
+        "delegation/issuer-missing",
+        "delegation/user-missing",
+        "identity/incomplete",
+        "identity/task-expired",
+        "identity/task-missing",
+        "signal/adverse",
+        # The message is malformed, or policy cannot judge it.
+        "argument/malformed",
+        "policy/undefined",
+        "policy/version",
+        "tool/incomplete",
+        # The definition is not the pinned one.
+        "catalogue/changed",
+        "catalogue/unknown",
+        "catalogue/unpinned",
+        "catalogue/unverified",
+        # The call carries a known credential of another system, or one that the gateway lent.
+        "credential-chain/incomplete",
+        "credential-chain/lineage",
+        "credential-chain/one-time-code",
+        CREDENTIAL_PRESENTED,
+        # No credential can be lent to the call.
+        "credential/no-user",
+        "credential/task-ends",
+        "credential/unended",
+    }
+)
+"""Codes for which policy refuses in observe mode too. Every other code passes there, also those of an overlay."""

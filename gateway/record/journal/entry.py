@@ -15,6 +15,7 @@
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
+| `enforcement` | observe mode: policy is suspended for upstreams, or began to be enforced again | event, upstreams, until |
 | `policy` | a policy came into force | name, revision, digest of the compiled form |
 | `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
@@ -33,7 +34,7 @@ recorded only without what has the form of a credential.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from weakref import ref
 
 from gateway.model.caller import AuthMethod
@@ -41,7 +42,7 @@ from gateway.model.target import Pin
 from gateway.record.journal.redaction import Conceal, conceal_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.model.call import Call, Context, SignalFact
     from gateway.model.caller import Principal
@@ -84,13 +85,14 @@ def call_entry(
     `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
     in an earlier task. `span_id` is the id of the request's span, if spans are recorded. `beside` is the record of the parts beside the arguments. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
-    (`history.events.verdict_of`).
+    (`history.events.verdict_of`). In observe mode, `would_refuse` or `would_ask` has the code of the verdict that was not enforced.
     """
     caller, target = _PRINCIPALS.get(id(principal)), _LISTED.get(id(call.target))
     return {
         "id": decision_id,
         "effect": decision.effect,
         **({"undecided": True} if decision.undecided else {}),
+        **({} if decision.would is None else {WOULD[decision.would]: decision.reasons[0].code}),
         **({} if approval is None else {"approval": approval}),
         **({} if context.endorsement is None else {"endorsement": context.endorsement}),
         **({"signals": [_signal(fact) for fact in context.signals]} if context.signals else {}),
@@ -216,10 +218,20 @@ def closed_by(kind: str, fields: JsonObject) -> str | None:
     return call if isinstance(call, str) else None
 
 
+def find_unenforced(fields: Mapping[str, Json]) -> tuple[Literal["deny", "ask"], str] | None:
+    """Return the verdict of policy on a recorded call that observe mode let pass, and its code; `None` for any other call."""
+    for verdict, name in WOULD.items():
+        if (code := fields.get(name)) is not None:
+            return verdict, str(code)
+    return None
+
+
 CLOSING: Final = frozenset({"settled", "abandoned"})
 """Kinds of entries that close a call."""
 
 
+WOULD: Final[Mapping[Literal["deny", "ask"], str]] = {"deny": "would_refuse", "ask": "would_ask"}
+"""The verdict of policy that observe mode did not enforce, and the field with its code."""
 _KEPT: Final = 256
 _NOTHING_FOUND: Final[JsonObject] = {}
 _PRINCIPALS: Final[dict[int, tuple[ref[Principal], JsonObject]]] = {}

@@ -4,7 +4,7 @@ choice of a caller: a caller could then grow the memory of the gateway."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -105,6 +105,10 @@ class Metrics:
     def observe_streams(self, read: Callable[[], int]) -> None:
         """Report `read()` as the number of open idle streams."""
         self.registry.register(_Gauge("opagate_streams", "Open streams that wait for news.", read))
+
+    def observe_observing(self, names: Callable[[], Collection[str]], read: Callable[[], Collection[str]]) -> None:
+        """Report for each of `names` whether policy is not enforced for it, which `read()` has."""
+        self.registry.register(_Observing(names, read))
 
     def observe_certificates(self, read: Callable[[], Mapping[tuple[str, str], float]]) -> None:
         """Report `read()` as the seconds until certificates expire, by place in the configuration and file."""
@@ -252,6 +256,23 @@ class _Gauge(Collector):
 
     def collect(self) -> list[GaugeMetricFamily]:
         return [GaugeMetricFamily(self._name, self._says, value=self._read())]
+
+
+class _Observing(Collector):
+    """The upstreams for which policy is not enforced, read at each scrape."""
+
+    def __init__(self, names: Callable[[], Collection[str]], read: Callable[[], Collection[str]]) -> None:
+        self._names = names
+        self._read = read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "opagate_observing", "1 while calls of an upstream pass that policy would refuse.", labels=("upstream",)
+        )
+        found = self._read()
+        for upstream in self._names():
+            family.add_metric((upstream,), float(upstream in found))
+        return [family]
 
 
 class _Certificates(Collector):

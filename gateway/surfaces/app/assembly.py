@@ -10,11 +10,12 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from typing import TypeAlias
 
 import structlog
 from msgspec import Struct
@@ -45,6 +46,7 @@ from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.inspector import Inspector
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
+from gateway.policy.observing import ObserveMode
 from gateway.policy.plan.loading import CodeCache, PlanCaches, Plans
 from gateway.policy.plan.store import PlanTrust
 from gateway.policy.policy import Policy
@@ -69,6 +71,7 @@ from gateway.surfaces.app.events import (
     revision,
 )
 from gateway.surfaces.app.keys import KeyedParts, add_operations
+from gateway.surfaces.app.observing import build_observe_mode, open_observe_mode
 from gateway.surfaces.app.people import DeskParts, build_registers, open_people
 from gateway.surfaces.app.reloading import watch_upstreams
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
@@ -89,11 +92,12 @@ from gateway.wire.http.tls_files import TlsWatch
 
 log = structlog.get_logger("gateway")
 
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since the epoch."""
+
 
 @asynccontextmanager
-async def open_gateway(
-    configuration: Configuration, *, clock: Callable[[], float] = time.time
-) -> AsyncGenerator[Gateway]:
+async def open_gateway(configuration: Configuration, *, clock: Clock = time.time) -> AsyncGenerator[Gateway]:
     """Start every part, and stop all in the reverse order. Raises `GatewayError` if a part cannot start."""
     async with AsyncExitStack() as stack:
         base = await _open_base(stack, configuration, clock)
@@ -113,13 +117,14 @@ class _Base(Struct, frozen=True):
     journal: Journal
     recorder: EventRecorder
     policy: Policy
+    observing: ObserveMode
     signalled: SignalMemory
     stopped: StopMemory
     identities: Identities
     control: Control
 
 
-async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Callable[[], float]) -> _Base:
+async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Clock) -> _Base:
     metrics, tracing = Metrics(), _tracing(stack, configuration)
     require_known_state(configuration.state)
     # Before the keys: those of a journal that another gateway writes lie in the other's state folder, and look lost.
@@ -127,16 +132,16 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
+    observing = build_observe_mode(configuration, clock, time.monotonic)
     store = await _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
     control = Control(OPERATIONS, recording(journal))
-    return _Base(metrics, tracing, keys, store, journal, recorder, policy, signalled, stopped, identities, control)
+    begun = metrics, tracing, keys, store, journal, recorder, policy, observing
+    return _Base(*begun, signalled, stopped, identities, control)
 
 
-async def _open_parts(
-    stack: AsyncExitStack, configuration: Configuration, base: _Base, clock: Callable[[], float]
-) -> Gateway:
+async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base: _Base, clock: Clock) -> Gateway:
     """Start the upstreams, the catalogue, and all parts beside them."""
     origins, vault, worker = KnownOrigins(), Vault(secrets.token_urlsafe), stack.enter_context(closing(WorkerThread()))
     inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
@@ -146,7 +151,7 @@ async def _open_parts(
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
     parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
     lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
-    authority, catalogue, review = await _lending(stack, lends, base.policy, base.recorder)
+    authority, catalogue, review = await _lending(stack, lends, base)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)
     forget = partial(memory.forget, (ownership, unanswered), vault, history, clock)
@@ -158,6 +163,7 @@ async def _open_parts(
         catalogue=catalogue,
         history=history,
         policy=base.policy,
+        observing=base.observing,
         journal=base.journal,
         flood=flood,
         upstreams=upstreams,
@@ -196,7 +202,14 @@ async def _open_parts(
     )
 
 
-def _watch_tls(base: _Base, upstreams: Mapping[str, UpstreamTransport], clock: Callable[[], float]) -> TlsWatch:
+def _enforce(policy: Policy, review: LeaseReview | None, upstreams: Collection[str]) -> None:
+    """Have lists announced, and leases judged again, where observe mode has ended."""
+    policy.tell_listeners()
+    if review is not None:
+        review.note_enforced(upstreams)
+
+
+def _watch_tls(base: _Base, upstreams: Mapping[str, UpstreamTransport], clock: Clock) -> TlsWatch:
     """Return the watch of the TLS files on the way to other servers."""
     watch = TlsWatch(clock)
     watch_upstreams(watch, base.policy, upstreams)
@@ -216,7 +229,7 @@ def _tracing(stack: AsyncExitStack, configuration: Configuration) -> Tracing:
 
 
 def _record(
-    stack: AsyncExitStack, configuration: Configuration, keys: Keys, metrics: Metrics, clock: Callable[[], float]
+    stack: AsyncExitStack, configuration: Configuration, keys: Keys, metrics: Metrics, clock: Clock
 ) -> tuple[Journal, EventRecorder]:
     """Return the journal, and the recorder of events beside requests."""
     stack.callback(os.close, lock(configuration.state, "gateway.lock", "uses the state folder"))
@@ -231,9 +244,7 @@ def _record(
     return journal, recorder
 
 
-async def _open_store(
-    stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Callable[[], float]
-) -> SealedStore:
+async def _open_store(stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Clock) -> SealedStore:
     """Return the durable records until the stack ends. Raises `StoreError`."""
     store = SealedStore(SqliteStore(configuration.state / RECORDS, clock), derive_ring(keys.sealing, "records"))
     stack.callback(store.close)
@@ -245,7 +256,7 @@ async def _open_store(
 async def _identities(
     stack: AsyncExitStack,
     configuration: Configuration,
-    clock: Callable[[], float],
+    clock: Clock,
     is_ended: Callable[[Principal], bool] | None,
 ) -> Identities:
     identities = Identities.build(configuration, clock=clock, is_ended=is_ended)
@@ -259,7 +270,7 @@ async def _policy(
     configuration: Configuration,
     recorder: EventRecorder,
     journal: Journal,
-    clock: Callable[[], float],
+    clock: Clock,
     *,
     keys: Keys,
 ) -> Policy:
@@ -289,19 +300,18 @@ async def _policy(
 
 
 async def _lending(
-    stack: AsyncExitStack,
-    parts: AuthorityParts,
-    policy: Policy,
-    recorder: EventRecorder,
+    stack: AsyncExitStack, parts: AuthorityParts, base: _Base
 ) -> tuple[Authority | None, Catalogue, LeaseReview | None]:
     """Return the authority with its leases, the catalogue with its leased listings, and their review by the policy."""
     gateway = parts.gateway
     authority = await open_authority(stack, parts)
-    review = partial(_review, stack, authority, policy, gateway.history, signals=parts.signals.register)
+    policy, observing, register = base.policy, base.observing, parts.signals.register
+    review = partial(_review, stack, authority, policy, gateway.history, observing=observing, signals=register)
     listed = lend_to_listings(parts.upstreams, authority)
     catalogue, reviewing = await _catalogue(
-        stack, gateway.configuration, listed, recorder, gateway.clock, review=review
+        stack, gateway.configuration, listed, base.recorder, gateway.clock, review=review
     )
+    open_observe_mode(stack, observing, base.recorder, time.monotonic, partial(_enforce, policy, reviewing))
     return authority, catalogue, reviewing
 
 
@@ -310,7 +320,7 @@ async def _catalogue(
     configuration: Configuration,
     transports: Mapping[str, UpstreamTransport],
     recorder: EventRecorder,
-    clock: Callable[[], float],
+    clock: Clock,
     *,
     review: Callable[[Catalogue], LeaseReview | None],
 ) -> tuple[Catalogue, LeaseReview | None]:
@@ -344,6 +354,7 @@ def _review(
     history: History,
     catalogue: Catalogue,
     *,
+    observing: ObserveMode,
     signals: SignalRegister,
 ) -> LeaseReview | None:
     """Ask the policy again about open leases, until the stack ends."""
@@ -355,6 +366,7 @@ def _review(
         history.tasks,
         history.ledger,
         catalogue,
+        observing=observing,
         clock=authority.clock,
         open_signals=signals.facts,
     )
@@ -366,7 +378,7 @@ def _upstreams(
     stack: AsyncExitStack,
     configuration: Configuration,
     metrics: Metrics,
-    clock: Callable[[], float],
+    clock: Clock,
     conceal: Callable[[str], Conceal],
 ) -> dict[str, HttpUpstream | StdioUpstream]:
     found = upstream_transports(configuration, clock, conceal)
@@ -419,7 +431,7 @@ def _tasks(
 
 def upstream_transports(
     configuration: Configuration,
-    clock: Callable[[], float],
+    clock: Clock,
     conceal: Callable[[str], Conceal] = lambda _upstream: shown_as_is,
 ) -> dict[str, HttpUpstream | StdioUpstream]:
     """Return the way to each upstream. Nothing is connected or started before the first request; close each with

@@ -58,7 +58,7 @@ def can(
 
     The command starts no gateway, asks no upstream, and needs no secrets of upstreams.
 
-    Exit status 1 if the call would not be allowed.
+    Exit status 1 if policy does not allow the call, also where observe mode lets it pass.
     """
     from gateway.surfaces.cli.caller import CallerNames, find_principal
 
@@ -163,7 +163,8 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
     content = inspector.call(
         call, task, state.shingles, suppressions=suppressions, relevance=relevant, caller=principal
     )
-    return ask(principal, call, task, content, state, number=1, now=when)
+    enforced = when >= settings.observed.get(call.target.upstream, 0.0)
+    return ask(principal, call, task, content, state, number=1, now=when, enforced=enforced)
 
 
 async def _decide(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
@@ -214,9 +215,10 @@ def _tell(
         }
         for reason in decision.reasons
     ]
+    observed = _describe_observing(settings, asked, call, decision)
     if as_json:
         grants = None if chosen is None else known_grants.as_json(chosen, where)
-        emit({**_as_json(decision), "reasons": reasons, "grants": grants, "input": asked})
+        emit({**_as_json(decision), "observed": observed, "reasons": reasons, "grants": grants, "input": asked})
         return
     out.print(
         paint(decision.effect, decision.effect.upper()), "", plain(f"{call.action} {call.target.id}"), style="bold"
@@ -224,6 +226,8 @@ def _tell(
     rows = pairs()
     for label, text in _facts(asked, call):
         rows.add_row(label, plain(text))
+    if observed is not None:
+        rows.add_row("observed", plain(observed))
     show(rows)
     for reason in reasons:
         _show_reason(reason)
@@ -232,6 +236,22 @@ def _tell(
     for line in describe_obligations(decision.obligations):
         out.print(plain(line))
     out.print(f"policy {describe_revision(decision.policy.name, decision.policy.revision)}", style="dim", markup=False)
+
+
+def _describe_observing(settings: Configuration, asked: JsonObject, call: Call, decision: Decision) -> str | None:
+    """Return what observe mode makes of the decision; `None` where policy is enforced, or allows."""
+    from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+    from gateway.policy.observing import describe_ends, let_pass
+
+    is_enforced = cast("dict[str, Any]", asked)["context"].get("enforced", True)
+    if is_enforced or decision.allowed:
+        return None
+    if let_pass(decision, SUPPORTED_OBLIGATIONS, is_guarded=False).would is None:
+        return "this refusal stands in observe mode too"
+    upstream = call.target.upstream
+    until = describe_ends(settings.observed)[upstream]
+    end = "" if until is None else f" until {until}"
+    return f"observe mode lets the call pass{end}; then it would be {'refused' if decision.effect == 'deny' else 'asked about'}"
 
 
 def _as_json(decision: Decision) -> dict[str, Any]:

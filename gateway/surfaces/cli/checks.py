@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ from gateway.model.target import Pin
 from gateway.policy.folder import folders
 from gateway.policy.folder.data_files import DATA_FILES, GRANTS, DataFile
 from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.observing import describe_ends
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.policy import Policy
 from gateway.record.journal import recovery, storage
@@ -76,7 +78,7 @@ async def run(path: Path) -> list[CheckResult]:
     except ConfigurationError as error:
         return [_describe_failure("configuration", error)]
     found = [CheckResult("ok", "configuration", f"{path} is valid")]
-    found += [*_core(settings), *_check_address(settings)]
+    found += [*_core(settings), *_check_address(settings), *_observing(settings)]
     found += [CheckResult(*each) for each in file_checks.look(settings)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
@@ -125,6 +127,25 @@ def _check_address(settings: Configuration) -> Iterator[CheckResult]:
         )
     else:
         yield CheckResult("ok", "listen", f"{settings.listen} is free; callers use {settings.base_url}")
+
+
+def _observing(settings: Configuration) -> Iterator[CheckResult]:
+    """Yield the end of observe mode for each upstream that has it."""
+    now = time.time()
+    for name, until in settings.observed.items():
+        what = f"upstream {name}"
+        if until <= now:
+            yield CheckResult(
+                "ok", what, f"observe mode ended at {describe_ends({name: until})[name]}; remove enforce: false"
+            )
+            continue
+        end = "it has no end" if until == inf else f"until {describe_ends({name: until})[name]}"
+        yield CheckResult(
+            "warn",
+            what,
+            f"observe mode: calls pass that policy would refuse; {end}",
+            "give observe_until a date" if until == inf else "write grants before that: docs/policy/observing.md",
+        )
 
 
 async def _identity(settings: Configuration) -> AsyncIterator[CheckResult]:

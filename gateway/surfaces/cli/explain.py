@@ -132,6 +132,8 @@ def _show(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> Non
 
 
 def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    from gateway.surfaces.explain.recorded import describe_unenforced
+
     yield "decision", str(decision["id"])
     yield "when", str(decision["time"])
     principal = cast("dict[str, Any] | None", decision.get("principal"))
@@ -155,6 +157,8 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     yield from _signals(decision)
     if decision.get("obligations"):
         yield "obligations", ", ".join(decision["obligations"])
+    if (unenforced := describe_unenforced(decision)) is not None:
+        yield "observed", unenforced
     yield "settled", outcome(decision, settled)
     if count := decision.get("reserved"):
         yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"

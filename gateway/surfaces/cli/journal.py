@@ -260,7 +260,8 @@ def _line(entry: JsonObject, target: str | None = None) -> Text:
 
     fields = cast("dict[str, Any]", entry)
     kind = str(fields["kind"])
-    word = next((fields[name] for name in ("effect", "outcome", "state", "event") if fields.get(name)), "")
+    named = ("would_refuse", "would_ask", "effect", "outcome", "state", "event")
+    word = next((fields[name] for name in named if fields.get(name)), "")
     word = "refused" if kind == "refused" else word
     shown = Text.assemble((str(fields["time"]), "dim"), " ", f"{kind:<9}", " ")
     shown.append_text(paint(str(word), f"{word:<10}"))

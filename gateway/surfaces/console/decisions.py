@@ -18,7 +18,14 @@ from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, 
 from gateway.record.journal.placed import EntryPlace, find_page, read_at
 from gateway.surfaces.console.visits import ConsoleVisit, page_route
 from gateway.surfaces.explain.grants import as_json, choose_recorded, places
-from gateway.surfaces.explain.recorded import Facts, describe_reason, facts_of, read_decision, rules_of
+from gateway.surfaces.explain.recorded import (
+    Facts,
+    describe_reason,
+    describe_unenforced,
+    facts_of,
+    read_decision,
+    rules_of,
+)
 from gateway.surfaces.explain.window import JournalWindow
 from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import rebuild_input
@@ -149,6 +156,7 @@ def describe_row(place: EntryPlace, entry: JsonObject) -> dict[str, Any]:
         "codes": [reason["code"] for reason in fields.get("reasons") or ()],
         "task": task.get("id"),
         "approval": fields.get("approval"),
+        "unenforced": describe_unenforced(fields),
     }
 
 

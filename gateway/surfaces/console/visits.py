@@ -23,6 +23,7 @@ from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
 from gateway.model.errors import GatewayError
+from gateway.policy.observing import describe_ends
 from gateway.surfaces.console.rendering import html, see_other
 from gateway.surfaces.console.sessions import LoginSession, Role
 
@@ -153,6 +154,7 @@ class ConsoleVisit:
             "visitor": visitor,
             "csrf": self.session.csrf,
             "path": self.request.scope["path"],
+            "observing": describe_ends(self.console.gateway.observing.find_open()),
             "here": quote(_address(self.request), safe="/"),
             "pages": [page for page in self.console.navigation if page.role is None or visitor.has_role(page.role)],
         }

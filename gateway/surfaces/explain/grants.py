@@ -14,6 +14,7 @@ from gateway.policy import grants as grant_places
 from gateway.policy.folder import bundle
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.grants import GrantPlace, Places
+from gateway.record.journal.entry import find_unenforced
 
 if TYPE_CHECKING:
     from gateway.config import PolicySettings
@@ -47,7 +48,8 @@ def choose_recorded(fits: Sequence[Fit], decision: JsonObject) -> tuple[Fit, ...
     """Return the grants for a recorded call, with the conditions settled that its reasons name."""
     entry = cast("Mapping[str, Any]", decision)
     pointers = {fact for reason in entry.get("reasons") or () for fact in reason.get("facts") or ()}
-    return choose_grants([settle(fit, pointers, allowed=entry["effect"] == "allow") for fit in fits])
+    allowed = entry["effect"] == "allow" and find_unenforced(decision) is None
+    return choose_grants([settle(fit, pointers, allowed=allowed) for fit in fits])
 
 
 def as_json(fits: Sequence[Fit], where: Places) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from gateway.policy import document, verdict
 from gateway.policy.document import timestamp
 from gateway.policy.folder import annotations, folders
 from gateway.policy.folder.folders import PolicyFolders
+from gateway.record.journal.entry import find_unenforced
 from gateway.surfaces.explain.window import since_of
 
 if TYPE_CHECKING:
@@ -145,6 +146,15 @@ def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
         session["call_destinations"] = {"count": explanation.destinations}
     task = {**cast("JsonObject", decision["task"]), **explanation.declared}
     return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
+
+
+def describe_unenforced(decision: Mapping[str, Any]) -> str | None:
+    """Return the sentence about a call that observe mode let pass, `None` for any other call."""
+    found = find_unenforced(decision)
+    if found is None:
+        return None
+    would = "be refused" if found[0] == "deny" else "be put to a person"
+    return f"by policy the call would {would} ({found[1]}); observe mode let it pass"
 
 
 def value_at(document: JsonObject, pointer: str) -> object:

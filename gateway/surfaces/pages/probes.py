@@ -15,6 +15,7 @@ from starlette.routing import Route
 from gateway.calls.pipeline.readiness import list_problems
 from gateway.identity import challenge
 from gateway.inspection.words.native import describe_choice
+from gateway.policy.observing import describe_ends
 from gateway.record.journal.chain import timestamp
 from gateway.surfaces.pages.responses import ReplyResponse, json_response
 from gateway.upstreams.stdio import StdioUpstream
@@ -49,6 +50,8 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
             body |= {"problems": problems, "policy": _describe_policy(gateway), "core": describe_choice()}
             body["isolation"] = _describe_isolation(gateway)
             body |= {"stops": _count_stops(gateway)}
+            if observed := gateway.observing.find_open():
+                body["observing"] = describe_ends(observed)
         return json_response(body, status=503 if problems else 200)
 
     async def show_metrics(_request: Request) -> Response:

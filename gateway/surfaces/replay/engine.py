@@ -67,6 +67,7 @@ def ask(
     number: int,
     now: float,
     signals: tuple[SignalFact, ...] = (),
+    enforced: bool = True,
 ) -> JsonObject:
     """Return the policy input for one call, and count the call in the state of its task.
 
@@ -76,7 +77,8 @@ def ask(
     depth = depth_of(principal, call.target)
     apply(state, build_reservation(state, call_id, call, content, now, depth=depth))
     known = facts(state, now, call=call_id, content=content, depth=depth)
-    context = Context(now, f"{number:032x}", None, None, task, SUPPORTED_OBLIGATIONS, signals=signals)
+    trace = f"{number:032x}"
+    context = Context(now, trace, None, None, task, SUPPORTED_OBLIGATIONS, signals=signals, enforced=enforced)
     return document.decision(principal, call, context, known)
 
 

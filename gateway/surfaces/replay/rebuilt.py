@@ -19,6 +19,7 @@ from gateway.model.errors import JournalError
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Task
 from gateway.policy import document
+from gateway.record.journal.entry import find_unenforced
 
 if TYPE_CHECKING:
     from gateway.history.provenance import Explanation
@@ -154,4 +155,5 @@ def _context(entry: Mapping[str, Any], explanation: Explanation, approval: JsonO
         entry.get("endorsement"),
         tuple(SignalFact(told["type"], told["at"], told.get("level")) for told in entry.get("signals", ())),
         OpenLeases(**entry["leases"]) if "leases" in entry else None,
+        enforced=find_unenforced(entry) is None,
     )

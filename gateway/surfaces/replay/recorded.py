@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gateway.base.json.walk import child
 from gateway.identity import anonymous, development
 from gateway.model.errors import JournalError
+from gateway.record.journal.entry import find_unenforced
 from gateway.surfaces.replay.secrets import escape_braces
 from gateway.surfaces.replay.trace import LATEST
 
@@ -160,7 +161,8 @@ class _RecordedSteps:
             step["result"] = self._fill(end["content"], "", {})
         else:
             self._omitted.results += fields["effect"] == "allow"
-        expect = {"effect": fields["effect"]}
+        unenforced = find_unenforced(fields)
+        expect = {"effect": fields["effect"] if unenforced is None else unenforced[0]}
         if fields["reasons"]:
             expect["code"] = fields["reasons"][0]["code"]
         self._omitted.carried += "carried" in fields["history"]

@@ -37,13 +37,13 @@ default result := {
 }
 
 # A question shows all codes, answered or not: the approval that comes of it is the only one at the next release.
-result := _answer("deny", _reasons(denials), []) if {
+result := object.union(_answer("deny", _reasons(denials), []), _beside_denial) if {
 	denials != set()
 } else := _answer("allow", [], overlay.with_own(obligations.ordered)) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required == set()
-} else := _answer("deny", _reasons(data.gateway.approvals.questions | _unasked), []) if {
+} else := object.union(_answer("deny", _reasons(data.gateway.approvals.questions | _unasked), []), _beside_denial) if {
 	_every_family_answered
 	data.gateway.grants.granted
 	data.gateway.approvals.required != set()
@@ -88,6 +88,18 @@ asks := union({
 	data.gateway.denials.toxic_flow.asks,
 	data.gateway.overlay.asks,
 })
+
+# What a denial leaves unsaid, for a gateway that lets denied calls pass (observe mode). Without an answer of every
+# family there is nothing to say, and the denial stands.
+default _beside_denial := {}
+
+_beside_denial := {"unenforced": {
+	"asks": _reasons(data.gateway.approvals.required),
+	"obligations": overlay.with_own(obligations.ordered),
+}} if {
+	input.context.enforced == false
+	_every_family_answered
+}
 
 # Why no person is asked.
 _unasked := data.gateway.approvals.unanswerable | budget.exhausted

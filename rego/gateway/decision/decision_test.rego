@@ -216,3 +216,42 @@ test_a_question_shows_every_code_again if {
 	released := _decided(object.union(places, {"/context/approval": example.approving(codes)}), {"approval": true})
 	released.effect == "allow"
 }
+
+# --- observe mode -------------------------------------------------------------------------------------------
+
+test_a_denial_says_what_it_hides_where_nothing_is_enforced if {
+	held := {
+		"fingerprint": "f", "detector": "jwt", "pointer": "/path", "origin": {"kind": "result", "audience": "mail"},
+		"chain_depth": 0, "minted_in_task": false, "handle": false, "role": "credential",
+	}
+	places := {"/context/enforced": false, "/session/credentials": [held], "/resource/properties/sensitivity": "restricted"}
+	found := _decided(places, {"tools": ["write_*"]})
+	found.effect == "deny"
+	found.obligations == []
+	[reason.code | some reason in found.unenforced.asks] == ["credential-chain/presentation"]
+	{obligation.id | some obligation in found.unenforced.obligations} == {"label"}
+}
+
+test_a_denial_says_no_more_where_it_is_enforced if {
+	every places in [{}, {"/context/enforced": true}] {
+		found := _decided(places, {"tools": ["write_*"]})
+		found.effect == "deny"
+		not found.unenforced
+	}
+}
+
+test_a_denial_for_want_of_approvers_says_what_it_hides if {
+	found := decision.result with input as example.changed({"/context/enforced": false})
+		with data.gateway.grants.upstreams as example.granted({"approval": true})
+		with data.gateway.approvers.rule as false
+	found.effect == "deny"
+	[reason.code | some reason in found.unenforced.asks] == ["approval/grant"]
+}
+
+test_a_denial_says_nothing_more_if_a_family_has_no_answer if {
+	found := decision.result with input as example.changed({"/context/enforced": false})
+		with data.gateway.grants.upstreams as example.granted({"tools": ["write_*"]})
+		with data.gateway.overlay.asks as null
+	found.effect == "deny"
+	not found.unenforced
+}

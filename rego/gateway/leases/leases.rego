@@ -4,7 +4,8 @@
 # description: |
 #   The gateway asks about credentials that it has lent already: under a new policy, after a changed pin, and at a
 #   signal. A lease stays while its caller may still use the target of the call that needed it. The arguments of that
-#   call are past, and do not count. Anything malformed keeps no lease.
+#   call are past, and do not count. Where nothing is enforced (observe mode), a lease stays while its definition is
+#   usable. Anything malformed keeps no lease.
 # schemas:
 #   - input: schema.input
 package gateway.leases
@@ -43,6 +44,9 @@ _stays(resource) if {
 	not identity.hides(resource)
 	tool.within_ceiling(resource)
 	not overlay.hides(resource)
+} else if {
+	input.context.enforced == false
+	not catalogue.hides(resource)
 }
 
 _granted(resource) if {

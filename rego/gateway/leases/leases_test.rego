@@ -81,3 +81,10 @@ test_anything_malformed_keeps_no_lease if {
 	found := leases.result with input as {}
 	found == {"version": 1, "keep": []}
 }
+
+test_where_nothing_is_enforced_a_lease_stays_unless_its_pin_changed if {
+	observed := object.union(_asking([_lease]), {"context": {"enforced": false}})
+	_kept(observed, example.granted({"tools": ["write_*"]})) == ["lease-1"]
+	changed := object.union(_lease, {"resource": {"properties": {"pin": "changed"}}})
+	_kept(object.union(_asking([changed]), {"context": {"enforced": false}}), example.granted({})) == []
+}

@@ -3,7 +3,8 @@
 # title: What a list shows
 # description: |
 #   The same grants and denials as for a call, without the arguments, which a list does not have. What a call could be
-#   approved for is shown. Anything malformed hides everything.
+#   approved for is shown. Where nothing is enforced (observe mode), only unusable definitions are hidden. Anything
+#   malformed hides everything.
 # schemas:
 #   - input: schema.input
 package gateway.visibility
@@ -42,6 +43,9 @@ _visible(resource) if {
 	not identity.hides(resource)
 	tool.within_ceiling(resource)
 	not overlay.hides(resource)
+} else if {
+	input.context.enforced == false
+	not catalogue.hides(resource)
 }
 
 _granted(resource) if {

@@ -101,3 +101,15 @@ test_names_patterns_and_grants_for_all_upstreams_are_seen if {
 		_seen(listed, fields) == []
 	}
 }
+
+test_where_nothing_is_enforced_all_usable_definitions_are_seen if {
+	every properties in [{}, {"effect": "destructive"}, {"sensitivity": "restricted"}] {
+		listed := _list([object.union(example.tool, {"properties": properties})])
+		_seen(object.union(listed, {"context": {"enforced": false}}), {"tools": ["write_*"]}) == ["files/read_file"]
+		_seen(object.union(listed, {"context": {"enforced": true}}), {"tools": ["write_*"]}) == []
+	}
+	every pin in ["changed", "unknown", "unreviewed", null] {
+		listed := _list([object.union(example.tool, {"properties": {"pin": pin}})])
+		_seen(object.union(listed, {"context": {"enforced": false}}), {}) == []
+	}
+}

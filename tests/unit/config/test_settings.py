@@ -138,3 +138,34 @@ def test_a_suppression_without_an_end_a_reason_or_a_subject_is_refused(
 def test_a_policy_is_refused_for_its_age_only_if_that_is_set():
     assert parse("{}").policy.stale_after is None
     assert parse("policy: {stale_after: 6s}").policy.stale_after == timedelta(seconds=6)
+
+
+OBSERVED = "upstreams: {a: {url: 'https://x/', audience: a}, b: {url: 'https://y/', audience: b, enforce: true}}"
+TOKENS = "identity: [{kind: jwt, issuer: 'https://idp.example'}]\npublic_url: https://gateway.example"
+DATE = "observe_until: 2026-12-15T00:00:00Z"
+
+
+def test_observe_mode_is_for_the_upstreams_without_their_own_word():
+    later = "enforce: false, observe_until: 2026-12-16T00:00:00+00:00"
+
+    assert parse(OBSERVED).observed == {}
+    assert parse(f"enforce: false\n{OBSERVED}").observed == {"a": float("inf")}
+    assert parse(f"enforce: false\n{DATE}\n{OBSERVED}").observed == {"a": 1797292800.0}
+    assert parse(f"{OBSERVED.replace('enforce: true', later)}").observed == {"b": 1797292800.0 + 86400}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"enforce: false\n{TOKENS}\n{OBSERVED}", "give observe_until a date"),
+        (f"{DATE}\n{OBSERVED}", "add enforce: false, or remove it"),
+        (OBSERVED.replace("enforce: true", DATE), "upstreams.b.observe_until: the upstream is enforced"),
+        (f"enforce: false\nobserve_until: 2026-12-15T00:00:00\n{OBSERVED}", "observe_until"),
+    ],
+)
+def test_an_end_of_observe_mode_that_is_missing_or_ends_nothing_is_named(text: str, said: str):
+    assert said in problems(text)[0]
+
+
+def test_a_public_gateway_may_observe_until_a_date():
+    assert parse(f"enforce: false\n{DATE}\n{TOKENS}\n{OBSERVED}").observed == {"a": 1797292800.0}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,6 +20,7 @@ from gateway.model.errors import HistoryFull
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Labels, Pin, Target
 from gateway.model.task import Task
+from gateway.policy.observing import ObservedUpstream, ObserveMode
 from tests.unit.authority.lending import AGENT, Lending
 
 TARGET = Target("tool", "crm", "find", "https://crm.example", labels=Labels(), pin=Pin.MATCH)
@@ -80,11 +81,16 @@ async def lending(tmp_path: Path) -> AsyncGenerator[Lending]:
 
 
 def review_of(
-    lending: Lending, policy: ScriptedPolicy, histories: Histories | None = None, pins: Pins | None = None
+    lending: Lending,
+    policy: ScriptedPolicy,
+    histories: Histories | None = None,
+    pins: Pins | None = None,
+    observed: Mapping[str, ObservedUpstream] = MappingProxyType({}),
 ) -> LeaseReview:
     history = histories or Histories()
     parts: tuple[Any, Any, Any, Any] = policy, history, history, pins or Pins()
-    return LeaseReview(lending.leases, *parts, clock=lambda: lending.now)
+    observing = ObserveMode(observed, frozenset(), lambda: lending.now)
+    return LeaseReview(lending.leases, *parts, observing=observing, clock=lambda: lending.now)
 
 
 async def lend(lending: Lending, number: int, revision: str = "old", **more: Any) -> Lent:
@@ -229,3 +235,29 @@ async def test_the_grounds_of_an_ended_lease_are_gone(lending: Lending):
     lending.leases.end([lent.lease], "operator")
 
     assert lending.leases.permitted() == ()
+
+
+async def test_a_question_in_observe_mode_says_so_until_its_end(lending: Lending):
+    upstream = (await lend(lending, 1)).lease.upstream
+    policy = ScriptedPolicy("l1")
+    review = review_of(lending, policy, observed={upstream: ObservedUpstream("crm", lending.now + 10)})
+    await review.review_outdated()
+    lending.now += 10
+    await review.review(lambda _lease, _grounds: True, "policy-changed")
+
+    assert [question["context"].get("enforced") for question in policy.questions] == [False, None]
+
+
+async def test_leases_are_judged_again_when_observe_mode_ends(lending: Lending):
+    upstream = (await lend(lending, 1, "new")).lease.upstream
+    review = review_of(lending, ScriptedPolicy())
+    watching = review.start()
+    review.note_enforced(["other"])
+    await asyncio.sleep(0)
+    assert active(lending) == {"l1"}
+    review.note_enforced([upstream])
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await watching.stop()
+
+    assert active(lending) == set()

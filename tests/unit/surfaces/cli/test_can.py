@@ -218,3 +218,17 @@ def test_the_labels_are_those_of_the_arguments(can: Status, capsys: pytest.Captu
         found = answer(capsys)
         assert found["input"]["resource"]["properties"]["effect"] == "destructive"
         assert "tool/effect" in [reason["code"] for reason in found["reasons"]]
+
+
+def test_observe_mode_is_told_beside_the_decision(can: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"enforce: false\nobserve_until: 2026-12-15T00:00:00Z\n{CONFIGURATION}", "utf-8")
+
+    assert can("mallory", "github/comment", "--at", "2026-12-14", "--json") == 1
+    found = answer(capsys)
+    assert found["effect"] == "deny"
+    assert found["observed"] == "observe mode lets the call pass until 2026-12-15T00:00:00Z; then it would be refused"
+    assert can("mallory", "github/comment", "--at", "2026-12-16", "--json") == 1
+    assert answer(capsys)["observed"] is None
+    assert can("bob", "github/comment", '{"ticket":"T-1"}', "--at", "2026-12-14") == 1
+    assert "then it would be asked about" in capsys.readouterr().out

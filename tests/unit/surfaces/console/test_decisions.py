@@ -241,3 +241,16 @@ async def test_a_damaged_journal_is_a_sentence_on_every_page(stranger: Browser, 
 
     assert {answer.status for answer in answers} <= {200, 503}
     assert all(b"journal/unavailable" in answer.body for answer in answers if answer.status == 503)
+
+
+async def test_each_page_says_that_policy_is_only_observed(tmp_path: Path):
+    async with visited(tmp_path, f"{QUICK}\nenforce: false\nobserve_until: 2100-01-01T00:00:00Z\n") as browser:
+        await made(browser)
+        inside = viewer(browser)
+        texts = [await page(inside, path) for path in ("/console", "/console/decisions", "/console/tools")]
+        refused = browser.there.entries("call")[1]["id"]
+        shown = await page(inside, f"/console/decisions/{refused}")
+
+    assert all("Observe mode" in text and "until 2100-01-01T00:00:00Z" in text for text in texts)
+    assert "By policy the call would be refused (tool/not-granted); observe mode let it pass." in shown
+    assert texts[1].count(">observed</span>") == 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.identity.keys import KeyStatus
 from tests.requirements import requirement
-from tests.unit.harness import Bench
+from tests.unit.harness import Bench, bench
 from tests.unit.surfaces.pages.asking import ask_page
 
 
@@ -91,3 +92,11 @@ async def test_metrics_are_in_the_format_of_prometheus(there: Bench):
 
     assert dict(answer.headers)[b"content-type"].startswith(b"text/plain")
     assert b"opagate_policy_ready 1.0" in answer.body
+
+
+async def test_observe_mode_is_shown_and_the_gateway_is_ready(tmp_path: Path):
+    more = "enforce: false\nobserve_until: 2100-01-01T00:00:00Z\n"
+    async with bench(tmp_path, more=more) as there:
+        status, body = await shown(there, "/readyz")
+
+    assert (status, body["observing"]) == (200, {"files": "2100-01-01T00:00:00Z"})
