@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,35 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.identities import Identity
     from gateway.model.wire import Json
+
+
+def issue_development_token(
+    settings: Configuration,
+    name: str,
+    *,
+    agent: str,
+    ttl: float,
+    clock: Callable[[], float],
+    user: str | None = None,
+    groups: Sequence[str] = (),
+    scopes: Sequence[str] = (),
+) -> str:
+    """Return a token for the gateway of a configuration, whose file is `name`. Raises `ConfigurationError`."""
+    if not settings.is_development:
+        raise ConfigurationError(
+            f"{name} does not accept development tokens",
+            "add `- kind: development` under identity (loopback only), or get a token from the configured issuer",
+        )
+    return development.issue(
+        development.load_key(settings.state),
+        agent=agent,
+        audience=f"{settings.base_url}/mcp",
+        ttl=ttl,
+        clock=clock,
+        user=user,
+        groups=groups,
+        scopes=scopes,
+    )
 
 
 @dataclass(frozen=True, slots=True)

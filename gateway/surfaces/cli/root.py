@@ -25,6 +25,7 @@ from gateway.surfaces.cli import (
     service,
     serving,
     state,
+    stdio,
 )
 from gateway.surfaces.cli.running import run
 
@@ -65,6 +66,7 @@ _OPERATE: Final = "Run it"
 _RECORD: Final = "Look into the record"
 
 app.command("up", rich_help_panel=_TRY, epilog="Example: opagate up --once")(serving.up)
+app.command("stdio", rich_help_panel=_TRY, epilog="Example: opagate stdio --agent claude-desktop")(stdio.stdio)
 app.command("token", rich_help_panel=_TRY, epilog="Example: opagate token --agent triage --user alice --ttl 8h")(
     serving.token
 )

@@ -102,8 +102,8 @@ def token(
     config: ConfigOption = None,
 ) -> None:
     """Print a development token, and nothing else, on standard output."""
-    from gateway.identity import claims, development
-    from gateway.model.errors import ConfigurationError
+    from gateway.identity import claims
+    from gateway.surfaces.cli.caller import issue_development_token
 
     lifetime = seconds(ttl)
     for option, name in (("agent", agent), ("user", user)):
@@ -114,23 +114,18 @@ def token(
     if group and not user:
         raise typer.BadParameter("a group is that of a user; add --user")
     settings = configuration(config)
-    accepted = next((identity for identity in settings.identity if identity.kind == "development"), None)
-    if accepted is None:
-        raise ConfigurationError(
-            f"{configuration_path(config)} does not accept development tokens",
-            "add `- kind: development` under identity (loopback only), or get a token from the configured issuer",
-        )
-    made = development.issue(
-        development.load_key(settings.state),
+    made = issue_development_token(
+        settings,
+        str(configuration_path(config)),
         agent=agent,
-        audience=f"{settings.base_url}/mcp",
         ttl=lifetime,
         clock=time.time,
         user=user,
         groups=group or (),
         scopes=scope or (),
     )
-    place = "private addresses and this machine" if accepted.reach == "private" else "this machine only"
+    is_private = any(identity.kind == "development" and identity.reach == "private" for identity in settings.identity)
+    place = "private addresses and this machine" if is_private else "this machine only"
     note(f"A token for development: {settings.base_url} accepts it from {place}, for {ttl}.")
     line(made)
 
