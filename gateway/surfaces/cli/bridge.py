@@ -134,7 +134,7 @@ class Bridge:
         return f"the connection to the gateway broke ({failure}); whether the call was carried out is not known"
 
     async def _post(self, line: bytes, message: Inbound) -> Response:
-        """Send a message once. A gateway that did not take it for its token or session gets it with another one."""
+        """Send a message. The gateway refuses an unknown session before it reads on, so such a message is sent again."""
         headers = (*self._headers_of(line, message), _JSON)
         session = self._session
         response = await self._send(b"POST", line, headers)

@@ -35,9 +35,9 @@ def stdio(
     agent: Annotated[str, typer.Option("--agent", metavar="NAME", help="The agent that calls.")] = "stdio",
     config: ConfigOption = None,
 ) -> None:
-    """Be an MCP server on standard input and output: a bridge to the running gateway.
+    """Serve MCP on standard input and output: a bridge to the running gateway, for clients that start programs.
 
-    It is for clients that start programs. It makes its own development tokens, so no client's file holds one.
+    The bridge makes its own development tokens. No client's file needs one.
     """
     from gateway.model.errors import ConfigurationError
     from gateway.wire.http.dial import address_of_url

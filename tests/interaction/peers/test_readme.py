@@ -76,7 +76,15 @@ def test_the_client_of_the_typescript_sdk_lists_the_files(
     assert "docs/deployment.md" in done.stdout
 
 
-@pytest.mark.parametrize("client", ["Claude Desktop", "Cursor", "VS Code"])
+def test_claude_desktop_starts_the_bridge():
+    text = README.partition("**Claude Desktop**")[2].partition("```json\n")[2].partition("```")[0]
+    server = json.loads(text)["mcpServers"]["files"]
+
+    assert importing.is_own_bridge(server)
+    assert server["args"][:2] == ["stdio", "files"]
+
+
+@pytest.mark.parametrize("client", ["Cursor", "VS Code"])
 def test_the_file_of_a_client_names_the_endpoint_and_a_place_for_the_token(client: str):
     text = README.partition(f"**{client}**")[2].partition("```json\n")[2].partition("```")[0]
     found = importing.import_servers(text, client)
