@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.history.events import Endorsed, Passed, Released, Settled, from_fields, pack, to_fields
 from gateway.history.facts import facts
@@ -13,11 +14,14 @@ from gateway.history.new_events import build_reservation
 from gateway.history.reach import WINDOW
 from gateway.history.state import TaskState
 from gateway.history.states import decode_state, encode_state
+from gateway.history.tasks.contract import LIMITS
 from gateway.model.call import Call
 from gateway.model.content import CallContent
 from gateway.model.target import Effect, Labels, Target
 
 PLAIN = CallContent()
+OF_ALL_CALLS = {"approvals_used", "calls", "denials", "in_flight"}
+"""The limits on how much a task does. Each call counts, wherever it goes."""
 
 
 def reserve(
@@ -62,6 +66,16 @@ def test_a_first_call_raises_all_that_it_reaches():
         "environments": 1,
         "audiences_in_window": 1,
     }
+
+
+def test_each_limit_on_reach_is_a_number_that_a_call_raises():
+    """A limit without such a number would never refuse."""
+    state = TaskState(tokens={7: 1}, results={1: "web"}, sources={"web"}, untrusted_systems={"web"}, number=1)
+    content = structs.replace(to(1, 2, 3, named=(2,), inside=(3,)), tokens=frozenset({7}))
+    target = Target("tool", "crm", "use", "crm", labels=Labels(Effect.WRITE), tenant="t", environment="e")
+    event = build_reservation(state, "a", Call("tools/call", target, {}), content, 0, depth=1)
+
+    assert set(LIMITS) - OF_ALL_CALLS <= event.raises.keys()
 
 
 def test_a_call_to_what_was_reached_raises_nothing():

@@ -56,6 +56,20 @@ def test_a_different_destination_never_merges(one: str, other: str):
     assert normalise(one).value != normalise(other).value
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("evil%2ecom/collect", DestinationKind.HOST, "evil.com"),
+        ("bob\n@evil.example", DestinationKind.MAIL, "bob@evil.example"),
+        ("@-@\u2121com4", DestinationKind.USER, "@-@telcom4"),
+    ],
+)
+def test_an_address_that_only_folding_and_decoding_show_is_that_address(text: str, kind: DestinationKind, value: str):
+    found = normalise(text)
+
+    assert (found.kind, found.value) == (kind, value)
+
+
 def test_what_has_no_normal_form_stands_for_itself():
     odd = "https://good.example\\@evil.example"
 
