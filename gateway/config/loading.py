@@ -58,12 +58,16 @@ def parse(
 
 def load_labels(path: Path) -> LabelsFile:
     """Read and validate a labels file. Raises `ConfigurationError`."""
-    text = _read(path, "file of labels", "write it, or leave the setting `labels` out")
-    document = _read_mapping(text, str(path))
+    return parse_labels(_read(path, "file of labels", "write it, or leave the setting `labels` out"), str(path))
+
+
+def parse_labels(text: str, name: str) -> LabelsFile:
+    """Validate the text of a labels file. Raises `ConfigurationError`."""
+    document = _read_mapping(text, name)
     try:
         return LabelsFile.model_validate(document)
     except ValidationError as error:
-        raise InvalidSettings(str(path), explain(error, LabelsFile)) from None
+        raise InvalidSettings(name, explain(error, LabelsFile)) from None
 
 
 def _with_labels(document: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def show_tools(upstream: UpstreamArgument = None, config: ConfigOption = None, a
 
     Exit status 1 if an upstream, or its prompts, could not be listed.
     """
-    settings = _only(configuration(config, secrets=True), upstream)
+    settings = select_upstream(configuration(config, secrets=True), upstream)
     targets, prompts, resources, instructions, problems = loop.run(_list_targets(settings))
     if as_json:
         shown = {
@@ -75,7 +75,7 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
 
     An upstream without any pins has no differences.
     """
-    settings = _only(configuration(config, secrets=True), upstream)
+    settings = select_upstream(configuration(config, secrets=True), upstream)
     changes, problems = loop.run(_find_changes(settings))
     if as_json:
         emit({"changes": [_change_as_json(change) for change in changes], "problems": problems})
@@ -84,7 +84,7 @@ def diff(upstream: UpstreamArgument = None, config: ConfigOption = None, as_json
             _show_change(change)
         if not changes and not problems:
             out.print(paint("ok", "ok: every listed definition is the pinned one, or its upstream has no pins yet"))
-    _require_listed(problems)
+    require_listed(problems)
     if any(change.kind != "unpinned" for change in changes):
         raise typer.Exit(1)
 
@@ -111,7 +111,7 @@ def pin(
     A running gateway follows the lock file.
     """
     upstream, _, name = (what or "").partition("/")
-    settings = _only(configuration(config, secrets=True), upstream or None)
+    settings = select_upstream(configuration(config, secrets=True), upstream or None)
     if not name:
         _pin_packages(settings, yes=yes, keep=packages)
     loop.run(_pin(settings, name or None, yes=yes))
@@ -231,7 +231,7 @@ async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
         changes = [change for change in listed.changes() if name in {None, change.name}]
         upstreams = {change.upstream for change in changes}
         if not changes:
-            _require_listed(problems)
+            require_listed(problems)
             _require_known(name, listed)
             if name is None:
                 out.print(paint("ok", "ok: everything is pinned as it is"))
@@ -245,7 +245,7 @@ async def _pin(settings: Configuration, name: str | None, *, yes: bool) -> None:
         for upstream in sorted(upstreams):
             await listed.pin(upstream, name)
             out.print(paint("ok", f"pinned {upstream}{'/' + name if name else ''} in {settings.catalogue.lock}"))
-        _require_listed(problems)
+        require_listed(problems)
 
 
 def _require_known(name: str | None, listed: Catalogue) -> None:
@@ -261,7 +261,7 @@ def _has_agreed(count: int) -> bool:
     return typer.confirm(f"Trust {what}?", err=True)
 
 
-def _only(settings: Configuration, upstream: str | None) -> Configuration:
+def select_upstream(settings: Configuration, upstream: str | None) -> Configuration:
     """Return the configuration with this upstream alone: no other server starts."""
     if upstream is None:
         return settings
@@ -271,7 +271,7 @@ def _only(settings: Configuration, upstream: str | None) -> Configuration:
     return settings.model_copy(update={"upstreams": {upstream: settings.upstreams[upstream]}})
 
 
-def _require_listed(problems: dict[str, str]) -> None:
+def require_listed(problems: dict[str, str]) -> None:
     """Raise the error of an upstream without a list: no answer about such an upstream is possible."""
     from gateway.model.errors import UpstreamUnreachable
 

@@ -19,6 +19,7 @@ from gateway.surfaces.cli import (
     init,
     journal,
     keys,
+    labelling,
     operating,
     policy,
     replay,
@@ -77,6 +78,7 @@ app.command("schema", rich_help_panel=_OPERATE, epilog="Example: opagate schema 
 )
 app.add_typer(service.app, name="service", rich_help_panel=_OPERATE)
 app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serving.serve)
+catalogue.app.command("label", epilog="Example: opagate catalogue label files --write")(labelling.label)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
 app.command("can", rich_help_panel=_OPERATE, epilog='Example: opagate can triage github/comment \'{"ticket": "T-1"}\'')(

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from gateway.base.folder_lock import hold_folder
+from gateway.base.folder_lock import hold_folder, replace_file
 from gateway.base.letters import is_hidden
 from gateway.config.packages import PackageLock
 from gateway.model.errors import ConfigurationError
@@ -73,28 +72,13 @@ def amend(path: Path, change: Callable[[Lock], Lock], *, existing: bool = False)
             before = load(path)
             after = change(before)
             if after != before or not path.exists():
-                _replace(path, render(after))
+                replace_file(path, render(after))
             return after
     except OSError as error:
         raise ConfigurationError(
             f"the catalogue lock {path} cannot be written: {error.strerror}",
             "let the gateway write there, or set catalogue.trust to locked",
         ) from None
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 # --- writing ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.wire import JsonObject
@@ -33,6 +33,11 @@ class Proposal:
     sensitivity: Proposed[Sensitivity]
     roles: Mapping[str, ArgumentRole] = field(default_factory=dict[str, ArgumentRole])
     doubt: str = ""
+
+    @property
+    def fields(self) -> Mapping[str, Proposed[Any]]:
+        """The labels beside the roles, by their names in a configuration."""
+        return {"effect": self.effect, "egress": self.egress, "sensitivity": self.sensitivity}
 
 
 @dataclass(frozen=True, slots=True)
