@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.renaming import renamed
 from tests.conformance.run import Findings, Node, differences, server_suite
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway, running_opa
 
@@ -70,17 +71,51 @@ def test_every_check_has_the_same_outcome_through_the_gateway(
     tmp_path: Path,
 ) -> None:
     """Some checks measure time, and other tests run beside this one. A difference counts that each of three rounds shows."""
-    through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / "out")
+    url = gateway.mcp("everything")
+    found, through = compare(node, direct, everything_server, url=url, requirements=requirements, folder=tmp_path)
+    assert not found, "\n".join([*map(str, found.items()), through.output, *gateway.printed().splitlines()[-40:]])
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("requirements", REQUIREMENTS)
+def test_every_check_has_the_same_outcome_through_the_one_endpoint(
+    node: Node,
+    direct: Mapping[str, Future[Findings]],
+    everything_server: ServerProcess,
+    gateway: GatewayProcess,
+    *,
+    requirements: str,
+    tmp_path: Path,
+) -> None:
+    """The suite calls the tools of its own server, so a proxy before the endpoint takes its names off."""
+    with renamed(f"{gateway.origin}/mcp", "everything") as url:
+        found, through = compare(node, direct, everything_server, url=url, requirements=requirements, folder=tmp_path)
+    # The suite makes a remark of lists that come as JSON; a list of several upstreams does.
+    found.pop("server-sse-multiple-streams: server-sse-streams-functional", None)
+    assert not found, "\n".join([*map(str, found.items()), through.output, *gateway.printed().splitlines()[-40:]])
+
+
+def compare(
+    node: Node,
+    direct: Mapping[str, Future[Findings]],
+    server: ServerProcess,
+    *,
+    url: str,
+    requirements: str,
+    folder: Path,
+) -> tuple[dict[str, str], Findings]:
+    """Return the checks whose outcomes differ in each round. The suite passes what it requires in one of the rounds."""
+    through = server_suite(node, url, requirements, folder / "out")
     found, passed = differences(direct[requirements].result().scenarios, through.scenarios), through.passed
     for again in range(2):
         if not found and passed:
             break
-        alone = server_suite(node, everything_server.mcp, requirements, tmp_path / f"alone-{again}")
-        through = server_suite(node, gateway.mcp("everything"), requirements, tmp_path / f"out-{again}")
+        alone = server_suite(node, server.mcp, requirements, folder / f"alone-{again}")
+        through = server_suite(node, url, requirements, folder / f"out-{again}")
         shown = differences(alone.scenarios, through.scenarios)
         found, passed = {check: shown[check] for check in found if check in shown}, passed or through.passed
-    assert not found, "\n".join([*map(str, found.items()), through.output, *gateway.printed().splitlines()[-40:]])
     assert passed, through.output
+    return found, through
 
 
 @pytest.mark.parametrize("requirements", REQUIREMENTS)

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+import msgspec
 from msgspec import Struct, structs
 
-from gateway.calls.endpoint.answers import Outcome, OuterStream, make_result, pass_on, read_whole
-from gateway.calls.endpoint.lists import LateAnswers, Page, merge_pages, read_cursor, read_page
+from gateway.calls.endpoint.answers import JSON, Outcome, OuterStream, WholeAnswer, make_result, pass_on, read_whole
+from gateway.calls.endpoint.lists import LateAnswers, NoPage, Page, merge_pages, read_cursor, read_page
 from gateway.calls.endpoint.messages import (
     Address,
     Directory,
@@ -21,13 +22,15 @@ from gateway.calls.endpoint.messages import (
 )
 from gateway.calls.endpoint.names import Owned, resolve_name
 from gateway.calls.endpoint.news import NewsStream
+from gateway.calls.pipeline.admit import refuse_foreign
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.pipeline import Pipeline
 from gateway.model import reasons
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
-from gateway.model.wire import Message, RequestId, UpstreamRequest
-from gateway.wire.protocol.classify import classify, cursor_of
+from gateway.model.error_codes import UPSTREAM_FAILED
+from gateway.model.wire import Era, Kind, Message, RequestId, UpstreamRequest
+from gateway.wire.protocol.classify import classify, cursor_of, state_of, tasks_of
 from gateway.wire.protocol.headers import HeaderFields
 from gateway.wire.protocol.methods import STATELESS_VERSIONS, TABLE
 from gateway.wire.protocol.replies import Reply
@@ -40,18 +43,24 @@ Found = TypeVar("Found")
 Fields: TypeAlias = Callable[[str], Awaitable[HeaderFields | None]]
 """Gives the headers of a request for an upstream; `None` if nothing can be sent there."""
 
-NO_SUCH_NAME: Final = reasons.REQUEST_NAME.refusal()
+_NO_SUCH_NAME: Final = reasons.REQUEST_NAME.refusal()
 _NO_SUCH_CURSOR: Final = reasons.REQUEST_PARAMS.refusal(problem="the cursor is not one of this endpoint")
 
 
+def refuse_unknown(message: Message | None) -> Refusal:
+    """Return the refusal of a message whose names belong to no upstream, or to several."""
+    names_handles = message is not None and (tasks_of(message) or state_of(message) is not None)
+    return refuse_foreign(message) if message is not None and names_handles else _NO_SUCH_NAME
+
+
 class EndpointParts(Struct, frozen=True):
-    """The parts that all requests at the endpoint share. `edits` are those of each upstream's messages. `listeners` are the open
-    streams of news of each caller."""
+    """The parts that all requests at the endpoint share. `edits` are those of each upstream's messages. `server` is what the
+    gateway says of itself. `listeners` are the open streams of news of each caller."""
 
     pipeline: Pipeline
     late: LateAnswers
     edits: Mapping[str, OutwardEdits]
-    version: str
+    server: Mapping[str, str]
     listeners: dict[str, set[NewsStream]]
 
     def add_listener(self, owner: str, news: NewsStream) -> None:
@@ -175,7 +184,7 @@ class Conversation(Struct, frozen=True):
         if cursors is None:
             return _NO_SUCH_CURSOR
 
-        async def ask(upstream: str) -> Page | None:
+        async def ask(upstream: str) -> Page | NoPage | None:
             sent = await fields(upstream)
             if sent is None:
                 return None
@@ -186,10 +195,27 @@ class Conversation(Struct, frozen=True):
             return await read_page(answer, message, self._worker)
 
         about = (str(message.era), str(message.method), cursor or "")
-        pages, kept, _ = await self.ask_all(about, list(cursors) or self.upstreams, ask)
+        answers, kept, _ = await self.ask_all(about, list(cursors) or self.upstreams, ask)
+        pages = {upstream: page for upstream, page in answers.items() if isinstance(page, Page)}
+        refused = [answer for answer in answers.values() if isinstance(answer, NoPage)]
+        if refused and not pages:
+            # What no upstream takes is a fault of the request itself, and the caller has to learn of it.
+            return self.make_failure(message, refused[0].answer)
         hidden = {upstream: await self._hidden(message, upstream, pages[upstream]) for upstream in kept & pages.keys()}
         size = sum(len(page.listing.body) for page in pages.values())
-        return make_result(message.id, await self._worker.run(size, partial(merge_pages, message, pages, hidden)))
+        merge = partial(merge_pages, message, pages, hidden, self.parts.server)
+        return make_result(message.id, await self._worker.run(size, merge))
+
+    def make_failure(self, message: Message, answer: WholeAnswer | None) -> Reply:
+        """Return the answer to a message in the words of an upstream that did not take it."""
+        # To the client of a session, 404 would be the end of its own.
+        is_wrong = answer is None or answer.status == 202 or (answer.status == 404 and message.era is Era.HANDSHAKE)
+        status = 502 if answer is None or is_wrong else answer.status
+        if message.kind is not Kind.REQUEST:
+            return Reply(status, (), b"")
+        error = None if answer is None else answer.document.get("error")
+        error = error or {"code": UPSTREAM_FAILED, "message": "The upstream opened no session."}
+        return Reply(status, JSON, msgspec.json.encode({"jsonrpc": "2.0", "id": message.id, "error": error}))
 
     @property
     def _worker(self) -> WorkerThread:

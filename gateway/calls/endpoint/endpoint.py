@@ -35,7 +35,8 @@ class Endpoint:
         self._pipeline = pipeline
         self._sessions = ClientSessions(pipeline.monotonic)
         edits = {upstream: build_edits(upstream) for upstream in pipeline.forwarder.upstreams}
-        self._parts = EndpointParts(pipeline, LateAnswers(pipeline.monotonic), edits, version, {})
+        server = {"name": "opagate", "version": version}
+        self._parts = EndpointParts(pipeline, LateAnswers(pipeline.monotonic), edits, server, {})
 
     def handle(self, exchange: Exchange) -> Awaitable[Answer | ResponseStream]:
         """Take one request all the way: one of `/mcp` here, and others in the pipeline."""

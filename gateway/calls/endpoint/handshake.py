@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gateway.calls.endpoint.answers import JSON, Outcome, make_result, pass_on, read_whole
-from gateway.calls.endpoint.conversation import NO_SUCH_NAME, Answer, Conversation
+from gateway.calls.endpoint.answers import Outcome, WholeAnswer, make_result, pass_on, read_whole
+from gateway.calls.endpoint.conversation import Answer, Conversation, refuse_unknown
 from gateway.calls.endpoint.lists import merge_greetings
 from gateway.calls.endpoint.messages import Address, Outward, find_address, inner_name, object_of, rewrite_message
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_id
@@ -19,7 +19,6 @@ from gateway.calls.endpoint.sessions import ClientSession, ClientSessions, Link,
 from gateway.calls.response.build import SORTS, changed_lists
 from gateway.model import reasons
 from gateway.model.decision import Refusal
-from gateway.model.error_codes import UPSTREAM_FAILED
 from gateway.model.wire import Disposition, Kind, Message
 from gateway.wire.protocol.headers import SESSION, HeaderFields
 from gateway.wire.protocol.methods import HANDSHAKE_VERSIONS, OWN_TASK
@@ -72,8 +71,7 @@ async def _initialize(conversation: Conversation, message: Message, sessions: Cl
     told = merge_greetings({name: link.result for name, link in links.items()}, is_complete=is_complete)
     asked = message.params.get("protocolVersion")
     version = asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1]
-    server = {"name": "opagate", "version": conversation.parts.version}
-    result = {"protocolVersion": version, "serverInfo": server, **told}
+    result = {"protocolVersion": version, "serverInfo": conversation.parts.server, **told}
     return make_result(message.id, result, ((SESSION, session.id.encode()),))
 
 
@@ -97,7 +95,7 @@ class SessionExchange(Struct, frozen=True):
             return await conversation.answer_list(message, self._list_fields)
         address = find_address(message, conversation.directory())
         if address is None:
-            return NO_SUCH_NAME
+            return refuse_unknown(message)
         session.note_request(message.id, address.upstream)
         token = object_of(message.params.get("_meta")).get("progressToken")
         if token is not None:
@@ -132,7 +130,7 @@ class SessionExchange(Struct, frozen=True):
         resumed = self.conversation.fields.get(_RESUMED, (b"",))[0].decode("latin-1")
         owned = resolve_handle(resumed.removeprefix(_OF_NEWS), upstreams)
         if resumed and not resumed.startswith(_OF_NEWS):
-            return NO_SUCH_NAME if owned is None else await self._resume(owned)
+            return refuse_unknown(None) if owned is None else await self._resume(owned)
         news = NewsStream(partial(self._source, [] if owned is None else [owned]), _changes)
         session.news.add(news)
         news.leaves.append(partial(session.news.discard, news))
@@ -166,30 +164,19 @@ class SessionExchange(Struct, frozen=True):
         upstream, name = address.upstream, inner_name(message, address)
         body = rewrite_message(message.body, address)
         outward = self.conversation.outward(upstream, partial(self.session.owns_token, upstream))
-        failure: LinkFailure | None = None
+        failure: WholeAnswer | None = None
         for _ in range(2):
             link = await self._open_link(upstream)
             if isinstance(link, LinkFailure):
-                return self._fail(link)
+                return self.conversation.make_failure(message, link.answer)
             fields = link.fields(self.conversation.fields, name)
             outcome = await self.conversation.send(upstream, body, fields, answers=True)
             if outcome.status != 404 or link.session is None:
                 return pass_on(outcome, outward, upstream)
             # An upstream that does not know the session has not read the message.
             self.session.forget_link(upstream, link)
-            failure = LinkFailure(await read_whole(outcome))
-        return self._fail(failure)
-
-    def _fail(self, failure: LinkFailure | None) -> Reply:
-        """Return the answer to a message whose upstream opens no session."""
-        answer, message = None if failure is None else failure.answer, self.conversation.message
-        # To the client of a session, 404 would be the end of its own.
-        status = 502 if answer is None or answer.status in {200, 202, 404} else answer.status
-        if message is None or message.kind is not Kind.REQUEST:
-            return Reply(status, (), b"")
-        error = None if answer is None else answer.document.get("error")
-        error = error or {"code": UPSTREAM_FAILED, "message": "The upstream opened no session."}
-        return Reply(status, JSON, msgspec.json.encode({"jsonrpc": "2.0", "id": message.id, "error": error}))
+            failure = await read_whole(outcome)
+        return self.conversation.make_failure(message, failure)
 
     async def _tell_all(self, message: Message) -> None:
         """Send a message to each upstream with an open session."""

@@ -98,13 +98,19 @@ class Page(Struct, frozen=True):
     ttl: int
 
 
-async def read_page(answer: WholeAnswer, message: Message, worker: WorkerThread) -> Page | None:
-    """Return the page in an answer to a request for a list; `None` for any other answer."""
-    if answer.status != 200 or not answer.raw or message.method is None or message.id is None:
+class NoPage(Struct, frozen=True):
+    """The answer of an upstream that has no such list, or does not take the request."""
+
+    answer: WholeAnswer
+
+
+async def read_page(answer: WholeAnswer, message: Message, worker: WorkerThread) -> Page | NoPage | None:
+    """Return the page in an answer to a request for a list; `None` for an answer that the caller gets nothing of."""
+    if not answer.raw or message.method is None or message.id is None:
         return None
     listing = await worker.run(len(answer.raw), partial(read_list, answer.raw, message.method, message.id))
-    if listing is None or listing.error:
-        return None
+    if listing is None or listing.error or answer.status != 200:
+        return None if listing is None or answer.is_own else NoPage(answer)
     result = msgspec.json.decode(answer.raw, type=_Timed).result
     return Page(listing, result.ttl if isinstance(result.ttl, int) else 0)
 
@@ -117,7 +123,9 @@ class _Timed(Struct):
     result: _TimedResult
 
 
-def merge_pages(message: Message, pages: Mapping[str, Page], hidden: Mapping[str, frozenset[str]]) -> dict[str, object]:
+def merge_pages(
+    message: Message, pages: Mapping[str, Page], hidden: Mapping[str, frozenset[str]], server: Mapping[str, str]
+) -> dict[str, object]:
     """Return the result of a list: the pages in their order, with the names for clients.
 
     Items with one name are left out, and so are the `hidden` names of an upstream.
@@ -136,7 +144,7 @@ def merge_pages(message: Message, pages: Mapping[str, Page], hidden: Mapping[str
     cursors = {upstream: page.listing.cursor for upstream, page in pages.items() if page.listing.cursor is not None}
     if cursors:
         result["nextCursor"] = write_cursor(cursors)
-    return result | of_era(message, min((page.ttl for page in pages.values()), default=0))
+    return result | of_era(message, min((page.ttl for page in pages.values()), default=0), server)
 
 
 _NONE: Final[frozenset[str]] = frozenset()
@@ -149,11 +157,14 @@ _RENAMES: Final[Mapping[str, Callable[[str, str], str]]] = {
 """The member of an item with its name → the name for clients."""
 
 
-def of_era(message: Message, ttl: int) -> dict[str, object]:
-    """Return the members of a result that the stateless era requires. What is filtered for a caller is its own."""
+def of_era(message: Message, ttl: int, server: Mapping[str, str]) -> dict[str, object]:
+    """Return the members of a result that the stateless era has. What is filtered for a caller is its own."""
     if message.era is Era.HANDSHAKE:
         return {}
-    return {"resultType": "complete", "ttlMs": ttl, "cacheScope": "private"}
+    return {"resultType": "complete", "ttlMs": ttl, "cacheScope": "private", "_meta": {_SERVER: server}}
+
+
+_SERVER: Final = "io.modelcontextprotocol/serverInfo"
 
 
 def write_cursor(cursors: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.base.json.strict import SUBSCRIPTION_KEY
 from gateway.calls.endpoint.answers import Outcome, WholeAnswer, make_result, read_whole
-from gateway.calls.endpoint.conversation import NO_SUCH_NAME, Answer, Conversation, stateless_fields
+from gateway.calls.endpoint.conversation import Answer, Conversation, refuse_unknown, stateless_fields
 from gateway.calls.endpoint.lists import DEADLINE, merge_greetings, of_era
 from gateway.calls.endpoint.messages import find_address, inner_name, object_of, rewrite_params
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_uri
@@ -44,7 +44,7 @@ async def answer_stateless(conversation: Conversation, message: Message) -> Answ
         return _NOT_UNDER_WAY
     address = find_address(message, conversation.directory())
     if address is None:
-        return NO_SUCH_NAME
+        return refuse_unknown(message)
     token = object_of(message.params.get("_meta")).get("progressToken")
     outward = conversation.outward(address.upstream, lambda given: type(given) is type(token) and given == token)
     fields = stateless_fields(conversation.fields, inner_name(message, address))
@@ -62,12 +62,14 @@ async def _discover(conversation: Conversation, message: Message) -> Reply | Ref
         return await read_whole(await conversation.send(upstream, message.body, stateless_fields(conversation.fields)))
 
     answers, _, is_complete = await conversation.ask_all(("server/discover",), conversation.upstreams, ask)
-    if any(not answer.is_own and answer.result is None for answer in answers.values()):
-        return _NO_DISCOVERY
+    refused = [answer for answer in answers.values() if not answer.is_own and answer.result is None]
+    if refused:
+        takes_none = len(refused) == len(answers)
+        return conversation.make_failure(message, refused[0]) if takes_none else _NO_DISCOVERY
     greetings = {name: answer.result for name, answer in answers.items() if answer.result is not None}
     told = merge_greetings(greetings, is_complete=is_complete and len(greetings) == len(answers))
-    server = {"name": "opagate", "version": conversation.parts.version}
-    result = {"supportedVersions": list(STATELESS_VERSIONS), "serverInfo": server, **told, **of_era(message, 0)}
+    server = conversation.parts.server
+    result = {"supportedVersions": list(STATELESS_VERSIONS), "serverInfo": server, **told, **of_era(message, 0, server)}
     return make_result(message.id, result)
 
 
@@ -128,7 +130,7 @@ async def _subscribe(conversation: Conversation, message: Message) -> Answer | R
     """Hear several upstreams on one stream. If an upstream refuses a named resource or task, the refusal is the answer."""
     subscription = read_subscription(message, conversation.upstreams)
     if subscription is None:
-        return NO_SUCH_NAME
+        return refuse_unknown(message)
     fields = stateless_fields(conversation.fields)
 
     async def begin(upstream: str) -> Outcome:
