@@ -15,7 +15,7 @@ from gateway.calls.endpoint.lists import merge_greetings
 from gateway.calls.endpoint.messages import Address, Outward, find_address, inner_name, object_of, rewrite_message
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_id
 from gateway.calls.endpoint.news import NewsSource, NewsStream
-from gateway.calls.endpoint.sessions import ClientSession, ClientSessions, Link, LinkFailure
+from gateway.calls.endpoint.sessions import LONGEST_KEPT, ClientSession, ClientSessions, Link, LinkFailure
 from gateway.calls.response.build import SORTS, changed_lists
 from gateway.model import reasons
 from gateway.model.decision import Refusal
@@ -29,6 +29,7 @@ _NO_SESSION: Final = reasons.SESSION_MISSING.refusal()
 _UNKNOWN_SESSION: Final = reasons.SESSION_UNKNOWN.refusal()
 _NOT_ASKED: Final = reasons.SESSION_FOREIGN_ANSWER.refusal()
 _NOT_UNDER_WAY: Final = reasons.SESSION_NOT_UNDER_WAY.refusal()
+_TOO_LARGE: Final = reasons.REQUEST_TOO_LARGE.refusal(limit=LONGEST_KEPT)
 _OF_NEWS: Final = "*"
 """Stands before the upstream in the ids of events on the stream of a session. Other ids are of the answer to one request."""
 _RESUMED: Final = b"last-event-id"
@@ -59,8 +60,10 @@ def _find_session(conversation: Conversation, sessions: ClientSessions) -> Clien
     return _UNKNOWN_SESSION if session is None else session
 
 
-async def _initialize(conversation: Conversation, message: Message, sessions: ClientSessions) -> Reply:
+async def _initialize(conversation: Conversation, message: Message, sessions: ClientSessions) -> Reply | Refusal:
     """Open a session, and greet for all upstreams that the caller may see."""
+    if len(message.body) > LONGEST_KEPT:
+        return _TOO_LARGE
     session = sessions.open(conversation.principal, message.body)
 
     async def ask(upstream: str) -> Link | None:
@@ -87,6 +90,8 @@ class SessionExchange(Struct, frozen=True):
         if message.method == "ping":
             return make_result(message.id, {})
         if message.method == "logging/setLevel":
+            if len(message.body) > LONGEST_KEPT:
+                return _TOO_LARGE
             session.level = message.body
             await self._tell_all(message)
             return make_result(message.id, {})

@@ -120,13 +120,14 @@ class NewsStream:
             if isinstance(outcome, ResponseStream) and outcome.status == 200 and outcome.is_events:
                 if was_away:
                     self.announce()
-                attempt = 0
+                attempt, was_away = 0, False
                 await self._pass_on(outcome, source)
-            elif isinstance(outcome, ResponseStream):
-                await outcome.close()
+            else:
+                was_away = True
+                if isinstance(outcome, ResponseStream):
+                    await outcome.close()
             if outcome is None or outcome.status in _NEVER:
                 return
-            was_away = True
             await asyncio.sleep(_AGAIN_SECONDS[min(attempt, len(_AGAIN_SECONDS) - 1)])
             attempt += 1
 

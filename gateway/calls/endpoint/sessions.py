@@ -7,12 +7,13 @@ are in memory alone: after a restart a client begins a new one.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.calls.endpoint.answers import Outcome, WholeAnswer, read_whole
 from gateway.calls.endpoint.messages import inner_fields
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 IDLE_SECONDS: Final = 24 * 3600.0
 PER_CALLER: Final = 256
 IN_ALL: Final = 16_384
+LONGEST_KEPT: Final = 64 * 2**10
+"""Bytes of a message that a session keeps: its `initialize`, and the level of its log."""
 REMEMBERED: Final = 4_096
 """Ids of requests, and progress tokens, that one session remembers."""
 
@@ -40,7 +43,7 @@ Send = Callable[[str, bytes, HeaderFields], Awaitable[Outcome]]
 
 class Link(Struct, frozen=True):
     """A session at one upstream. `session` is its sealed id, `None` at an upstream without sessions. `result` is the
-    greeting of the upstream."""
+    greeting of the upstream, for a session that was just opened."""
 
     session: str | None
     version: str | None
@@ -69,9 +72,9 @@ class ClientSession:
         self.news: set[NewsStream] = set()
         self.used = 0.0
         self._opening: dict[str, asyncio.Task[Link | LinkFailure]] = {}
-        self._requests: OrderedDict[str, str | None] = OrderedDict()
-        self._tokens: OrderedDict[str, str] = OrderedDict()
-        self._tasks: OrderedDict[str, str] = OrderedDict()
+        self._requests: OrderedDict[bytes, str | None] = OrderedDict()
+        self._tokens: OrderedDict[bytes, str] = OrderedDict()
+        self._tasks: OrderedDict[bytes, str] = OrderedDict()
 
     # --- sessions at upstreams ---
 
@@ -99,7 +102,7 @@ class ClientSession:
             for body in (_INITIALIZED, self.level):
                 if body is not None:
                     await read_whole(await send(upstream, body, link.fields(fields)))
-            self.links[upstream] = link
+            self.links[upstream] = structs.replace(link, result={})
         finally:
             self._opening.pop(upstream, None)
         for news in tuple(self.news):
@@ -108,7 +111,8 @@ class ClientSession:
 
     def forget_link(self, upstream: str, link: Link) -> None:
         """Forget a session that its upstream has ended. The next use opens another."""
-        if self.links.get(upstream) is link:
+        known = self.links.get(upstream)
+        if known is not None and known.session == link.session:
             del self.links[upstream]
 
     # --- what belongs to which upstream ---
@@ -116,23 +120,23 @@ class ClientSession:
     def note_request(self, identifier: RequestId | None, upstream: str | None) -> None:
         """Note the upstream of a request; `None` for a request to several. Only that upstream may answer it later."""
         if identifier is not None:
-            _remember(self._requests, repr(identifier), upstream)
+            _remember(self._requests, identifier, upstream)
 
     def upstream_of(self, identifier: object) -> str | None:
         """Return the upstream of a request."""
-        return self._requests.get(repr(identifier))
+        return self._requests.get(_digest(identifier))
 
     def is_asked(self, upstream: str, identifier: RequestId | None) -> bool:
         """Return whether a request went to this upstream alone."""
-        return identifier is not None and self._requests.get(repr(identifier)) == upstream
+        return identifier is not None and self._requests.get(_digest(identifier)) == upstream
 
     def note_token(self, token: object, upstream: str) -> None:
         """Note the upstream that reports the progress of a request."""
-        _remember(self._tokens, repr(token), upstream)
+        _remember(self._tokens, token, upstream)
 
     def owns_token(self, upstream: str, token: RequestId) -> bool:
         """Return whether an upstream was given this progress token."""
-        return self._tokens.get(repr(token)) == upstream
+        return self._tokens.get(_digest(token)) == upstream
 
     def note_own_task(self, task: str, upstream: str) -> None:
         """Note a task that the client runs for an upstream."""
@@ -140,14 +144,20 @@ class ClientSession:
 
     def upstream_of_own_task(self, task: object) -> str | None:
         """Return the upstream of a task of the client's own."""
-        return self._tasks.get(task) if isinstance(task, str) else None
+        return self._tasks.get(_digest(task))
 
 
-def _remember(memory: OrderedDict[str, Value], name: str, value: Value) -> None:
-    memory[name] = value
-    memory.move_to_end(name)
+def _remember(memory: OrderedDict[bytes, Value], name: object, value: Value) -> None:
+    digest = _digest(name)
+    memory[digest] = value
+    memory.move_to_end(digest)
     if len(memory) > REMEMBERED:
         memory.popitem(last=False)
+
+
+def _digest(name: object) -> bytes:
+    """Return what stands for an id, however long the id is. 1 and "1" are different ids."""
+    return hashlib.sha256(repr(name).encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def _control_fields(fields: HeaderFields) -> HeaderFields:
