@@ -6,6 +6,7 @@ from typing import Final
 
 APPROVAL_EFFECT: Final = "approval/effect"
 APPROVAL_GRANT: Final = "approval/grant"
+ARGUMENTS_UNCOVERED: Final = "tool/arguments"
 BUDGET_CALLS: Final = "budget/calls"
 BUDGET_DENIALS: Final = "budget/denials"
 CREDENTIAL_PRESENTED: Final = "credential-chain/presentation"

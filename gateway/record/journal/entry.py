@@ -285,10 +285,10 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
     out of the record.
     """
     if target.pin is None or target.pin is _UNLISTED:
-        return _target_form(target, conceal)
+        return target_form(target, conceal)
     if len(_LISTED) >= _KEPT:
         _LISTED.clear()
-    form = _target_form(target, conceal_text)
+    form = target_form(target, conceal_text)
     _LISTED[id(target)] = ref(target), form
     return form
 
@@ -296,7 +296,8 @@ def _target(target: Target, conceal: Conceal) -> JsonObject:
 _UNLISTED: Final = Pin.UNKNOWN
 
 
-def _target_form(target: Target, conceal: Conceal) -> JsonObject:
+def target_form(target: Target, conceal: Conceal) -> JsonObject:
+    """Return the fields of a target in an entry."""
     return {
         "id": conceal(target.id),
         "type": target.type,

@@ -110,10 +110,12 @@ def _call(
         raise typer.BadParameter(f"there is no upstream {upstream!r} in the configuration ({known})")
     if kind == "resource":
         arguments = {"uri": name}
-    return Call(_ACTIONS[kind], labelled_for_call(_target(settings, upstream, name, kind), arguments), arguments)
+    return Call(_ACTIONS[kind], labelled_for_call(find_target(settings, upstream, name, kind), arguments), arguments)
 
 
-def _target(settings: Configuration, upstream: str, name: str, kind: Literal["tool", "resource", "prompt"]) -> Target:
+def find_target(
+    settings: Configuration, upstream: str, name: str, kind: Literal["tool", "resource", "prompt"]
+) -> Target:
     """Return the target with its labels. Its definition counts as unchanged since the pin."""
     import difflib
 

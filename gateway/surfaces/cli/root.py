@@ -16,6 +16,7 @@ from gateway.surfaces.cli import (
     catalogue,
     credentials,
     explain,
+    grants,
     init,
     journal,
     keys,
@@ -81,6 +82,7 @@ app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --
 catalogue.app.command("label", epilog="Example: opagate catalogue label files --write")(labelling.label)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
+app.add_typer(grants.app, name="grants", rich_help_panel=_OPERATE)
 app.command("can", rich_help_panel=_OPERATE, epilog='Example: opagate can triage github/comment \'{"ticket": "T-1"}\'')(
     can.can
 )

@@ -1,0 +1,177 @@
+"""`opagate grants`: grants proposed from the journal, and the use of the present ones."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+import typer
+
+from gateway.surfaces.cli import loop
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
+from gateway.surfaces.cli.terminal import describe_count, emit, note, sentence, text
+
+if TYPE_CHECKING:
+    from gateway.config import Configuration
+    from gateway.model.target import Target
+    from gateway.model.wire import JsonObject
+    from gateway.policy.policy import Policy
+    from gateway.surfaces.granting.observed import Sorted
+    from gateway.surfaces.granting.proof import Proof
+
+app = typer.Typer(
+    help="Grants: propose the least ones from what was observed, and see which are used.", no_args_is_help=True
+)
+_MISSING: Final = "an upstream that the configuration does not have"
+_PATIENCE: Final = 10.0
+"""Seconds that the embedded engine may take here: no caller waits."""
+
+
+@app.command("propose", epilog="Example: opagate grants propose --since 7d --write grants.yaml")
+def propose(
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="The first call that counts: RFC 3339, a date, or 7d (ago).")
+    ] = "7d",
+    agent: Annotated[str | None, typer.Option(metavar="ID", help="Only calls of this agent.")] = None,
+    upstream: Annotated[str | None, typer.Option(metavar="NAME", help="Only calls of this upstream.")] = None,
+    write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the grants to a new file.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose the least grants that cover the forwarded calls of the journal.
+
+    Arguments are narrowed where their values show a pattern. That needs `journal.arguments: full`.
+
+    The proposal is proved: the policy decides each call again with these grants alone.
+
+    Standard error counts what is left out: calls that other rules refuse, and chains of credentials.
+
+    Exit status 1 if there is nothing to propose.
+    """
+    from gateway.surfaces.granting.proposal import write_yaml
+
+    if write is not None and write.exists():
+        raise typer.BadParameter(f"{write} exists; name a new file")
+    settings, now = configuration(config), time.time()
+    observed = _read(settings, moment(since, now=now), agent, upstream)
+    proof = _prove(settings, observed)
+    if as_json:
+        emit(_as_json(proof, observed))
+    else:
+        written = write_yaml(proof.grants, tuple(_headings(proof, observed)))
+        if write is None:
+            text(written)
+        elif proof.grants:
+            write.write_text(written, "utf-8")
+            note(f"wrote {describe_count(len(proof.grants), 'grant')} to {write}")
+        for remark in _remarks(proof, observed):
+            note(remark)
+    if not proof.grants:
+        sentence("no forwarded call is left to grant", "see --since, and docs/policy/observing.md")
+        raise typer.Exit(1)
+
+
+# --- the calls ---------------------------------------------------------------------------------------
+
+
+def _read(settings: Configuration, since: float, agent: str | None, upstream: str | None) -> Sorted:
+    """Return the calls of the journal, with the labels of today. Raises `JournalError`."""
+    from gateway.record.journal import reader
+    from gateway.record.journal.chain import timestamp
+    from gateway.surfaces.granting.observed import sort_calls
+
+    missing = Counter[str]()
+    entries = _relabel(settings, reader.entries(settings.journal.path), missing)
+    found = sort_calls(entries, timestamp(since), agent=agent, upstream=upstream)
+    found.left_out.update(missing)
+    return found
+
+
+def _relabel(settings: Configuration, entries: Iterable[JsonObject], missing: Counter[str]) -> Iterator[JsonObject]:
+    """Yield the calls with the labels of today, without calls of upstreams that are gone. These are counted in `missing`."""
+    from gateway.inspection.label_cases import labelled_for_call
+    from gateway.record.journal.entry import target_form
+    from gateway.record.journal.redaction import conceal_text
+    from gateway.surfaces.cli.can import find_target
+
+    known: dict[tuple[str, str, str], Target] = {}
+    for entry in entries:
+        if entry["kind"] != "call":
+            continue
+        fields = cast("dict[str, Any]", entry)
+        recorded, upstream = fields["target"], fields["target"]["upstream"]
+        if upstream not in settings.upstreams:
+            missing[_MISSING] += 1
+            continue
+        named = upstream, recorded["type"], recorded["id"].removeprefix(f"{upstream}/")
+        if named not in known:
+            known[named] = find_target(settings, upstream, named[2], named[1])
+        target = labelled_for_call(known[named], fields["arguments"].get("value", {}))
+        yield {**entry, "target": {**target_form(target, conceal_text), "id": recorded["id"], "pin": recorded["pin"]}}
+
+
+def _prove(settings: Configuration, observed: Sorted) -> Proof:
+    from datetime import timedelta
+
+    from gateway.config import keys
+    from gateway.config.policy import EmbeddedEngine
+    from gateway.surfaces.cli.replay import start_policy
+    from gateway.surfaces.granting.proof import RecordedTasks, build_inputs, prove
+    from gateway.surfaces.replay.engine import inspector_of
+
+    tasks = RecordedTasks(settings.journal.path, (entry for _, entry in observed.calls), keys.read_chain(settings))
+    asked = list(build_inputs(observed.calls, tasks, inspector_of(settings)))
+    engine = EmbeddedEngine(deadline=timedelta(seconds=_PATIENCE))
+
+    async def open_policy(stack: AsyncExitStack, grants: Path) -> Policy:
+        return await start_policy(stack, settings.policy.model_copy(update={"engine": engine, "grants": grants}))
+
+    return loop.run(prove(asked, open_policy))
+
+
+# --- the answer --------------------------------------------------------------------------------------
+
+
+def _headings(proof: Proof, observed: Sorted) -> Iterator[str]:
+    times = sorted(call.time for call, _ in observed.calls)
+    if times:
+        yield f"Proposed from {describe_count(len(proof.covered), 'call')}, from {times[0]} to {times[-1]}."
+
+
+def _remarks(proof: Proof, observed: Sorted) -> Iterator[str]:
+    asked = [found for found in proof.covered if found.effect == "ask"]
+    passed = len(proof.covered) - len(asked)
+    yield f"of {describe_count(len(observed.calls), 'forwarded call')}, {passed} pass with these grants alone"
+    for code, count in Counter(found.codes[0] for found in asked).most_common():
+        yield f"{describe_count(count, 'call')} would be put to a person: {code}"
+    for code, count in Counter(found.codes[0] for found in proof.refused).most_common():
+        yield f"{describe_count(count, 'call')} left out, since another rule would refuse them: {code}"
+    for reason, count in sorted(observed.left_out.items()):
+        yield f"{describe_count(count, 'call')} left out: {reason}"
+    if proof.unclear:
+        yield f"{describe_count(proof.unclear, 'call')} left out: the journal has not all that policy saw"
+    if unknown := sum(call.values is None for call, _ in observed.calls):
+        yield (
+            f"the values of {describe_count(unknown, 'call')} are not recorded, so arguments are narrowed by their names alone;"
+            " set journal.arguments: full"
+        )
+
+
+def _as_json(proof: Proof, observed: Sorted) -> dict[str, Any]:
+    upstreams: dict[str, list[dict[str, Any]]] = {}
+    for grant in proof.grants:
+        covers = {"calls": grant.calls, "last": grant.last}
+        upstreams.setdefault(grant.upstream, []).append({"grant": dict(grant.fields), **covers})
+    asked = Counter(found.codes[0] for found in proof.covered if found.effect == "ask")
+    return {
+        "upstreams": upstreams,
+        "passed": len(proof.covered) - asked.total(),
+        "asked": dict(asked),
+        "refused": dict(Counter(found.codes[0] for found in proof.refused)),
+        "left_out": observed.left_out,
+        "unclear": proof.unclear,
+    }

@@ -1,0 +1,147 @@
+"""The proof of proposed grants: the recorded calls, decided again by the same policy with these grants alone.
+
+The inputs are built again from the journal, as `opagate explain` builds them. Targets have the labels of today, since labels may
+have been written after the calls.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from gateway.history.provenance import Provenance
+from gateway.model.errors import GatewayError
+from gateway.model.reasons.policy_codes import ARGUMENTS_UNCOVERED
+from gateway.record.journal import reader
+from gateway.record.journal.entry import closed_by, opened_by
+from gateway.surfaces.explain.recorded import explain_history, read_approval
+from gateway.surfaces.granting.proposal import Place, ProposedGrant, place_of, propose, write_yaml
+from gateway.surfaces.replay.rebuilt import rebuild_input
+
+if TYPE_CHECKING:
+    from gateway.inspection.inspector import Inspector
+    from gateway.model.decision import Decision
+    from gateway.model.wire import JsonObject
+    from gateway.policy.policy import Policy
+    from gateway.record.journal.chain import ChainKeys
+    from gateway.surfaces.granting.observed import ObservedCall
+
+_ROUNDS: Final = 4
+"""Proposals until each condition holds for the calls that it comes from. A condition that does not is left out."""
+
+OpenPolicy = Callable[[AsyncExitStack, Path], Any]
+"""Starts the policy with a file of grants; the stack ends it."""
+
+
+class Verdict(NamedTuple):
+    """The decision on a recorded call under the proposed grants."""
+
+    call: ObservedCall
+    effect: str
+    codes: tuple[str, ...]
+    unmet: tuple[str, ...]
+    """The pointers of arguments for which no proposed condition holds."""
+
+
+class Proof(NamedTuple):
+    """The final proposal with the verdicts on its calls, and on the calls that other rules refuse. `unclear` calls cannot be built
+    again from the journal."""
+
+    grants: list[ProposedGrant]
+    covered: list[Verdict]
+    refused: list[Verdict]
+    unclear: int
+
+
+class RecordedTasks:
+    """The entries of the tasks of some calls, and of approvals, in memory."""
+
+    def __init__(self, folder: Path, decisions: Iterable[JsonObject], key: ChainKeys) -> None:
+        """Read the entries. Raises `JournalError`."""
+        ids = {task for decision in decisions for task in Provenance(decision).tasks}
+        self._tasks: dict[str, list[JsonObject]] = {task: [] for task in ids}
+        self._approvals: dict[str, list[JsonObject]] = {}
+        calls: dict[str, str] = {}
+        for entry in reader.tasks(folder, ids, key=key):
+            named: Any = entry.get("task")
+            kind = str(entry["kind"])
+            closed = closed_by(kind, entry)
+            named = cast("dict[str, Any]", named)["id"] if isinstance(named, dict) else named
+            task = calls[closed] if closed is not None else str(named)
+            if (opened := opened_by(kind, entry)) is not None:
+                calls[opened] = task
+            self._tasks[task].append(entry)
+            if kind == "approval":
+                self._approvals.setdefault(str(entry["id"]), []).append(entry)
+
+    def find(self, ids: Collection[str]) -> list[JsonObject]:
+        """Return the entries of tasks, oldest first."""
+        found = [entry for task in ids for entry in self._tasks.get(task, ())]
+        return sorted(found, key=lambda entry: cast("int", entry["seq"])) if len(ids) > 1 else found
+
+    def approval(self, identifier: str) -> list[JsonObject]:
+        """Return the entries of an approval, oldest first."""
+        return self._approvals.get(identifier, [])
+
+
+def build_inputs(
+    calls: Sequence[tuple[ObservedCall, JsonObject]], tasks: RecordedTasks, inspector: Inspector
+) -> Iterator[tuple[ObservedCall, JsonObject | None]]:
+    """Yield each call with its policy input; `None` if the journal lacks a part of the input."""
+    for call, entry in calls:
+        try:
+            explanation = explain_history(entry, tasks.find)
+            approval = read_approval(cast("Mapping[str, Any]", entry), tasks.approval)
+            document = None if explanation is None else rebuild_input(entry, explanation, inspector, approval).document
+        except (GatewayError, KeyError, TypeError, ValueError, AttributeError):
+            document = None  # counted as unclear
+        if document is not None and "arguments" not in document:
+            # Without values, a grant is proved on the names alone.
+            document = {**document, "arguments": dict.fromkeys(call.names or ())}
+        yield call, document
+
+
+async def prove(asked: Sequence[tuple[ObservedCall, JsonObject | None]], open_policy: OpenPolicy) -> Proof:
+    """Return the least grants for calls, without the calls that other rules refuse, and without conditions that do not hold."""
+    known = [(call, document) for call, document in asked if document is not None]
+    refused: dict[str, Verdict] = {}
+    dropped = set[tuple[Place, str]]()
+    grants: list[ProposedGrant] = []
+    verdicts: list[Verdict] = []
+    for _ in range(_ROUNDS):
+        kept = [(call, document) for call, document in known if call.id not in refused]
+        grants = propose((call for call, _ in kept), dropped)
+        verdicts = await _decide_all(kept, grants, open_policy)
+        denied = [found for found in verdicts if found.effect == "deny"]
+        if not denied:
+            break
+        unmet = {(place_of(found.call), pointer) for found in denied for pointer in found.unmet} - dropped
+        dropped |= unmet
+        refused |= {found.call.id: found for found in denied if not found.unmet or not unmet}
+    covered = [found for found in verdicts if found.effect != "deny"]
+    return Proof(grants, covered, list(refused.values()), len(asked) - len(known))
+
+
+async def _decide_all(
+    asked: Sequence[tuple[ObservedCall, JsonObject]], grants: Sequence[ProposedGrant], open_policy: OpenPolicy
+) -> list[Verdict]:
+    with tempfile.TemporaryDirectory(prefix="opagate-grants-") as folder:
+        file = Path(folder) / "grants.yaml"
+        file.write_text(write_yaml(grants, ()), "utf-8")
+        async with AsyncExitStack() as stack:
+            policy: Policy = await open_policy(stack, file)
+            return [_judge(call, await policy.decide(document)) for call, document in asked]
+
+
+def _judge(call: ObservedCall, decision: Decision) -> Verdict:
+    unmet = {
+        fact.removeprefix("/arguments")
+        for reason in decision.reasons
+        if reason.code == ARGUMENTS_UNCOVERED
+        for fact in reason.facts
+    }
+    codes = tuple(reason.code for reason in decision.reasons)
+    return Verdict(call, decision.effect, codes, tuple(sorted(unmet)))

@@ -1,0 +1,176 @@
+"""`opagate grants propose`: a day of observed calls, the proposal, and the same calls under it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import yaml
+
+from benchmarks.credentials.examples import example
+from gateway.model.wire import UpstreamReply, UpstreamRequest
+from tests.unit.harness import JSON, READING, Answer, Bench, Upstream, bench, call, result
+from tests.unit.recurring import bearer
+from tests.unit.surfaces.cli.conftest import Status
+
+VALUE = example("ghp_{w:30}{crc62}", Random(1))
+IDENTITY = "{kind: development}"
+RECORD = "journal: {arguments: full, results: full}\n"
+OBSERVING = f"{RECORD}enforce: false\n"
+NOTHING = "upstreams: {}\n"
+SITE = "additional_arguments: pass"
+LABELS = f"{READING}\n      'write_*': {{effect: write, egress: false, sensitivity: internal}}"
+READS = tuple(f"read_{number:02}" for number in range(14))
+WRITES = tuple(f"write_{number}" for number in range(6))
+DAY = [
+    *((name, {"path": f"notes/{number}/{name}.txt"}) for name in READS for number in range(3)),
+    *(
+        (name, {"to": f"{who}@corp.example", "amount": number * 10, "kind": "note"})
+        for name in WRITES
+        for number, who in ((1, "ana"), (2, "ben"))
+    ),
+    ("read_00", {"path": "notes/9/x.txt", "limit": 5}),
+]
+
+
+class Many(Upstream):
+    """An upstream with twenty tools."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        if request.message is not None and request.message.method == "tools/list":
+            tools = [{"name": name, "inputSchema": {"type": "object"}} for name in (*READS, *WRITES)]
+            return UpstreamReply(200, JSON, self._chunks(result(request, {"tools": tools}).chunks), self.aclose)
+        return await super().send(request)
+
+
+async def play(there: Bench, agent: str = "triage") -> list[Answer]:
+    """Make the calls of a day."""
+    return [await there.ask(call(name, **arguments), bearer(there, agent)) for name, arguments in DAY]
+
+
+def is_refused(answer: Answer) -> bool:
+    return "io.opagate/decision" in answer.json["result"].get("_meta", {})
+
+
+def proposed(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return the document of a command, without the log of the gateway before it."""
+    written = capsys.readouterr().out
+    return json.loads(written[written.index("{\n") :])
+
+
+def configure(folder: Path, labels: str = LABELS) -> None:
+    (folder / "gateway.yaml").write_text(
+        f"identity: [{IDENTITY}]\npolicy: {{grants: grants.yaml}}\n"
+        "upstreams:\n  files:\n    url: http://127.0.0.1:9/mcp\n    audience: files\n    environment: test\n"
+        f"    {SITE}\n    tools:\n      '*': {labels}\nstate: state\n{OBSERVING}",
+        "utf-8",
+    )
+
+
+def record(folder: Path, *agents: str, more: str = OBSERVING) -> None:
+    async def run() -> None:
+        async with bench(folder, Many(), more, LABELS, identity=IDENTITY, grants=NOTHING, site=SITE) as there:
+            for agent in agents or ("triage",):
+                answers = await play(there, agent)
+                assert not any(map(is_refused, answers))
+
+    asyncio.run(run())
+    configure(folder)
+
+
+def test_the_same_calls_pass_under_the_proposal_and_another_one_does_not(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    record(tmp_path)
+    assert status("grants", "propose", "--since", "1d", "--write", "proposed.yaml") == 0
+    told = capsys.readouterr().err
+    written = (tmp_path / "proposed.yaml").read_text("utf-8")
+
+    async def enforce() -> tuple[list[Answer], list[Answer]]:
+        async with bench(tmp_path, Many(), RECORD, LABELS, identity=IDENTITY, grants=written, site=SITE) as there:
+            again = await play(there)
+            others = [
+                await there.ask(call("read_00", path="/etc/passwd"), bearer(there, "triage")),
+                await there.ask(
+                    call("write_0", to="eve@evil.example", amount=10, kind="note"), bearer(there, "triage")
+                ),
+                await there.ask(
+                    call("write_0", to="ana@corp.example", amount=1000, kind="note"), bearer(there, "triage")
+                ),
+                await there.ask(call("read_01", path="notes/1/read_01.txt"), bearer(there, "mallory")),
+            ]
+        return again, others
+
+    again, others = asyncio.run(enforce())
+
+    assert [answer.codes for answer in again if is_refused(answer)] == []
+    assert [answer.codes[0] for answer in others] == [
+        "tool/arguments",
+        "tool/arguments",
+        "tool/arguments",
+        "tool/not-granted",
+    ]
+    assert f"of {len(DAY)} forwarded calls, {len(DAY)} pass with these grants alone" in told
+    grants = yaml.safe_load(written)["upstreams"]["files"]
+    assert len({grant["id"] for grant in grants}) == len(grants)
+    writing = next(grant for grant in grants if grant["effects"] == ["write"])
+    assert writing["tools"] == list(WRITES)
+    assert writing["users"] == ["ursula"]
+    assert "# 12 calls, the last at 20" in written
+
+
+def test_the_values_that_are_not_recorded_narrow_nothing(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    record(tmp_path, more="enforce: false\n")
+    assert status("grants", "propose", "--json") == 0
+    found = proposed(capsys)
+
+    (writing,) = [item["grant"] for item in found["upstreams"]["files"] if item["grant"]["effects"] == ["write"]]
+    assert (writing["arguments"], "when" in writing) == (["amount", "kind", "to"], False)
+    assert found["passed"] == len(DAY)
+
+
+def test_an_agent_alone_is_proposed_for(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    record(tmp_path, "triage", "other")
+    assert status("grants", "propose", "--agent", "other", "--json") == 0
+    found = proposed(capsys)
+
+    assert {agent for item in found["upstreams"]["files"] for agent in item["grant"]["agents"]} == {"other"}
+    assert status("grants", "propose", "--agent", "nobody") == 1
+    assert status("grants", "propose", "--write", "gateway.yaml") == 2
+
+
+def test_what_other_rules_refuse_or_ask_is_told(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Labels written after the calls count: here the tools that write delete what cannot be taken back."""
+    record(tmp_path)
+    configure(tmp_path, LABELS.replace("effect: write", "effect: destructive"))
+    assert status("grants", "propose", "--upstream", "files", "--json") == 0
+    found = proposed(capsys)
+
+    assert (found["asked"], found["refused"]) == ({"approval/effect": 12}, {})
+    assert found["passed"] == len(READS) * 3 + 1
+
+
+def test_a_call_that_was_refused_and_a_chain_of_credentials_are_never_proposed(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    async def run() -> None:
+        async with bench(tmp_path, Many(), OBSERVING, LABELS, identity=IDENTITY, grants=NOTHING, site=SITE) as there:
+            await there.ask(call("read_00", path="a/b.txt"), bearer(there, "triage"))
+            await there.ask(call("read_99"), bearer(there, "triage"))
+            await there.ask(call("write_0", text=VALUE), bearer(there, "triage"))
+
+    asyncio.run(run())
+    configure(tmp_path)
+    assert status("grants", "propose", "--json") == 0
+    found = proposed(capsys)
+
+    assert found["passed"] == 1
+    assert sorted(found["left_out"].values()) == [1, 1]
+    assert any("catalogue/unknown" in reason for reason in found["left_out"])
+    assert any("a chain of credentials" in reason for reason in found["left_out"])
