@@ -61,6 +61,8 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         # --- OAuth --------------------------------------------------------------------------------
         "rfc9728/challenge": Requirement("RFC 9728, section 5.1", "401 names the metadata of the very resource."),
         "rfc9728/metadata": Requirement("RFC 9728, section 3", "The metadata names the resource and its issuers."),
+        "identity/kubernetes": Requirement("docs/sign-in.md#service-accounts-of-kubernetes", "Tokens of service accounts are verified with the keys of their API server."),
+        "identity/sign-in": Requirement("docs/sign-in.md", "A client that knows only the URL signs its person in, also at a server without registration and `resource`."),
         "mcp/oauth-clients": Requirement(f"{_NEW}/basic/authorization", "A client that is given a URL alone finds its way to a token that serves."),
         "rfc6750/scope": Requirement("RFC 6750, section 3.1", "403 insufficient_scope names all missing scopes at once."),
         "rfc8707/audience": Requirement("RFC 8707, section 2", "A token for another audience is refused."),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gateway.config.values import Duration, Issuer, KeyLocation, Settings, Text, TrustDomain
+from gateway.config.values import Duration, FilePath, Issuer, KeyLocation, Settings, Text, TrustDomain
 from gateway.model.caller import canonical_group
 
 
@@ -21,6 +21,14 @@ class JwtIdentity(Settings):
     )
     jwks: KeyLocation | None = Field(
         default=None, description="`https://…`, or `file:PATH`; by default discovered from the issuer's metadata."
+    )
+    ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the authorities that vouch for the issuer and its key server; by default those of the machine.",
+    )
+    jwks_token: FilePath | None = Field(
+        default=None,
+        description="File with a bearer token for the `https://…` of `jwks`, read at each look: the pod's own, for the API server of Kubernetes.",
     )
     algorithms: tuple[str, ...] = Field(
         default=("RS256", "PS256", "ES256", "EdDSA"), min_length=1, description="Accepted signature algorithms."
@@ -40,6 +48,14 @@ class JwtIdentity(Settings):
                     f"{name!r} is not an accepted signature algorithm; use one of {', '.join(sorted(known))}"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _sends_token_to_named_server(self) -> Self:
+        if self.jwks_token is not None and not (self.jwks or "").startswith("https://"):
+            raise ValueError(
+                "jwks_token goes to the key server alone, and jwks does not name one; write jwks: https://…"
+            )
+        return self
 
 
 class SpiffeIdentity(Settings):

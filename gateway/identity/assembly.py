@@ -124,16 +124,16 @@ def _own_audiences(configuration: Configuration, whole: str) -> frozenset[str]:
 
 def _jwt_source(identity: JwtIdentity) -> KeySource:
     if identity.jwks is not None:
-        return _source(identity.jwks, "jwks")
+        return _source(identity.jwks, "jwks", identity.ca, identity.jwks_token)
     if not is_acceptable_url(identity.issuer):
         raise ConfigurationError(
             f"identity: the keys of {identity.issuer} cannot be discovered: it is no https URL",
             "give them with jwks: file:PATH or jwks: https://…",
         )
-    return DiscoverySource(identity.issuer)
+    return DiscoverySource(identity.issuer, ca=identity.ca)
 
 
-def _source(location: str, field: str) -> KeySource:
+def _source(location: str, field: str, ca: Path | None = None, token: Path | None = None) -> KeySource:
     if location.startswith("file:"):
         return FileSource(Path(location.removeprefix("file:")))
     if not is_acceptable_url(location):
@@ -141,4 +141,4 @@ def _source(location: str, field: str) -> KeySource:
             f"identity: {field} is no place to take keys from: it must be https, without user or fragment",
             f"write {field}: file:PATH or {field}: https://…",
         )
-    return UrlSource(location)
+    return UrlSource(location, ca, token)

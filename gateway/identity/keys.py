@@ -9,7 +9,9 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -37,6 +39,9 @@ MAX_BYTES: Final = 2**20
 DEADLINE: Final = 5.0
 """Seconds for one document, from connecting to the last byte."""
 MAX_REDIRECTS: Final = 3
+_LONGEST_TOKEN: Final = 16 * 1024
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/=-]+")
+"""A bearer token (RFC 6750 section 2.1)."""
 
 
 class LoadError(Exception):
@@ -84,14 +89,17 @@ class FileSource:
 
 
 class UrlSource:
-    """A key set at a fixed URL."""
+    """A key set at a fixed URL. `token` is a file with a bearer token for this URL, and no redirect takes it elsewhere."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca: Path | None = None, token: Path | None = None) -> None:
         self.place = url
-        self._http = HttpsClient(seconds=DEADLINE, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
+        self._token = token
+        redirects = MAX_REDIRECTS if token is None else 0
+        self._http = HttpsClient(seconds=DEADLINE, ca=ca, largest=MAX_BYTES, redirects=redirects)
 
     async def load(self) -> bytes:
-        return await _fetch(self._http, self.place)
+        token = None if self._token is None else await in_thread(partial(_read_token, self._token))
+        return await _fetch(self._http, self.place, token)
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -100,11 +108,11 @@ class UrlSource:
 class DiscoverySource:
     """The `jwks_uri` of an issuer's metadata, looked up each time, to follow a moved key set."""
 
-    def __init__(self, issuer: str, urls: tuple[str, ...] | None = None) -> None:
+    def __init__(self, issuer: str, urls: tuple[str, ...] | None = None, ca: Path | None = None) -> None:
         """Look the metadata up at `urls`; by default at the places for authorization servers."""
         self.place = issuer
         self._urls = metadata_urls(issuer) if urls is None else urls
-        self._http = HttpsClient(seconds=DEADLINE, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
+        self._http = HttpsClient(seconds=DEADLINE, ca=ca, largest=MAX_BYTES, redirects=MAX_REDIRECTS)
 
     async def load(self) -> bytes:
         return await _fetch(self._http, await self._jwks_uri())
@@ -127,11 +135,26 @@ class DiscoverySource:
         return uri
 
 
-async def _fetch(http: HttpsClient, url: str) -> bytes:
+def _read_token(path: Path) -> str:
+    """Return the bearer token in a file. Raises `LoadError`, whose text has nothing of it."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(_LONGEST_TOKEN + 1).split()
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from error
+    if len(words) != 1 or len(words[0]) > _LONGEST_TOKEN or _TOKEN.fullmatch(words[0]) is None:
+        raise LoadError(f"{path} has no bearer token, or more than one")
+    return words[0].decode("ascii")
+
+
+async def _fetch(http: HttpsClient, url: str, token: str | None = None) -> bytes:
     """Return the body of a 200 answer. Raises `LoadError`."""
     if not is_acceptable_url(url):
         raise LoadError(f"{url} is not https")
-    answer = await http.send("GET", url, headers={"accept": "application/json"})
+    headers = {"accept": "application/json"}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
+    answer = await http.send("GET", url, headers=headers)
     if isinstance(answer, NoAnswer):
         raise LoadError(answer.problem)
     if answer.status != 200:
