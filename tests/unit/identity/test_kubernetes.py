@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 from collections.abc import AsyncGenerator
@@ -50,7 +51,7 @@ class Cluster:
             "iat": now - 5,
             "exp": now + 600,
         }
-        return self.keys.token(**{**claims, **changes})
+        return self.keys.sign(json.dumps(self.keys.claims(**{**claims, **changes})).encode())
 
 
 @pytest.fixture
