@@ -7,8 +7,17 @@ from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gateway.config.values import Duration, FilePath, Issuer, KeyLocation, Settings, Text, TrustDomain
+from gateway.config.values import Duration, FilePath, Issuer, KeyLocation, Settings, Text, TrustDomain, is_local_http
 from gateway.model.caller import canonical_group
+
+
+class SignInSettings(Settings):
+    """Endpoints of the gateway before those of the issuer, for an issuer that clients of MCP cannot use by themselves."""
+
+    client_id: Text = Field(description="The public client for all agents, as an administrator has registered it.")
+    scopes: tuple[Text, ...] = Field(
+        min_length=1, description="The scopes to ask for, whatever a client asks for, such as `api://opagate/call`."
+    )
 
 
 class JwtIdentity(Settings):
@@ -36,6 +45,10 @@ class JwtIdentity(Settings):
     groups_claim: str = Field(default="groups", description="The claim that lists the user's groups.")
     required_scopes: tuple[str, ...] = Field(default=(), description="Scopes without which no request is served.")
     require_bound: bool = Field(default=False, description="Refuse tokens that are not sender-constrained.")
+    sign_in: SignInSettings | None = Field(
+        default=None,
+        description="Sign-in through the gateway, for an issuer that refuses `resource` or registers no clients, as Microsoft Entra ID.",
+    )
     leeway: Duration = Field(default=timedelta(seconds=10), description="Tolerated clock difference.")
 
     @field_validator("algorithms")
@@ -92,6 +105,22 @@ Identity = Annotated[
 ]
 
 
+def find_sign_in(identities: tuple[Identity, ...]) -> tuple[JwtIdentity, SignInSettings] | None:
+    """Return the identity whose people sign in through the gateway."""
+    found = ((each, each.sign_in) for each in identities if isinstance(each, JwtIdentity))
+    return next(((each, settings) for each, settings in found if settings is not None), None)
+
+
+def find_sign_in_problem(identities: tuple[Identity, ...], base_url: str) -> str | None:
+    """Return the problem of a sign-in through the gateway."""
+    through = [each for each in identities if isinstance(each, JwtIdentity) and each.sign_in is not None]
+    if len(through) > 1:
+        return "identity: two issuers have sign_in, and the gateway stands before one; keep one of the two"
+    if through and not (base_url.startswith("https://") or is_local_http(base_url)):
+        return "identity: sign_in would send codes over an open network; set tls, or an https public_url"
+    return None
+
+
 def _name(value: str) -> str:
     if not canonical_group(value):
         raise ValueError("it is blank; give it a value")
@@ -114,6 +143,12 @@ class PeopleIdentity(JwtIdentity):
     def find_audience(self, base_url: str) -> str:
         """Return the `aud` of these people's tokens at a gateway."""
         return self.audience or f"{base_url}{self.path}"
+
+    @model_validator(mode="after")
+    def _signs_in_elsewhere(self) -> Self:
+        if self.sign_in is not None:
+            raise ValueError("sign_in is for agents alone; remove it")
+        return self
 
     @model_validator(mode="before")
     @classmethod

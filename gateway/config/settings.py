@@ -16,7 +16,7 @@ from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import NoCredential
 from gateway.config.history import DirectorySettings, HistorySettings, JournalSettings, TaskLimit, TaskLimits
-from gateway.config.identities import Identity, OperatorSettings, PeopleIdentity
+from gateway.config.identities import Identity, OperatorSettings, PeopleIdentity, find_sign_in_problem
 from gateway.config.inspection import InspectionSettings
 from gateway.config.observing import find_ends, find_problem_of_ends
 from gateway.config.own_files import KeySettings, OwnFiles, find_nested, find_overlap, find_own_files
@@ -322,6 +322,12 @@ class Configuration(Settings):
                     "identity kind 'spiffe' with x509 needs tls.client_ca to ask clients for certificates;"
                     " name a PEM file of the trust domain's authorities there"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _sign_in(self) -> Self:
+        if (problem := find_sign_in_problem(self.identity, self.base_url)) is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

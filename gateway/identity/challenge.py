@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+SIGN_IN: Final = "/oauth/sign-in"
+"""The path of the gateway's endpoints before those of an issuer. With the address before it, the issuer for clients."""
 
 DPOP_ALGORITHMS: Final = tuple(sorted(ALGORITHMS))
 
@@ -145,7 +147,10 @@ def document(configuration: Configuration, upstream: str | None = None) -> JsonO
     certificates = configuration.tls is not None and configuration.tls.client_ca is not None
     members: dict[str, Json] = {
         "resource": f"{shared.base_url}/mcp/{upstream}" if upstream else f"{shared.base_url}/mcp",
-        "authorization_servers": [identity.issuer for identity in _jwt(configuration)],
+        "authorization_servers": [
+            identity.issuer if identity.sign_in is None else f"{shared.base_url}{SIGN_IN}"
+            for identity in _jwt(configuration)
+        ],
         "bearer_methods_supported": ["header"],
         "scopes_supported": list(shared.scopes),
         "resource_name": f"opagate: {upstream}" if upstream else "opagate",

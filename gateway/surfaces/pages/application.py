@@ -18,6 +18,7 @@ from gateway.surfaces.pages.approvals import approval_routes
 from gateway.surfaces.pages.connect import connect_routes
 from gateway.surfaces.pages.probes import document_routes, probe_routes
 from gateway.surfaces.pages.responses import ReplyResponse, allowed_methods, exchange_of
+from gateway.surfaces.pages.sign_in import sign_in_routes
 from gateway.surfaces.pages.signals import signal_routes
 from gateway.surfaces.pages.tasks import task_routes
 from gateway.surfaces.pages.tokens import token_routes
@@ -50,6 +51,7 @@ def build_pages(
         *token_routes(configuration, gateway),
         *signal_routes(gateway),
         *connect_routes(configuration, gateway),
+        *sign_in_routes(configuration, gateway.clock),
         *more,
     ]
     show_no_page = partial(_refuse_path, gateway, has_console=configuration.console is not None)

@@ -30,13 +30,16 @@ class OAuthServer:
     port: int
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    script: Path = SCRIPT
+    path: str = ""
+    """The path of the issuer."""
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
     def start(self) -> None:
-        command = [str(self.node), str(SCRIPT), str(self.modules), str(self.port)]
+        command = [str(self.node), str(self.script), str(self.modules), str(self.port)]
         environment = {"PATH": os.environ.get("PATH", ""), "NODE_ENV": "test"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)

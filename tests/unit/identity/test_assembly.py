@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.config.approvals import ApproverIdentity
 from gateway.identity import assembly
@@ -109,3 +110,27 @@ def test_a_token_of_a_caller_approves_nothing(tmp_path: Path, audience: str):
 
     with pytest.raises(ConfigurationError, match="is that of callers"):
         assembly.assemble_people(settings, identity, clock=Clock())
+
+
+SIGN_IN = {"client_id": "agents", "scopes": ["api://gateway/call"]}
+
+
+@pytest.mark.parametrize(
+    ("identities", "more", "problem"),
+    [
+        ([{"sign_in": SIGN_IN}, {"sign_in": SIGN_IN, "issuer": "https://b.example"}], {}, "two issuers have sign_in"),
+        ([{"sign_in": SIGN_IN}], {"public_url": "http://gateway.example"}, "over an open network"),
+        ([{"sign_in": {"client_id": "agents", "scopes": []}}], {}, "scopes"),
+    ],
+)
+def test_a_sign_in_that_would_not_serve_is_refused(
+    tmp_path: Path, identities: list[dict[str, object]], more: dict[str, object], problem: str
+):
+    found = [jwt_identity(tmp_path / "k", **identity) for identity in identities]
+    with pytest.raises(ValidationError, match=problem):
+        configuration(tmp_path, *found, **{"public_url": "https://gateway.example", **more})
+
+
+def test_people_with_a_role_do_not_sign_in_at_the_gateway(tmp_path: Path):
+    with pytest.raises(ValidationError, match="sign_in is for agents alone"):
+        ApproverIdentity.model_validate(jwt_identity(tmp_path / "k", groups=["sre"], sign_in=SIGN_IN))
