@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -147,8 +148,8 @@ def test_a_registration_gets_the_client_of_the_administrator(gateway: GatewayPro
     assert answer.status_code == 201
     assert (answer.json()["client_id"], answer.json()["redirect_uris"]) == ("agents", [CALLBACK])
     assert "client_secret" not in answer.json()
-    for wrong in ({}, {"redirect_uris": []}, {"redirect_uris": ["x"] * 17}):
-        assert httpx2.post(place, json=wrong, timeout=300).json() == {"error": "invalid_redirect_uri"}
+    for wrong in ("{}", '{"redirect_uris": []}', json.dumps({"redirect_uris": ["x"] * 17})):
+        assert httpx2.post(place, content=wrong, timeout=300).json() == {"error": "invalid_redirect_uri"}
     assert httpx2.post(place, content=b"[", timeout=300).status_code == 400
 
 

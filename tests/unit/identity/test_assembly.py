@@ -112,15 +112,21 @@ def test_a_token_of_a_caller_approves_nothing(tmp_path: Path, audience: str):
         assembly.assemble_people(settings, identity, clock=Clock())
 
 
-SIGN_IN = {"client_id": "agents", "scopes": ["api://gateway/call"]}
+SIGN_IN: dict[str, object] = {"client_id": "agents", "scopes": ["api://gateway/call"]}
+WITHOUT_SCOPES: dict[str, object] = {"client_id": "agents", "scopes": []}
+NOTHING: dict[str, object] = {}
 
 
 @pytest.mark.parametrize(
     ("identities", "more", "problem"),
     [
-        ([{"sign_in": SIGN_IN}, {"sign_in": SIGN_IN, "issuer": "https://b.example"}], {}, "two issuers have sign_in"),
+        (
+            [{"sign_in": SIGN_IN}, {"sign_in": SIGN_IN, "issuer": "https://b.example"}],
+            NOTHING,
+            "two issuers have sign_in",
+        ),
         ([{"sign_in": SIGN_IN}], {"public_url": "http://gateway.example"}, "over an open network"),
-        ([{"sign_in": {"client_id": "agents", "scopes": []}}], {}, "scopes"),
+        ([{"sign_in": WITHOUT_SCOPES}], NOTHING, "scopes"),
     ],
 )
 def test_a_sign_in_that_would_not_serve_is_refused(
