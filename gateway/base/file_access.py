@@ -14,7 +14,7 @@ import pwd
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a pipe in the place of the file would keep the process waiting.
@@ -22,6 +22,23 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_LINKS: Final = 40
 """Symbolic links of a path that are followed, as Linux does."""
 _ROOT: Final = 0
+
+
+FileMarks: TypeAlias = tuple[tuple[int, int, int, int] | None, ...]
+
+
+def mark_files(paths: tuple[Path, ...]) -> FileMarks:
+    """Return marks that differ after each change of the files. Symbolic links are followed."""
+    return tuple(_mark_file(path) for path in paths)
+
+
+def _mark_file(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # Copies may bring the time of their contents along; nobody sets the time of the change.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 class ExposedFile(Exception):

@@ -40,7 +40,6 @@ from gateway.inspection.credentials.caller_tokens import CallerTokens
 from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.schemas import ToolSchemas
-from gateway.model.wire import UpstreamTransport
 from gateway.policy.observing import ObserveMode
 from gateway.policy.policy import Policy
 from gateway.record.journal.records import ResultRecord
@@ -49,6 +48,7 @@ from gateway.record.journal.writer import Journal
 from gateway.record.telemetry.metrics import Metrics
 from gateway.record.telemetry.tracing import Tracing
 from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.served import ServedUpstreams
 from gateway.wire.http.limits import RequestPlaces
 from gateway.wire.http.tls_files import TlsWatch
 
@@ -66,7 +66,7 @@ class Gateway:
     journal: Journal
     flood: RefusalSampler
     """The sample of refusals of unknown callers: the journal and the log have so many a minute."""
-    upstreams: Mapping[str, UpstreamTransport]
+    served: ServedUpstreams
     sessions: Sessions
     ownership: Ownership
     """The owners of request states and protocol tasks of upstreams."""
@@ -101,8 +101,6 @@ class Gateway:
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
     schemas: ToolSchemas = field(default_factory=ToolSchemas)
     """The compiled schemas of tools."""
-    added_headers: Mapping[str, frozenset[bytes]] = field(default_factory=dict[str, frozenset[bytes]])
-    """The names of the callers' headers that the operator lets through, by upstream."""
     user_connections: UserConnections | None = None
     """The way to users who have to connect; `None`: no upstream is used through users' own connections."""
     signals: Signals = field(default_factory=Signals)
@@ -182,7 +180,7 @@ def _build_admission(parts: Gateway) -> Admission:
         parts.ownership,
         parts.known,
         parts.tracing,
-        parts.added_headers,
+        parts.served,
     )
 
 
@@ -288,4 +286,4 @@ def _build_forwarder(
 ) -> Forwarder:
     issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
     calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style)
-    return Forwarder(parts.upstreams, issuer, parts.signals, parts.stops, parts.answers, calls)
+    return Forwarder(parts.served, issuer, parts.signals, parts.stops, parts.answers, calls)

@@ -3,16 +3,18 @@ the remedy."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.base import strict_yaml
+from gateway.base import own_process, strict_yaml
 from gateway.config.labels import LabelsFile
 from gateway.config.problems import explain
+from gateway.config.secret_texts import secret_variables
 from gateway.config.settings import Configuration
-from gateway.config.values import FilePath
+from gateway.config.values import FilePath, keep_variable
 from gateway.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,6 +56,14 @@ def parse(
         return Configuration.model_validate(document, context={"base": base, "secrets": secrets, "source": source})
     except ValidationError as error:
         raise InvalidSettings(name, explain(error, Configuration)) from None
+
+
+def forget_secrets(settings: Configuration) -> None:
+    """Take the variables with secrets of a configuration out of the environment of the process. Later readings still know them."""
+    names = secret_variables(settings, os.environ)
+    for name in names:
+        keep_variable(name, os.environ[name])
+    own_process.forget_variables(names)
 
 
 def load_labels(path: Path) -> LabelsFile:

@@ -188,6 +188,16 @@ class Configuration(Settings):
         return find_own_files(self, self._source, (upstream.files for upstream in self.upstreams.values()))
 
     @property
+    def source(self) -> Path | None:
+        """Return the file of the configuration, `None` for a text."""
+        return self._source
+
+    def with_changes(self, upstreams: dict[str, Upstream], limits: Limits, labels: Path | None) -> Self:
+        """Return the configuration with the sections that a running gateway takes from a changed file."""
+        policy = self.policy.with_task_limits(limits.task)
+        return self.model_copy(update={"upstreams": upstreams, "limits": limits, "labels": labels, "policy": policy})
+
+    @property
     def host(self) -> str:
         return self.listen.rpartition(":")[0].strip("[]")
 

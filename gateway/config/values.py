@@ -108,9 +108,17 @@ def _resolve(value: str, info: ValidationInfo) -> str | FileSecret:
     return _interpolate(value)
 
 
+_taken_out: dict[str, str] = {}
+
+
+def keep_variable(name: str, value: str) -> None:
+    """Keep a variable for later readings of the file, before the process takes the variable out of its environment."""
+    _taken_out[name] = value
+
+
 def _interpolate(value: str) -> str:
     def lookup(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
+        found = os.environ.get(match[1], _taken_out.get(match[1]))
         if found is None:
             raise ValueError(f"the environment variable {match[1]} is not set")
         return found

@@ -30,6 +30,7 @@ class Parts:
     authenticators: tuple[Authenticator, ...]
     keys: tuple[IssuerKeys, ...]
     protection: Protection
+    trust: Trust
     foreign: frozenset[str] = frozenset()
     """Audiences of which a token may name none, since its holder would be another one too."""
 
@@ -43,7 +44,7 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
             raise ConfigurationError(f"identity: {issuer} is configured twice", "keep one of the two")
     audience = f"{configuration.base_url}/mcp"
     # Nobody acts in the name of the anonymous issuer: it vouches for nothing.
-    trust = Trust(frozenset(issuers) - {anonymous.ISSUER}, _own_audiences(configuration, audience))
+    trust = Trust(frozenset(issuers) - {anonymous.ISSUER}, find_audiences(configuration))
     authenticators: list[Authenticator] = []
     keys: list[IssuerKeys] = []
     for identity in configuration.identity:
@@ -65,7 +66,7 @@ def assemble(configuration: Configuration, *, clock: Callable[[], float]) -> Par
                 )
             case _:
                 authenticators.append(anonymous.AnonymousAuthenticator(identity))
-    return Parts(tuple(authenticators), tuple(keys), protection)
+    return Parts(tuple(authenticators), tuple(keys), protection, trust)
 
 
 def assemble_people(configuration: Configuration, identity: PeopleIdentity, *, clock: Callable[[], float]) -> Parts:
@@ -81,9 +82,8 @@ def assemble_people(configuration: Configuration, identity: PeopleIdentity, *, c
     keys = IssuerKeys(identity.issuer, _jwt_source(identity), clock=clock)
     trust = Trust(frozenset({identity.issuer}), frozenset({audience}))
     authenticator = JwtAuthenticator(identity, keys, trust, default_audience=audience)
-    return Parts(
-        (authenticator,), (keys,), challenge.protection(configuration), frozenset[str]().union(*others.values())
-    )
+    foreign = frozenset[str]().union(*others.values())
+    return Parts((authenticator,), (keys,), challenge.protection(configuration), trust, foreign)
 
 
 def _other_audiences(configuration: Configuration, identity: PeopleIdentity) -> dict[str, frozenset[str]]:
@@ -94,7 +94,7 @@ def _other_audiences(configuration: Configuration, identity: PeopleIdentity) -> 
         for each in configuration.people_over_http
         if each.setting != identity.setting
     }
-    return {**people, "callers": _own_audiences(configuration, f"{base}/mcp")}
+    return {**people, "callers": find_audiences(configuration)}
 
 
 def transmitter_keys(issuer: str, jwks: str | None, *, clock: Callable[[], float]) -> IssuerKeys:
@@ -116,7 +116,9 @@ def issuer_of(identity: Identity) -> str:
             return anonymous.ISSUER
 
 
-def _own_audiences(configuration: Configuration, whole: str) -> frozenset[str]:
+def find_audiences(configuration: Configuration) -> frozenset[str]:
+    """Return the audiences of callers: of the gateway, and of each upstream."""
+    whole = f"{configuration.base_url}/mcp"
     tokens = (i for i in configuration.identity if isinstance(i, JwtIdentity | SpiffeIdentity))
     named = {identity.audience for identity in tokens if identity.audience is not None}
     return frozenset({whole, *named, *(f"{whole}/{upstream}" for upstream in configuration.upstreams)})

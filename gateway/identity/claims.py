@@ -48,9 +48,9 @@ MAX_DEPTH: Final = 8
 """Links. A longer chain is refused, whatever policy would say of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trust:
-    """The trust for a chain: the configured issuers, and the audiences of this gateway."""
+    """The trust for a chain: the configured issuers, and the audiences of this gateway, which change with its upstreams."""
 
     issuers: frozenset[str]
     audiences: frozenset[str]

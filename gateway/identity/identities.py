@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.config import Configuration
     from gateway.config.identities import PeopleIdentity
-    from gateway.identity.challenge import Protection
-    from gateway.identity.keys import IssuerKeys, KeyStatus
+    from gateway.identity.assembly import Parts
+    from gateway.identity.keys import KeyStatus
     from gateway.identity.outcomes import Authenticator, Peer, VerifiedCaller
     from gateway.model.caller import Credentials, Principal
     from gateway.model.decision import Refusal
@@ -76,21 +76,19 @@ class Identities:
 
     def __init__(
         self,
-        authenticators: tuple[Authenticator, ...],
-        keys: tuple[IssuerKeys, ...],
-        protection: Protection,
+        parts: Parts,
         *,
         clock: Callable[[], float],
         watermark: ProofWatermark | None = None,
         is_ended: Callable[[Principal], bool] | None = None,
-        foreign: frozenset[str] = frozenset(),
     ) -> None:
-        self._authenticators = authenticators
-        self._keys = keys
-        self._protection = protection
+        self._authenticators = parts.authenticators
+        self._keys = parts.keys
+        self._protection = parts.protection
+        self._trust = parts.trust
         self._clock = clock
         self._is_ended = is_ended
-        self._foreign = foreign
+        self._foreign = parts.foreign
         self._cache = VerifiedCache()
         self._possession = Possession(started=clock(), watermark=watermark)
 
@@ -109,9 +107,7 @@ class Identities:
         """
         parts = assembly.assemble(configuration, clock=clock)
         watermark = ProofWatermark(configuration.state)
-        return cls(
-            parts.authenticators, parts.keys, parts.protection, clock=clock, watermark=watermark, is_ended=is_ended
-        )
+        return cls(parts, clock=clock, watermark=watermark, is_ended=is_ended)
 
     @classmethod
     def build_people(
@@ -124,14 +120,16 @@ class Identities:
     ) -> Identities:
         """Return the identities of people with a role. Raises `ConfigurationError`. Arguments are as for `build`."""
         parts = assembly.assemble_people(configuration, identity, clock=clock)
-        return cls(
-            parts.authenticators,
-            parts.keys,
-            parts.protection,
-            clock=clock,
-            is_ended=is_ended,
-            foreign=parts.foreign,
-        )
+        return cls(parts, clock=clock, is_ended=is_ended)
+
+    def adopt(self, configuration: Configuration) -> None:
+        """Take callers' tokens for the upstreams of a changed configuration. Its identities count after a restart."""
+        audiences = assembly.find_audiences(configuration)
+        self._protection = challenge.protection(configuration)
+        if self._foreign:
+            self._foreign |= audiences
+        else:
+            self._trust.audiences = audiences
 
     async def start(self) -> None:
         """Load all keys, and keep the keys fresh. An absent key server is a warning: the server may come back."""

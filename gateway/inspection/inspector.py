@@ -71,10 +71,10 @@ _TOO_MANY_VALUES: Final = range(8_192)
 _NONE: Final[frozenset[int]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inspector:
     """`key` is the deployment's, for the digests that history keeps in the place of values; `detector` finds
-    credentials. Has no state; safe to share."""
+    credentials. Safe to share: `records` alone changes, with the labels of tools."""
 
     key: bytes = field(repr=False)
     detector: Detector

@@ -31,14 +31,14 @@ class ToolSchemas:
     """The compiled schemas of tools. `lenient` has the upstreams whose tools may get members that their schema does not name."""
 
     def __init__(self, lenient: Container[str] = ()) -> None:
-        self._lenient = lenient
+        self.lenient = lenient
         self._compiled: dict[int, tuple[Json, Schema | UnusableSchema]] = {}
 
     def refuse_arguments(self, target: Target, arguments: Json, size: int) -> Refusal | None:
         """Refuse arguments that do not fit the definition of their tool or prompt. `size` are the bytes of their message."""
         if target.schema is None or target.pin not in _DECIDED:
             return None
-        kept, is_lenient = self._compiled.get(id(target.schema)), target.upstream in self._lenient
+        kept, is_lenient = self._compiled.get(id(target.schema)), target.upstream in self.lenient
         schema = self._compile(target.schema) if kept is None else kept[1]
         if isinstance(schema, UnusableSchema):
             return (
@@ -58,7 +58,7 @@ class ToolSchemas:
         kept = self._compiled.get(id(target.output))
         schema = self._compile(target.output) if kept is None else kept[1]
         if isinstance(schema, UnusableSchema):
-            return None if target.upstream in self._lenient else _refuse_result(f"the schema {schema.problem}")
+            return None if target.upstream in self.lenient else _refuse_result(f"the schema {schema.problem}")
         misfit = schema.find_misfit(structured, size)
         if misfit is None:
             return None

@@ -205,6 +205,12 @@ class Policy:
         """Look for changes at once, in the place of waiting for the next look."""
         self._pause.end()
 
+    def adopt_task_limits(self, settings: PolicySettings) -> None:
+        """Try the policy with other limits of tasks, and put it into force. An OPA has its own limits."""
+        if isinstance(self._source, PolicyFolder):
+            self._source.adopt_limits(PolicyFolders.configured(settings).limits)
+            self.look_now()
+
     def on_change(self, told: Callable[[], object]) -> None:
         """Have `told` called too whenever another policy has come into force."""
         self._listeners.append(told)

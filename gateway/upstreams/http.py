@@ -29,13 +29,17 @@ class HttpUpstream:
     def __init__(self, name: str, settings: Upstream, limits: Limits) -> None:
         self._name = name
         self._address = _address(name, settings)
-        self._first_byte = limits.first_byte.total_seconds()
-        self._connect = limits.connect.total_seconds()
-        self._idle = limits.idle_answer.total_seconds()
+        self.adopt_limits(limits)
         self._credential = _credential(settings)
         self.authorities = None if settings.ca is None else trust_authorities(f"upstreams.{name}.ca", settings.ca)
         """The configured certificate authorities; without any, those of the machine."""
         self._client: Client | None = None
+
+    def adopt_limits(self, limits: Limits) -> None:
+        """Take these limits for requests to come. A connection is waited for as long as the first client did."""
+        self._first_byte = limits.first_byte.total_seconds()
+        self._connect = limits.connect.total_seconds()
+        self._idle = limits.idle_answer.total_seconds()
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Send a request. Raises `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Literal, cast
 
@@ -23,6 +22,7 @@ from gateway.model.decision import Refusal
 from gateway.model.errors import IdentityUnavailable
 from gateway.model.wire import Disposition, Era, Json, Kind, Message, UpstreamRequest
 from gateway.record.telemetry.tracing import Tracing
+from gateway.upstreams.served import ServedUpstreams
 from gateway.wire.http.exchange import Exchange
 from gateway.wire.http.limits import RequestPlaces
 from gateway.wire.protocol.classify import NAMES_HANDLES, TASKS_EXTENSION, declares_tasks, state_of, tasks_of
@@ -49,8 +49,8 @@ _OF_SESSIONS: Final = frozenset({b"mcp-session-id", b"last-event-id"})
 
 
 class Admission(Struct, frozen=True):
-    """The stage before policy: it verifies the caller, gives the request a place, and checks all names in the request. `added` has
-    the names of the headers that the operator lets through, by upstream."""
+    """The stage before policy: it verifies the caller, gives the request a place, and checks all names in the request. `served`
+    has the names of the headers that the operator lets through."""
 
     identities: Identities
     places: RequestPlaces
@@ -58,7 +58,7 @@ class Admission(Struct, frozen=True):
     ownership: Ownership
     known: CallerCredentials
     tracing: Tracing
-    added: Mapping[str, frozenset[bytes]]
+    served: ServedUpstreams
 
     async def identify(self, context: RequestContext) -> Principal | Refusal:
         """Return the verified caller of a request, from its headers and its connection alone."""
@@ -110,7 +110,7 @@ class Admission(Struct, frozen=True):
         if context.trace.traceparent is not None:
             # The request travels on with this gateway's place in the trace.
             headers = (*headers, *context.trace.headers)
-        names = self.added.get(exchange.upstream, _NO_NAMES)
+        names = self.served.current.headers.get(exchange.upstream, _NO_NAMES)
         added = added_headers(exchange.fields, names) if names else ()
         if isinstance(added, HeaderFault):
             return reasons.REQUEST_HEADER.refusal(problem=added.message)

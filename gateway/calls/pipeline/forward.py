@@ -40,6 +40,7 @@ from gateway.model.target import Sensitivity
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.record.journal.entry import Outcome, settled_entry
 from gateway.record.journal.records import ResultRecord
+from gateway.upstreams.served import ServedUpstreams
 from gateway.wire.protocol.replies import Reply, Style, render
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
 class Forwarder(Struct, frozen=True):
     """The stage that sends requests to upstreams, and makes their answers ready for callers."""
 
-    upstreams: Mapping[str, UpstreamTransport]
+    served: ServedUpstreams
     issuer: Issuer
     signals: Signals
     stops: Stops
@@ -192,9 +193,10 @@ class Forwarder(Struct, frozen=True):
             key, principal = unanswered_key(session, identifier), prepared.request.principal
             self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
         outgoing = begin_upstream_span(context, attached.carried_by(prepared.handles.outgoing), prepared.call.target)
+        transport = self.served.current.find_transport(upstream)
         opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
         try:
-            sending = send_in_time(upstream, self.upstreams[upstream], outgoing, limits)
+            sending = send_in_time(upstream, transport, outgoing, limits)
             reply, answer.bounds = await opened.send(sending)
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
@@ -370,7 +372,7 @@ class Forwarder(Struct, frozen=True):
         """Return the reply to a request with a credential, and tell the leases whether the upstream took the credential."""
         upstream, outgoing = context.exchange.upstream, begin_upstream_span(context, attached.carried_by(request))
         try:
-            reply = await accept(upstream, await self.upstreams[upstream].send(outgoing))
+            reply = await accept(upstream, await self.served.current.find_transport(upstream).send(outgoing))
         except UpstreamUnauthorized as error:
             raise self.issuer.note_rejected(attached, error) from None
         self.issuer.note_accepted(attached)

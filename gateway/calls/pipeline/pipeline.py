@@ -86,7 +86,7 @@ class Pipeline(Struct, frozen=True):
 
     def handle(self, exchange: Exchange) -> Awaitable[Reply | ResponseStream]:
         """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
-        known = exchange.upstream if exchange.upstream in self.forwarder.upstreams else None
+        known = exchange.upstream if exchange.upstream in self.forwarder.served.current.transports else None
         return self.for_caller(
             self.open_context(exchange, f"{exchange.method} /mcp/{known or '-'}", known), self._answer
         )
@@ -171,7 +171,7 @@ class Pipeline(Struct, frozen=True):
         self, context: RequestContext, principal: Principal, message: Message | None
     ) -> ResponseStream | Reply | Refusal:
         """Serve a message that the caller may send: decide on calls, pass the rest on, and filter lists."""
-        upstream, upstreams = context.exchange.upstream, self.forwarder.upstreams
+        upstream, upstreams = context.exchange.upstream, self.forwarder.served.current.transports
         if upstream not in upstreams:
             return _refuse_unknown_upstream(upstream, upstreams, principal)
         if self.stops.register.stops and (stopped := self.stops.refuse(principal, upstream)) is not None:

@@ -8,10 +8,13 @@ if TYPE_CHECKING:
     from gateway.identity.identities import Identities
     from gateway.policy.policy import Policy
     from gateway.record.journal.writer import Journal
+    from gateway.upstreams.served import ServedUpstreams
     from gateway.wire.http.tls_files import TlsWatch
 
 
-def list_problems(policy: Policy, journal: Journal, identities: Identities, tls: TlsWatch) -> dict[str, str]:
+def list_problems(
+    policy: Policy, journal: Journal, identities: Identities, tls: TlsWatch, served: ServedUpstreams
+) -> dict[str, str]:
     """Return the problems that keep the gateway from serving: part → sentence for people."""
     problems: dict[str, str] = {}
     status = policy.status()
@@ -19,6 +22,8 @@ def list_problems(policy: Policy, journal: Journal, identities: Identities, tls:
         problems["policy"] = status.problem
     elif not status.ready:
         problems["policy"] = "no policy is in force"
+    if served.problem is not None:
+        problems["configuration"] = served.problem
     if (problem := journal.problem()) is not None:
         problems["journal"] = problem
     for issuer in identities.status():

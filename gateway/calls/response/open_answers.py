@@ -7,7 +7,8 @@ The gateway closes a stream that waits for news at any end, and the client opens
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from gateway.calls.response.stream import ENDED, STOPPED
@@ -120,6 +121,8 @@ class OpenAnswers:
         self._grace = grace
         self._open: set[OpenAnswer] = set()
         self._of_lease: dict[str, set[OpenAnswer]] = {}
+        self._ended: asyncio.Event | None = None
+        """Set at each end, once somebody has waited for ends."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -144,6 +147,8 @@ class OpenAnswers:
     def forget(self, answer: OpenAnswer) -> None:
         """Forget an answer."""
         self._open.discard(answer)
+        if self._ended is not None:
+            self._ended.set()
         if answer.lease is not None and (others := self._of_lease.get(answer.lease)) is not None:
             others.discard(answer)
             if not others:
@@ -169,6 +174,17 @@ class OpenAnswers:
         for answer in chosen:
             answer.cut(is_stopped=True)
         return len(chosen)
+
+    def of_upstreams(self, upstreams: Container[str]) -> frozenset[OpenAnswer]:
+        """Return the answers of upstreams."""
+        return frozenset(each for each in self._open if each.upstream in upstreams)
+
+    async def wait_for(self, answers: AbstractSet[OpenAnswer]) -> None:
+        """Wait until these answers have ended."""
+        while not self._open.isdisjoint(answers):
+            self._ended = self._ended or asyncio.Event()
+            self._ended.clear()
+            await self._ended.wait()
 
     def _end(self, answers: tuple[OpenAnswer, ...], manner: Manner) -> None:
         for answer in answers:

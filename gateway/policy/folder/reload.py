@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final, Literal, TypeVar
 
@@ -24,7 +25,7 @@ from gateway.policy.contract import Entrypoint
 from gateway.policy.folder import folders, shadowing
 from gateway.policy.folder.bundle import Bundle, Fingerprint, Suite
 from gateway.policy.folder.data_files import DATA_FILES, GRANTS, DataFile
-from gateway.policy.folder.folders import PolicyFolders
+from gateway.policy.folder.folders import LimitChange, PolicyFolders
 from gateway.policy.plan.loading import Loaded, Plans
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.trials import load_checks
@@ -82,6 +83,11 @@ class PolicyFolder:
         seen, found, suites = await self._read()
         await self._adopt(found, await self._load(found, suites))
         self._loaded = self._seen = seen
+
+    def adopt_limits(self, limits: tuple[LimitChange, ...]) -> None:
+        """Take other limits of tasks. The next looks try the policy with them, and put it into force."""
+        self._folders = replace(self._folders, limits=limits)
+        self._loaded = self._seen = ()
 
     async def look(self) -> bool:
         """Look once; whether another policy came into force. What is wrong is told in `problem`."""

@@ -16,6 +16,7 @@
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `enforcement` | observe mode: policy is suspended for upstreams, or began to be enforced again | event, upstreams, until |
+| `configuration` | changed labels, upstreams or limits come into force | digest, added, removed, changed, limits, waiting |
 | `policy` | a policy came into force | name, revision, digest of the compiled form |
 | `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
@@ -44,6 +45,7 @@ from gateway.record.journal.redaction import Conceal, conceal_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.config.changes import ConfigurationChange
     from gateway.model.call import Call, Context, SignalFact
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
@@ -198,6 +200,18 @@ def policy_entry(policy: PolicyRevision, *, plan: str | None = None, has_differe
     if plan is not None:
         described["plan"] = plan
     return {**described, "differed": True} if has_differed else described
+
+
+def configuration_entry(change: ConfigurationChange, digest: str) -> JsonObject:
+    """Return the fields of a `configuration`. `digest` is of the files; who changed the files is not known."""
+    return {
+        "digest": digest,
+        "added": list(change.added),
+        "removed": list(change.removed),
+        "changed": {name: list(names) for name, names in change.changed.items()},
+        "limits": list(change.limits),
+        "waiting": list(change.waiting),
+    }
 
 
 def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> JsonObject:

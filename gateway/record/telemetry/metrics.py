@@ -56,6 +56,11 @@ class Metrics:
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )
+        self.configuration_ready = Gauge(
+            "opagate_configuration_ready",
+            "1 while no changed configuration or labels file is kept out.",
+            registry=self.registry,
+        )
         self.open_calls = Gauge(
             "opagate_open_calls", "Allowed calls without a recorded outcome.", registry=self.registry
         )

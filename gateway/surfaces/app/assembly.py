@@ -44,6 +44,7 @@ from gateway.inspection.credentials.caller_tokens import CallerTokens
 from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.inspector import Inspector
+from gateway.inspection.schemas import ToolSchemas
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
 from gateway.policy.observing import ObserveMode
@@ -73,7 +74,7 @@ from gateway.surfaces.app.events import (
 from gateway.surfaces.app.keys import KeyedParts, add_operations
 from gateway.surfaces.app.observing import build_observe_mode, open_observe_mode
 from gateway.surfaces.app.people import DeskParts, build_registers, open_people
-from gateway.surfaces.app.reloading import watch_upstreams
+from gateway.surfaces.app.reloading import watch_policy, watch_upstreams
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
 from gateway.surfaces.app.stops import StopMemory, open_stops
 from gateway.surfaces.stored.check import require_known_state
@@ -81,6 +82,7 @@ from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.upstreams.catalogue.lockfile import PackagePins
 from gateway.upstreams.catalogue.pins import PinChange
 from gateway.upstreams.http import HttpUpstream
+from gateway.upstreams.served import Served, ServedUpstreams
 from gateway.upstreams.stdio import StdioUpstream
 from gateway.upstreams.stdio.isolation.launch import build_launchers
 from gateway.upstreams.stdio.isolation.launch import clean as clean_scratch
@@ -147,10 +149,10 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
     inspector = content.inspector(configuration, base.keys.fingerprints, base.metrics)
     live = open_live_values(configuration, base.keys, inspector.detector)
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
-    upstreams = _upstreams(stack, configuration, base.metrics, clock, conceal)
+    served = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(configuration, origins, inspector.detector, vault, clock)
     parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
-    lends = AuthorityParts(parts, inspector, base.metrics, upstreams, base.signalled, live, base.stopped)
+    lends = AuthorityParts(parts, inspector, base.metrics, served, base.signalled, live, base.stopped)
     authority, catalogue, review = await _lending(stack, lends, base)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)
@@ -166,7 +168,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         observing=base.observing,
         journal=base.journal,
         flood=flood,
-        upstreams=upstreams,
+        served=served,
         sessions=Sessions(derive_ring(base.keys.sessions, "sessions")),
         ownership=ownership,
         sessionless_exchanges=SessionlessExchanges(),
@@ -189,14 +191,13 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         style=configuration.errors,
         people=people,
         authority=authority,
-        schemas=content.tool_schemas(configuration),
-        added_headers=content.added_headers(configuration),
+        schemas=ToolSchemas(content.find_lenient(configuration)),
         live=live,
         signals=await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review)),
-        stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, upstreams)),
+        stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, served)),
         answers=base.signalled.answers,
         user_connections=build_user_connections(parts, authority, people),
-        tls=_watch_tls(base, upstreams, clock),
+        tls=_watch_tls(base, served, clock),
         control=base.control,
         token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended),
     )
@@ -209,10 +210,11 @@ def _enforce(policy: Policy, review: LeaseReview | None, upstreams: Collection[s
         review.note_enforced(upstreams)
 
 
-def _watch_tls(base: _Base, upstreams: Mapping[str, UpstreamTransport], clock: Clock) -> TlsWatch:
+def _watch_tls(base: _Base, served: ServedUpstreams, clock: Clock) -> TlsWatch:
     """Return the watch of the TLS files on the way to other servers."""
     watch = TlsWatch(clock)
-    watch_upstreams(watch, base.policy, upstreams)
+    watch_upstreams(watch, served.current.transports)
+    watch_policy(watch, base.policy)
     base.metrics.observe_certificates(watch.seconds_left)
     return watch
 
@@ -307,7 +309,7 @@ async def _lending(
     authority = await open_authority(stack, parts)
     policy, observing, register = base.policy, base.observing, parts.signals.register
     review = partial(_review, stack, authority, policy, gateway.history, observing=observing, signals=register)
-    listed = lend_to_listings(parts.upstreams, authority)
+    listed = lend_to_listings(parts.upstreams.current.transports, authority)
     catalogue, reviewing = await _catalogue(
         stack, gateway.configuration, listed, base.recorder, gateway.clock, review=review
     )
@@ -380,7 +382,8 @@ def _upstreams(
     metrics: Metrics,
     clock: Clock,
     conceal: Callable[[str], Conceal],
-) -> dict[str, HttpUpstream | StdioUpstream]:
+) -> ServedUpstreams:
+    """Return the upstreams until the stack ends. It closes the upstreams in force then."""
     found = upstream_transports(configuration, clock, conceal)
     # A power failure may have left files of the gateway before this one.
     clean(choose_folder(configuration.state)[0])
@@ -394,12 +397,20 @@ def _upstreams(
         if launcher.installation is not None
     ]
     remove_others(configuration.state, installed)
-    metrics.observe_servers(lambda: {name: asdict(server.status()) for name, server in servers.items()})
-    stack.push_async_callback(_close_together, tuple(found.values()))
-    return found
+    held = ServedUpstreams(Served.of(configuration, found))
+    metrics.observe_servers(lambda: _describe_servers(held.current))
+    metrics.configuration_ready.set_function(lambda: float(held.problem is None))
+    stack.push_async_callback(lambda: close_together(tuple(held.current.transports.values())))
+    return held
 
 
-async def _close_together(transports: tuple[HttpUpstream | StdioUpstream, ...]) -> None:
+def _describe_servers(served: Served) -> dict[str, dict[str, float]]:
+    """Return the state of each stdio upstream's processes."""
+    transports = served.transports.items()
+    return {name: asdict(server.status()) for name, server in transports if isinstance(server, StdioUpstream)}
+
+
+async def close_together(transports: tuple[HttpUpstream | StdioUpstream, ...]) -> None:
     """Close all upstreams at once: a server on stdio may take seconds to end."""
     ended = await asyncio.gather(*[transport.aclose() for transport in transports], return_exceptions=True)
     for failure in ended:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.surfaces.app.people import DeskParts
     from gateway.surfaces.app.signals import SignalMemory
     from gateway.surfaces.app.stops import StopMemory
+    from gateway.upstreams.served import ServedUpstreams
 
 log = structlog.get_logger("gateway")
 
@@ -58,7 +59,7 @@ class AuthorityParts(NamedTuple):
     gateway: DeskParts
     inspector: Inspector
     metrics: Metrics
-    upstreams: Mapping[str, UpstreamTransport]
+    upstreams: ServedUpstreams
     signals: SignalMemory
     live: LiveValues
     stops: StopMemory
@@ -166,7 +167,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
     async def withdraw(lease: Lease) -> bool | None:
-        server = parts.upstreams.get(lease.upstream)
+        server = parts.upstreams.current.transports.get(lease.upstream)
         return await server.withdraw(lease.id) if isinstance(server, StdioUpstream) else None
 
     def ender(now: Callable[[], float]) -> LeaseEnder:

@@ -44,7 +44,6 @@ async def open_console(
         stack.callback(gateway.people.desk.watch(lambda _approval: feed.tell("approvals")))
     stack.push_async_callback(_watch_journal(gateway, feed).stop)
     parts = ConsoleParts(
-        configuration=configuration,
         settings=settings,
         gateway=gateway,
         sessions=sessions,

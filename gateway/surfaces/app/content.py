@@ -26,7 +26,6 @@ from gateway.inspection.credentials.named import strength
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.inspection.destinations.directory import load_directory
 from gateway.inspection.inspector import Inspector
-from gateway.inspection.schemas import ToolSchemas
 from gateway.model.target import Target
 from gateway.record.journal.records import ResultRecord
 from gateway.record.journal.redaction import Spots, concealed_with, together
@@ -50,8 +49,12 @@ def inspector(configuration: Configuration, key: bytes, metrics: Metrics) -> Ins
         log.info("directory.loaded", entries=len(directory))
     suppressions = _suppressions(configuration, detector, metrics)
     own_domains = configuration.history.own_domains
-    records = any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
-    return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains, records)
+    return Inspector(subkey(key, "content"), detector, suppressions, directory, own_domains, has_records(configuration))
+
+
+def has_records(configuration: Configuration) -> bool:
+    """Return whether the deployment has tools that select records."""
+    return any(selects_records(upstream.tools.values()) for upstream in configuration.upstreams.values())
 
 
 def _suppressions(configuration: Configuration, detector: Detector, metrics: Metrics) -> Suppressions:
@@ -126,20 +129,9 @@ def result_record(configuration: Configuration, journal: Journal, spots: Spots) 
             return partial(ResultRecord, journal.fingerprint_key, spots)
 
 
-def added_headers(configuration: Configuration) -> dict[str, frozenset[bytes]]:
-    """Return the names of the callers' headers that the operator lets through, by upstream."""
-    return {
-        name: frozenset(header.encode() for header in upstream.headers)
-        for name, upstream in configuration.upstreams.items()
-        if upstream.headers
-    }
-
-
-def tool_schemas(configuration: Configuration) -> ToolSchemas:
-    """Return the checks of arguments and results."""
-    return ToolSchemas(
-        {name for name, upstream in configuration.upstreams.items() if upstream.additional_arguments == "pass"}
-    )
+def find_lenient(configuration: Configuration) -> frozenset[str]:
+    """Return the upstreams whose tools may get arguments that their schema does not name."""
+    return frozenset(name for name, each in configuration.upstreams.items() if each.additional_arguments == "pass")
 
 
 _CONFIGURED: Final = "configuration"
@@ -149,11 +141,16 @@ _KEYS: Final = "keys"
 def open_live_values(configuration: Configuration, keys: Keys, detector: Detector) -> LiveValues:
     """Return the registry, with the secrets of a configuration and the keys of the gateway."""
     live = LiveValues(detector, time.monotonic)
+    hold_secrets(live, configuration, detector)
+    hold_keys(live, keys)
+    return live
+
+
+def hold_secrets(live: LiveValues, configuration: Configuration, detector: Detector) -> None:
+    """Register the secrets of a configuration as live values. Earlier ones stay: an upstream may still know them."""
     for secret in secret_texts(configuration):
         audience = OF_THE_GATEWAY if secret.audience is None else secret.audience
         live.hold(f"{_CONFIGURED} {secret.place}", telling_parts(secret, detector), audience, lasting=True)
-    hold_keys(live, keys)
-    return live
 
 
 def hold_keys(live: LiveValues, keys: Keys) -> None:

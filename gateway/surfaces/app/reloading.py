@@ -1,4 +1,4 @@
-"""Looks at the files of a running gateway: TLS files here, and what the policy and the catalogue look at themselves.
+"""Looks at the files of a running gateway: TLS files and the configuration, and what the policy and the catalogue look at themselves.
 
 SIGHUP asks all of them to look at once.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.model.wire import UpstreamTransport
     from gateway.policy.policy import Policy
+    from gateway.surfaces.app.reconfiguring import Reconfiguration
     from gateway.wire.http.server import Server
     from gateway.wire.http.tls_files import TlsFiles, TlsWatch
 
@@ -30,8 +31,11 @@ log = structlog.get_logger("gateway")
 class Reloading:
     """The job that looks for changed files of a gateway, once in each `policy.reload`."""
 
-    def __init__(self, configuration: Configuration, gateway: Gateway) -> None:
+    def __init__(
+        self, configuration: Configuration, gateway: Gateway, reconfiguration: Reconfiguration | None = None
+    ) -> None:
         self._gateway = gateway
+        self._reconfiguration = reconfiguration
         self._interval = configuration.policy.reload.total_seconds()
         self._pause = Pause()
 
@@ -43,19 +47,27 @@ class Reloading:
         """Look at all files at once."""
         log.info("files.looked-at", reason="SIGHUP")
         self._pause.end()
+        if self._reconfiguration is not None:
+            self._reconfiguration.read_again()
         self._gateway.policy.look_now()
         self._gateway.catalogue.look_now()
 
     async def _look(self) -> None:
         await self._pause.rest(self._interval)
         await self._gateway.tls.look()
+        if self._reconfiguration is not None:
+            await self._reconfiguration.look()
 
 
-def watch_upstreams(watch: TlsWatch, policy: Policy, upstreams: Mapping[str, UpstreamTransport]) -> None:
-    """Watch the certificate authorities for upstreams and for an OPA."""
+def watch_upstreams(watch: TlsWatch, upstreams: Mapping[str, UpstreamTransport]) -> None:
+    """Watch the certificate authorities for upstreams."""
     for transport in upstreams.values():
         if isinstance(transport, HttpUpstream) and transport.authorities is not None:
             watch.add(transport.authorities)
+
+
+def watch_policy(watch: TlsWatch, policy: Policy) -> None:
+    """Watch the certificate authorities for an OPA."""
     if policy.authorities is not None:
         watch.add(policy.authorities, needed=True)
 

@@ -22,6 +22,7 @@ from gateway.config import Configuration
 from gateway.inspection.words import native
 from gateway.inspection.words.native import REMEDY, choose
 from gateway.surfaces.app.assembly import open_gateway
+from gateway.surfaces.app.reconfiguring import Reconfiguration
 from gateway.surfaces.app.reloading import Reloading, watch_server
 from gateway.surfaces.app.stopping import Stopping
 from gateway.surfaces.pages import PROBES, build_pages
@@ -63,7 +64,7 @@ async def run(
     with stopping.hear_signals():
         try:
             async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
-                reloading = Reloading(configuration, gateway)
+                reloading = Reloading(configuration, gateway, _open_reconfiguration(stack, configuration, gateway))
 
                 def ready() -> None:
                     stopping.note_start(reloading.look_now)
@@ -77,6 +78,17 @@ async def run(
             if not stopping.told:
                 raise
             log.info("stopped", problem="it was told to stop before it listened")
+
+
+def _open_reconfiguration(
+    stack: AsyncExitStack, configuration: Configuration, gateway: Gateway
+) -> Reconfiguration | None:
+    """Return the look at the configuration file, until the stack ends; `None` for a configuration without a file."""
+    if configuration.source is None:
+        return None
+    found = Reconfiguration(configuration.source, gateway)
+    stack.push_async_callback(found.stop)
+    return found
 
 
 def _bind_core(configuration: Configuration) -> None:
@@ -140,6 +152,7 @@ async def serve(
     tls = None if files is None else files.context
     server = Server(edge, configuration, tls=tls, on_ready=ready, on_stop=stop, on_drain=drain)
     watch_server(gateway.tls, files, server)
+    gateway.served.on_change(lambda served: server.adopt_limits(served.configuration))
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
@@ -151,6 +164,8 @@ def _observe_edge(gateway: Gateway, edge: Edge) -> None:
     gateway.metrics.observe_streams(lambda: edge.streams)
     gateway.policy.on_change(edge.announce_changed_lists)
     gateway.catalogue.on_pinned(edge.announce_changed_lists)
+    gateway.served.on_change(lambda served: edge.adopt_limits(served.configuration.limits))
+    gateway.served.on_change(lambda _served: edge.announce_changed_lists())
 
 
 def _end_waits(gateway: Gateway, console: Console | None) -> None:

@@ -17,7 +17,7 @@ from gateway.model.errors import GatewayError
 from gateway.upstreams.stdio import StdioUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
     from gateway.authority.lending import Authority
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.calls.response.open_answers import OpenAnswers
     from gateway.model.caller import Principal
     from gateway.model.decision import Reason
-    from gateway.model.wire import UpstreamTransport
     from gateway.surfaces.app.people import DeskParts
+    from gateway.upstreams.served import ServedUpstreams
 
 log = structlog.get_logger("gateway.stops")
 
@@ -52,7 +52,7 @@ class StopMemory:
         return memory
 
 
-StoppedParts = tuple["OpenAnswers", "Authority | None", "People | None", "Mapping[str, UpstreamTransport]"]
+StoppedParts = tuple["OpenAnswers", "Authority | None", "People | None", "ServedUpstreams"]
 """The parts with work under way: answers, leases, held calls, and processes."""
 
 
@@ -65,7 +65,7 @@ async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory
         clock=parts.clock,
         elapsed=parts.monotonic,
         end=_build_ender(stopped).end,
-        find_problem=partial(_find_problem, parts),
+        find_problem=partial(_find_problem, parts, stopped[3]),
     )
     await switch.begin()
     _sweep(stack, switch)
@@ -78,7 +78,9 @@ def _build_ender(stopped: StoppedParts) -> StopEnder:
     answers, authority, people, upstreams = stopped
 
     async def end_processes(chosen: Selection) -> int:
-        served = [(name, server) for name, server in upstreams.items() if isinstance(server, StdioUpstream)]
+        served = [
+            (name, server) for name, server in upstreams.current.transports.items() if isinstance(server, StdioUpstream)
+        ]
         return sum(await asyncio.gather(*(server.end_processes(_test(chosen, name)) for name, server in served)))
 
     return StopEnder(answers, authority, None if people is None else people.desk, end_processes)
@@ -89,10 +91,10 @@ def _test(chosen: Selection, upstream: str) -> Callable[[Principal], bool]:
     return lambda principal: chosen.covers(Parties.of(principal), upstream)
 
 
-def _find_problem(parts: DeskParts, chosen: Selection) -> Reason | None:
+def _find_problem(parts: DeskParts, upstreams: ServedUpstreams, chosen: Selection) -> Reason | None:
     """Return the reason against the name of an upstream or a task that the gateway does not know."""
     if chosen.scope == "upstream":
-        is_known = chosen.name in parts.configuration.upstreams
+        is_known = chosen.name in upstreams.current.transports
     elif chosen.scope == "task":
         is_known = parts.history.tasks.find(chosen.name) is not None
     else:

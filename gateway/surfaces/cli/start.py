@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,14 +30,14 @@ def serve(configuration: Path) -> None:
     import uvloop
 
     from gateway.base import own_process
-    from gateway.config.secret_texts import secret_variables
+    from gateway.config.loading import forget_secrets
     from gateway.record.telemetry import logs
     from gateway.surfaces import app
     from gateway.surfaces.cli import client_values
 
     protect_process()
     settings = client_values.load(configuration)
-    own_process.forget_variables(secret_variables(settings, os.environ))
+    forget_secrets(settings)
     logs.configure(settings.telemetry.log, settings.telemetry.level)
     uvloop.run(app.run(settings))
 

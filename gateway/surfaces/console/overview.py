@@ -32,13 +32,14 @@ def _describe_health(gateway: Gateway) -> dict[str, Any]:
     authority = gateway.authority
     leases = () if authority is None else authority.leases.all()
     return {
-        "problems": list_problems(gateway.policy, gateway.journal, gateway.identities, gateway.tls),
+        "problems": list_problems(gateway.policy, gateway.journal, gateway.identities, gateway.tls, gateway.served),
         "entries": gateway.journal.entries,
         "open_calls": gateway.journal.open_calls,
         "stops": len(gateway.stops.register.stops),
         "leases": sum(lease.state == "active" for lease in leases),
         "stuck": sum(lease.state == "stuck" for lease in leases),
-        "upstreams": sorted(gateway.upstreams),
+        "waiting": gateway.served.waiting,
+        "upstreams": sorted(gateway.served.current.transports),
     }
 
 

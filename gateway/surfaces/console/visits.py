@@ -58,7 +58,6 @@ class NavigationEntry:
 class ConsoleParts:
     """The console of one gateway. Without a `provider`, people log in by links."""
 
-    configuration: Configuration
     settings: ConsoleSettings
     gateway: Gateway
     sessions: SessionRegister
@@ -76,6 +75,11 @@ class ConsoleParts:
         """Do work that reads the journal in a thread. Few do so at once: a large journal takes time from the calls."""
         async with self.readers:
             return await in_thread(work)
+
+    @property
+    def configuration(self) -> Configuration:
+        """Return the configuration in force."""
+        return self.gateway.served.current.configuration
 
     @property
     def is_https(self) -> bool:

@@ -47,7 +47,7 @@ def build_pages(
         *task_routes(gateway),
         *api_routes(gateway),
         *approval_routes(gateway, has_console=configuration.console is not None),
-        *document_routes(configuration),
+        *document_routes(gateway.served),
         *token_routes(configuration, gateway),
         *signal_routes(gateway),
         *connect_routes(configuration, gateway),

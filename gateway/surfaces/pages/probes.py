@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gateway.calls.composition import Gateway
-    from gateway.config import Configuration
     from gateway.model.wire import JsonObject
+    from gateway.upstreams.served import ServedUpstreams
 
 
 PROBES: Final[Mapping[str, bool]] = MappingProxyType({"/healthz": True, "/readyz": True, "/metrics": False})
@@ -42,14 +42,14 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
 
     async def show_readiness(request: Request) -> Response:
         problems = {
-            **list_problems(gateway.policy, gateway.journal, gateway.identities, gateway.tls),
+            **list_problems(gateway.policy, gateway.journal, gateway.identities, gateway.tls, gateway.served),
             **({"gateway": "it is stopping"} if is_draining() else {}),
         }
         body: JsonObject = {"ready": not problems}
         if request.scope["opagate.own_host"]:
             body |= {"problems": problems, "policy": _describe_policy(gateway), "core": describe_choice()}
             body["isolation"] = _describe_isolation(gateway)
-            body |= {"stops": _count_stops(gateway)}
+            body |= {"stops": _count_stops(gateway), "needs_restart": list(gateway.served.waiting)}
             if observed := gateway.observing.find_open():
                 body["observing"] = describe_ends(observed)
         return json_response(body, status=503 if problems else 200)
@@ -63,7 +63,9 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
 
 def _describe_isolation(gateway: Gateway) -> JsonObject:
     """Return the isolation of each stdio upstream, and its open ways."""
-    servers = {name: each for name, each in gateway.upstreams.items() if isinstance(each, StdioUpstream)}
+    servers = {
+        name: each for name, each in gateway.served.current.transports.items() if isinstance(each, StdioUpstream)
+    }
     described = {name: each.isolation for name, each in servers.items()}
     return {name: {"by": each.by, "open": list(each.leaves_open)} for name, each in described.items()}
 
@@ -84,13 +86,13 @@ _METADATA: Final = "/.well-known/oauth-protected-resource"
 _HEADERS: Final = ((b"cache-control", b"max-age=300"), (b"access-control-allow-origin", b"*"))
 
 
-def document_routes(configuration: Configuration) -> list[Route]:
-    """Return the routes of the documents."""
+def document_routes(served: ServedUpstreams) -> list[Route]:
+    """Return the routes of the documents. Whichever the method, there is no page for a name that no upstream has."""
 
-    async def show_metadata(upstream: str | None, _request: Request) -> Response:
-        return json_response(challenge.document(configuration, upstream) or {}, *_HEADERS)
+    async def show_metadata(request: Request) -> Response:
+        found = challenge.document(served.current.configuration, request.path_params.get("upstream"))
+        if found is None:
+            raise HTTPException(404)
+        return json_response(found, *_HEADERS)
 
-    # A route for each upstream: whichever the method, there is no page for any other name.
-    resources = {_METADATA: None, f"{_METADATA}/mcp": None}
-    resources |= {f"{_METADATA}/mcp/{upstream}": upstream for upstream in configuration.upstreams}
-    return [Route(path, partial(show_metadata, upstream)) for path, upstream in resources.items()]
+    return [Route(path, show_metadata) for path in (_METADATA, f"{_METADATA}/mcp", f"{_METADATA}/mcp/{{upstream}}")]

@@ -78,7 +78,9 @@ class Catalogue:
         on_change: Callable[[PinChange], None] = lambda _: None,
         credential_of: Callable[[str], TargetCredential | None] = lambda _: None,
     ) -> None:
-        self._upstreams = upstreams
+        self._upstreams = dict(upstreams)
+        """The settings by upstream, also of removed upstreams: calls under way ask for them."""
+        self._served = frozenset(upstreams)
         self._clock = clock
         self._worker = WorkerThread()
         self._credentials = {name: credential_of(name) for name in upstreams}
@@ -102,10 +104,8 @@ class Catalogue:
             is_pinned=self.is_pinned_resource,
         )
         self._keeper = LockKeeper(settings.lock, self._ledger, self._listings.expect_pins)
-        self._unnamed = {
-            name: resource_of(name, upstream, "", _READ, self._credentials[name])
-            for name, upstream in upstreams.items()
-        }
+        self._unnamed: dict[str, Target] = {}
+        self._name_upstreams(upstreams)
 
     # --- on the way of every call ---
 
@@ -250,6 +250,38 @@ class Catalogue:
         await self._keeper.flush()
         self._ledger.tell_rest()
 
+    async def begin_with(
+        self, upstreams: Mapping[str, Upstream], credential_of: Callable[[str], TargetCredential | None]
+    ) -> None:
+        """Know the definitions of new upstreams by their pins. Raises `ConfigurationError` for an unreadable lock file."""
+        for name, settings in upstreams.items():
+            if name not in self.definitions:
+                self._ledger.add(name, settings, credential_of(name))
+        await self._keeper.begin_with(upstreams)
+
+    async def adopt(
+        self,
+        upstreams: Mapping[str, Upstream],
+        transports: Mapping[str, UpstreamTransport],
+        *,
+        relisted: Iterable[str],
+        credential_of: Callable[[str], TargetCredential | None],
+    ) -> None:
+        """Put other settings and labels into force. The definitions of a removed upstream stay for calls under way."""
+        for name, settings in upstreams.items():
+            if self._upstreams.get(name) != settings:
+                self._credentials[name] = credential_of(name)
+                await self._ledger.adopt_terms(name, settings, self._credentials[name])
+        self._upstreams |= upstreams
+        self._name_upstreams(upstreams)
+        self._served = frozenset(upstreams)
+        await self._listings.adopt(transports, relisted)
+
+    def _name_upstreams(self, upstreams: Mapping[str, Upstream]) -> None:
+        """Make the target of each upstream itself, the resource without a name."""
+        for name, settings in upstreams.items():
+            self._unnamed[name] = resource_of(name, settings, "", _READ, self._credentials[name])
+
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. Failures are in `status()`."""
         await self._listings.refresh(upstream)
@@ -289,7 +321,7 @@ class Catalogue:
 
     def status(self) -> tuple[UpstreamStatus, ...]:
         """Return the state of each upstream."""
-        return tuple(self._describe(name, sorts) for name, sorts in self.definitions.items())
+        return tuple(self._describe(name, sorts) for name, sorts in self.definitions.items() if name in self._served)
 
     def _describe(self, upstream: str, sorts: Mapping[Subject, Definitions]) -> UpstreamStatus:
         state, problem = self._listings.states[upstream], self._keeper.problem
@@ -314,7 +346,7 @@ class Catalogue:
         return tuple(
             change
             for name, _, definitions in self._ledger
-            if definitions.listed and upstream in (None, name)
+            if definitions.listed and upstream in (None, name) and name in self._served
             for change in definitions.changes(known=self._ledger.has_pins(name))
         )
 

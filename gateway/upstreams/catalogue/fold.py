@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from gateway.model.target import Pin
 from gateway.upstreams.catalogue import definitions as bounds
 from gateway.upstreams.catalogue import pins
-from gateway.upstreams.catalogue.definitions import MAX_KNOWN, MAX_PINNED, Definitions, Seen
+from gateway.upstreams.catalogue.definitions import MAX_KNOWN, MAX_PINNED, Definitions, DefinitionTerms, Seen
 from gateway.upstreams.catalogue.pins import INSTRUCTIONS, Definition, PinChange, Pinned, UnpinnableDefinition
 
 if TYPE_CHECKING:
@@ -56,7 +56,13 @@ class InstructionsSeen(Struct, frozen=True):
     said: Seen
 
 
-CatalogueEvent: TypeAlias = ListingRead | PinsAdopted | InstructionsSeen
+class TermsAdopted(Struct, frozen=True):
+    """Other settings of the upstream, such as the labels of its tools."""
+
+    terms: DefinitionTerms
+
+
+CatalogueEvent: TypeAlias = ListingRead | PinsAdopted | InstructionsSeen | TermsAdopted
 
 
 class FoldedDefinitions(NamedTuple):
@@ -74,6 +80,8 @@ def fold(before: Definitions, event: CatalogueEvent) -> FoldedDefinitions:
         needs_listing = draft.take_listing(event)
     elif isinstance(event, PinsAdopted):
         needs_listing = draft.take_pins(event)
+    elif isinstance(event, TermsAdopted):
+        needs_listing = draft.take_terms(event.terms)
     else:
         needs_listing = draft.take_instructions(event)
     return FoldedDefinitions(draft.now, tuple(draft.changes), needs_listing)
@@ -141,6 +149,13 @@ class _DefinitionDraft:
         if self.now.known(INSTRUCTIONS) is not None:
             self._suspect(INSTRUCTIONS, event.said, own=False)
             self._rebuild(self._seen, ())
+        return False
+
+    def take_terms(self, terms: DefinitionTerms) -> bool:
+        """Make all targets anew by other settings. Definitions and pins stay as they are."""
+        self.now = structs.replace(self.now, terms=terms)
+        for name in self._targets:
+            self._targets[name] = self.now.make_target(name)
         return False
 
     # --- steps ---

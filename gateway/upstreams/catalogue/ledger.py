@@ -16,12 +16,13 @@ from gateway.upstreams.catalogue.fold import (
     InstructionsSeen,
     ListingRead,
     PinsAdopted,
+    TermsAdopted,
     fold,
 )
 from gateway.upstreams.catalogue.pins import SUBJECTS, UnpinnableDefinition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from gateway.base.concurrency.worker_thread import WorkerThread
     from gateway.config import Upstream
@@ -100,13 +101,10 @@ class CatalogueLedger:
     ) -> None:
         self.definitions: dict[str, dict[Subject, Definitions]] = {}
         self._readers: dict[tuple[str, Subject], DefinitionReader] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._first_use = first_use
         for name, upstream in upstreams.items():
-            self.definitions[name] = {}
-            for subject in SUBJECTS:
-                terms = DefinitionTerms(name, upstream, subject, first_use, credentials[name])
-                self.definitions[name][subject] = Definitions(terms)
-                self._readers[name, subject] = DefinitionReader(terms)
-        self._turns = {name: asyncio.Lock() for name in upstreams}
+            self.add(name, upstream, credentials[name])
         self._settled: dict[tuple[str, Subject], _SettledListing] = {}
         self._untold: deque[PinChange] = deque()
         self._worker = worker
@@ -126,9 +124,27 @@ class CatalogueLedger:
         """Return whether an upstream has a pin of any subject."""
         return any(definitions.pins or definitions.fresh for definitions in self.definitions[upstream].values())
 
-    def begin_with(self, lock: Lock) -> None:
-        """Put the pins of the lock file into force before anything is listed."""
+    def add(self, upstream: str, settings: Upstream, credential: TargetCredential | None) -> None:
+        """Begin with an upstream that was never listed."""
+        self._turns[upstream] = asyncio.Lock()
+        self.definitions[upstream] = {}
+        for subject in SUBJECTS:
+            terms = DefinitionTerms(upstream, settings, subject, self._first_use, credential)
+            self.definitions[upstream][subject] = Definitions(terms)
+            self._readers[upstream, subject] = DefinitionReader(terms)
+
+    async def adopt_terms(self, upstream: str, settings: Upstream, credential: TargetCredential | None) -> None:
+        """Put other settings of an upstream into force, such as labels of its tools."""
+        for subject in SUBJECTS:
+            adopted = TermsAdopted(DefinitionTerms(upstream, settings, subject, self._first_use, credential))
+            targets = len(self.definitions[upstream][subject].targets)
+            await self._fold(upstream, subject, targets * _PIN_BYTES, partial(_give, adopted))
+
+    def begin_with(self, lock: Lock, upstreams: Container[str] | None = None) -> None:
+        """Put the pins of the lock file into force before anything is listed, for all upstreams or the named ones."""
         for name, subject, definitions in self:
+            if upstreams is not None and name not in upstreams:
+                continue
             folded = fold(definitions, PinsAdopted(lock.of(name, subject)))
             self.definitions[name][subject] = folded.definitions
 
@@ -179,6 +195,10 @@ class CatalogueLedger:
             self._on_change(self._untold.popleft())
         if self._untold:
             asyncio.get_running_loop().call_soon(self._tell)
+
+
+def _give(event: CatalogueEvent) -> CatalogueEvent:
+    return event
 
 
 def _without_copies(before: Definitions, folded: FoldedDefinitions) -> FoldedDefinitions:

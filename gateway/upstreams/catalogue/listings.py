@@ -80,17 +80,35 @@ class UpstreamListings:
         self._is_pinned = is_pinned
         self._overlap_log = OverlapLog()
         self._patience = patience
-        self._jobs: list[Job] = []
+        self._jobs: dict[str, Job] = {}
 
     def start(self) -> None:
         """Keep listing in the background until `stop`."""
-        self._jobs = [Job.begin_repeating(partial(self._keep, name), f"listing of {name}") for name in self.states]
+        for name in self._transports:
+            if name not in self._jobs:
+                self._jobs[name] = Job.begin_repeating(partial(self._keep, name), f"listing of {name}")
 
     async def stop(self) -> None:
         """End the background work, also attempts under way."""
-        jobs = [*self._jobs, *(state.attempt for state in self.states.values() if state.attempt)]
-        self._jobs = []
+        await self._stop(tuple(self.states))
+
+    async def adopt(self, transports: Mapping[str, UpstreamTransport], changed: Iterable[str]) -> None:
+        """List by these ways from now on, and `changed` upstreams again at once. An upstream without a way is listed no more."""
+        self._transports = transports
+        for name in transports:
+            self.states.setdefault(name, ListingState())
+        self.start()
+        for name in changed:
+            self.expect_pins(name)
+        await self._stop([name for name in self.states if name not in transports])
+
+    async def _stop(self, upstreams: Iterable[str]) -> None:
+        jobs = [job for name in upstreams if (job := self._jobs.pop(name, None)) is not None]
         await asyncio.gather(*(job.stop() for job in jobs))
+        states = [self.states[name] for name in upstreams]
+        await asyncio.gather(*(state.attempt.stop() for state in states if state.attempt is not None))
+        for state in states:
+            state.attempt, state.failures = None, 0
 
     async def refresh(self, upstream: str | None = None) -> None:
         """List one upstream, or all, now. Failures are in the states."""
@@ -101,6 +119,8 @@ class UpstreamListings:
         """Have the upstream listed at least once, if possible. Callers at the same time share a listing, and wait for some
         seconds."""
         state = self.states[upstream]
+        if upstream not in self._transports:
+            return
         if not self._ledger.is_listed(upstream) and (state.attempt is not None or self._clock() >= state.retry_at):
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience):

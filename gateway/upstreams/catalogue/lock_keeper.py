@@ -14,7 +14,7 @@ from gateway.model.errors import ConfigurationError
 from gateway.upstreams.catalogue import lockfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
     from pathlib import Path
 
     from gateway.upstreams.catalogue.ledger import CatalogueLedger
@@ -79,6 +79,14 @@ class LockKeeper:
                 await self._amend(partial(_add_first, fresh))
             except ConfigurationError as error:
                 self._tell_unusable(error.message)
+
+    async def begin_with(self, upstreams: Container[str]) -> None:
+        """Put the pins of the file into force for new upstreams. Raises `ConfigurationError` for a file that is gone, or unreadable."""
+        async with self._writing:
+            lock = await in_thread(partial(lockfile.load, self._path))
+            if self._found and await in_thread(partial(lockfile.signature_of, self._path)) is None:
+                raise lockfile.gone(self._path)
+            self._ledger.begin_with(lock, upstreams)
 
     async def reload(self) -> None:
         """Read a changed lock file again. A missing or unreadable file leaves the pins unchanged."""

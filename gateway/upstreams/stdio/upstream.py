@@ -85,8 +85,7 @@ class StdioUpstream:
         launcher: Launcher | None = None,
     ) -> None:
         self._name = name
-        self._first_byte = limits.first_byte.total_seconds()
-        self._idle = limits.idle_answer.total_seconds()
+        self.adopt_limits(limits)
         self._clock = clock
         self._new_id = new_id
         self._spawner = Spawner(
@@ -101,6 +100,11 @@ class StdioUpstream:
         self._reaper: Job | None = None
         self._closed = False
         self._making_room = asyncio.Lock()
+
+    def adopt_limits(self, limits: Limits) -> None:
+        """Take these limits for sessions and processes to come."""
+        self._first_byte = limits.first_byte.total_seconds()
+        self._idle = limits.idle_answer.total_seconds()
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Answer as a streamable HTTP server would. Raises `UpstreamUnreachable` (no process could be started),

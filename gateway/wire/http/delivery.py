@@ -269,13 +269,17 @@ class Delivery:
     """Carries exchanges, and counts them."""
 
     def __init__(self, limits: Limits) -> None:
-        self._keep_alive = limits.keep_alive.total_seconds()
-        self._in_flight_limit = limits.in_flight
+        self.adopt_limits(limits)
         self._idle: set[asyncio.Task[Any]] = set()
         self._listeners = Listeners()
         self._draining = False
         self._working: set[asyncio.Task[Any]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
+
+    def adopt_limits(self, limits: Limits) -> None:
+        """Take these limits for exchanges to come."""
+        self._keep_alive = limits.keep_alive.total_seconds()
+        self._in_flight_limit = limits.in_flight
 
     @property
     def in_flight(self) -> int:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from gateway.config import Configuration
+from gateway.config import Configuration, Limits
 from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers
@@ -146,13 +146,18 @@ class Edge:
     def __init__(self, configuration: Configuration, handlers: Handlers) -> None:
         self._handlers = handlers
         self._delivery = Delivery(configuration.limits)
-        self._request_bytes = configuration.limits.request_bytes
-        self._in_flight_limit = configuration.limits.in_flight
+        self.adopt_limits(configuration.limits)
         self._base_url = configuration.base_url
         self._hosts = allowed_hosts(configuration)
         self._origins = allowed_origins(configuration)
         self._foreign = lru_cache(_REMEMBERED)(self._is_foreign)
         self._judge = lru_cache(_REMEMBERED)(self._judge_mcp)
+
+    def adopt_limits(self, limits: Limits) -> None:
+        """Take these limits for requests to come."""
+        self._delivery.adopt_limits(limits)
+        self._request_bytes = limits.request_bytes
+        self._in_flight_limit = limits.in_flight
 
     @property
     def in_flight(self) -> int:

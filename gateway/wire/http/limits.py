@@ -140,7 +140,14 @@ class RequestPlaces:
     def __init__(self, requests: int, streams: int, all_streams: int) -> None:
         self.requests = ConcurrencyLimit(requests)
         self._streams = ConcurrencyLimit(streams)
+        self._all_streams = all_streams
         self._left = all_streams
+
+    def adopt(self, requests: int, streams: int, all_streams: int) -> None:
+        """Take these limits for places to come. Callers keep the places that they hold."""
+        self.requests.limit, self._streams.limit = requests, streams
+        self._left += all_streams - self._all_streams
+        self._all_streams = all_streams
 
     def enter(self, caller: str) -> RequestPlace | Refusal:
         """Take a place of a request, until `RequestPlace.leave`."""
@@ -149,7 +156,7 @@ class RequestPlaces:
     def enter_stream(self, caller: str) -> Refusal | None:
         if not self._streams.admit(caller):
             return _TOO_MANY_STREAMS_OF_CALLER
-        if not self._left:
+        if self._left <= 0:
             self._streams.leave(caller)
             return _TOO_MANY_STREAMS
         self._left -= 1

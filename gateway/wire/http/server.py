@@ -71,6 +71,14 @@ class Server:
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
+    def adopt_limits(self, configuration: Configuration) -> None:
+        """Take the limits of a changed configuration for connections to come, and for the stop."""
+        limits, places = configuration.limits, self.serving.places
+        places.of_address.limit, places.in_all = limits.connections, find_room(configuration)
+        self.serving.head_seconds = limits.request_head.total_seconds()
+        self._delay = limits.drain_delay.total_seconds()
+        self._drain = limits.drain.total_seconds()
+
     async def run_until_stopped(self) -> None:
         with self._listener, self._hear_signals():
             self._listener.settimeout(0)

@@ -13,19 +13,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import structlog
 from msgspec import Struct
 
 from gateway.base.concurrency.background import in_thread
+from gateway.base.file_access import FileMarks, mark_files
 from gateway.config import TlsSettings
 from gateway.model.errors import ConfigurationError
 
 log = structlog.get_logger("gateway.transport")
-
-_FileMark: TypeAlias = tuple[int, int, int, int]
-_Mark: TypeAlias = tuple[_FileMark | None, ...]
 
 WARNED_SECONDS: Final = 14 * 86_400.0
 """Before the end of a certificate, at which people are warned. Of a short-lived one the last third is enough."""
@@ -75,7 +73,7 @@ class TlsFiles:
         self._load = load
         self._shown = shown
         self._clock = clock
-        self._loaded: _Mark = _mark(paths)
+        self._loaded: FileMarks = mark_files(paths)
         self._seen = self._loaded
         self.material = load()
 
@@ -85,13 +83,13 @@ class TlsFiles:
 
     async def look(self) -> bool:
         """Look at the files once. Return whether changed files came into force."""
-        seen = await in_thread(partial(_mark, self._paths))
+        seen = await in_thread(partial(mark_files, self._paths))
         is_still, self._seen = seen == self._seen, seen
         if seen == self._loaded or not is_still:
             return False
         try:
             material = await in_thread(self._load)
-            if await in_thread(partial(_mark, self._paths)) != seen:
+            if await in_thread(partial(mark_files, self._paths)) != seen:
                 return False
             self._require_life(material)
         except ConfigurationError as error:
@@ -204,20 +202,6 @@ def _read_authorities(context: ssl.SSLContext, path: Path) -> Validity | None:
     return Validity(path, float(since), float(until)) if times else None
 
 
-def _mark(paths: tuple[Path, ...]) -> _Mark:
-    """Return a mark that differs after each change of the files. Symbolic links are followed."""
-    return tuple(_mark_file(path) for path in paths)
-
-
-def _mark_file(path: Path) -> _FileMark | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    # Copies may bring the time of their contents along; nobody sets the time of the change.
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
-
-
 class TlsWatch:
     """The TLS files of a gateway, looked at together. `needed` are files without which no call works."""
 
@@ -237,6 +221,10 @@ class TlsWatch:
             self._needed.append(files)
         if adopt is not None:
             self._adopted.append((files, adopt))
+
+    def remove(self, files: TlsFiles) -> None:
+        """Look at these files no more."""
+        self.files = [each for each in self.files if each is not files]
 
     async def look(self) -> None:
         """Look at all files once, and log news."""

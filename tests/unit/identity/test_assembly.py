@@ -75,7 +75,7 @@ def test_a_place_that_keys_must_not_come_from_is_refused_without_showing_it(tmp_
 
 def test_a_chain_may_be_made_out_to_any_audience_of_this_gateway(tmp_path: Path):
     settings = configuration(tmp_path, jwt_identity(tmp_path / "k", audience="api://gateway"))
-    assert assembly._own_audiences(settings, "https://gateway.example/mcp") == {  # pyright: ignore[reportPrivateUsage] - the set decides on splicing
+    assert assembly.find_audiences(settings) == {
         "https://gateway.example/mcp",
         "https://gateway.example/mcp/github",
         "https://gateway.example/mcp/files",

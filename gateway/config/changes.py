@@ -1,0 +1,108 @@
+"""The difference between the configuration in force and a changed file: what counts at once, and what needs a restart. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from gateway.config.authority import LeasedCredential
+
+if TYPE_CHECKING:
+    from gateway.config.settings import Configuration, Limits, Upstream
+
+_RELOADED: Final = frozenset({"upstreams", "labels", "limits"})
+"""The sections that count without a restart."""
+_TERMS: Final = frozenset(
+    {
+        "audience",
+        "trust",
+        "aggregates",
+        "aliases",
+        "tenant",
+        "environment",
+        "headers",
+        "additional_arguments",
+        "tools",
+        "pinned_resources",
+        "resources",
+    }
+)
+"""The settings of an upstream that say what it is. The way to the upstream stays the same without the others."""
+_OF_LEASES: Final = _TERMS - {"audience"}
+"""Those that count at once for an upstream with leased credentials: issuers know the others."""
+
+
+class ConfigurationChange(Struct, frozen=True, kw_only=True):
+    """A change of the configuration in force to `after`.
+
+    `rebuilt` are the upstreams with another way to them, and `changed` the names of all changed settings by upstream.
+    `waiting` are the places of the settings that need a restart. `limits` are the names of changed limits.
+    """
+
+    after: Configuration
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    rebuilt: tuple[str, ...]
+    changed: dict[str, tuple[str, ...]]
+    limits: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing comes into force."""
+        return not (self.added or self.removed or self.changed or self.limits)
+
+
+def compare(running: Configuration, wanted: Configuration) -> ConfigurationChange:
+    """Return the change from the configuration in force to a changed file."""
+    waiting, limits = _find_waiting_sections(running, wanted), wanted.limits
+    if running.policy.engine.kind == "opa" and limits.task != running.limits.task:
+        waiting.append("limits.task")
+        limits = limits.model_copy(update={"task": running.limits.task})
+    upstreams: dict[str, Upstream] = {}
+    changed: dict[str, tuple[str, ...]] = {}
+    for name, after in wanted.upstreams.items():
+        before = running.upstreams.get(name)
+        names = None if before is None else find_changed(before, after)
+        if _needs_restart(before, after, names or ()):
+            waiting.append(f"upstreams.{name}")
+            if before is not None:
+                upstreams[name] = before
+            continue
+        upstreams[name] = after
+        if names:
+            changed[name] = names
+    return ConfigurationChange(
+        after=running.with_changes(upstreams, limits, wanted.labels),
+        added=tuple(sorted(upstreams.keys() - running.upstreams.keys())),
+        removed=tuple(sorted(running.upstreams.keys() - upstreams.keys())),
+        rebuilt=tuple(name for name, names in changed.items() if not _TERMS.issuperset(names)),
+        changed=changed,
+        limits=find_changed(running.limits, limits),
+        waiting=tuple(waiting),
+    )
+
+
+def find_changed(before: Upstream | Limits, after: Upstream | Limits) -> tuple[str, ...]:
+    """Return the names of the settings in which two sections of one kind differ."""
+    return tuple(name for name in type(before).model_fields if _differ(before, after, name))
+
+
+def _find_waiting_sections(running: Configuration, wanted: Configuration) -> list[str]:
+    # Limits of tasks stand in the data of the policy too.
+    same_limits = wanted.model_copy(update={"policy": wanted.policy.with_task_limits(running.policy.task_limits)})
+    return [name for name in type(wanted).model_fields if name not in _RELOADED and _differ(running, same_limits, name)]
+
+
+def _needs_restart(before: Upstream | None, after: Upstream, changed: tuple[str, ...]) -> bool:
+    """Return whether an upstream has leased credentials whose issuers would have to know of the change."""
+    is_leased = any(each is not None and isinstance(each.credential, LeasedCredential) for each in (before, after))
+    return is_leased and (before is None or not _OF_LEASES.issuperset(changed))
+
+
+def _differ(before: object, after: object, name: str) -> bool:
+    # The order of patterns counts: the later of two patterns has the last word.
+    one: object = getattr(before, name)
+    other: object = getattr(after, name)
+    return one != other or (isinstance(one, dict) and isinstance(other, dict) and [*one] != [*other])
