@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from pydantic import ValidationError
 
 from gateway.config.authority import LeasedCredential
+from gateway.config.loading import InvalidSettings
+from gateway.config.problems import explain
+from gateway.config.settings import Configuration
 
 if TYPE_CHECKING:
-    from gateway.config.settings import Configuration, Limits, Upstream
+    from gateway.config.settings import Limits
+    from gateway.config.upstreams import Upstream
 
-_RELOADED: Final = frozenset({"upstreams", "labels", "limits"})
+_RELOADED: Final = frozenset({"upstreams", "labels", "limits", "enforce", "observe_until"})
 """The sections that count without a restart."""
 _TERMS: Final = frozenset(
     {
@@ -26,6 +31,8 @@ _TERMS: Final = frozenset(
         "tools",
         "pinned_resources",
         "resources",
+        "enforce",
+        "observe_until",
     }
 )
 """The settings of an upstream that say what it is. The way to the upstream stays the same without the others."""
@@ -38,6 +45,7 @@ class ConfigurationChange(Struct, frozen=True, kw_only=True):
 
     `rebuilt` are the upstreams with another way to them, and `changed` the names of all changed settings by upstream.
     `waiting` are the places of the settings that need a restart. `limits` are the names of changed limits.
+    `observing`: observe mode begins or ends for an upstream.
     """
 
     after: Configuration
@@ -46,12 +54,13 @@ class ConfigurationChange(Struct, frozen=True, kw_only=True):
     rebuilt: tuple[str, ...]
     changed: dict[str, tuple[str, ...]]
     limits: tuple[str, ...]
+    observing: bool
     waiting: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
         """Return whether nothing comes into force."""
-        return not (self.added or self.removed or self.changed or self.limits)
+        return not (self.added or self.removed or self.changed or self.limits or self.observing)
 
 
 def compare(running: Configuration, wanted: Configuration) -> ConfigurationChange:
@@ -73,15 +82,39 @@ def compare(running: Configuration, wanted: Configuration) -> ConfigurationChang
         upstreams[name] = after
         if names:
             changed[name] = names
+    after = _combine(running, wanted, upstreams, limits)
     return ConfigurationChange(
-        after=running.with_changes(upstreams, limits, wanted.labels),
+        after=after,
         added=tuple(sorted(upstreams.keys() - running.upstreams.keys())),
         removed=tuple(sorted(running.upstreams.keys() - upstreams.keys())),
         rebuilt=tuple(name for name, names in changed.items() if not _TERMS.issuperset(names)),
         changed=changed,
         limits=find_changed(running.limits, limits),
+        observing=after.observed != running.observed,
         waiting=tuple(waiting),
     )
+
+
+def _combine(
+    running: Configuration, wanted: Configuration, upstreams: dict[str, Upstream], limits: Limits
+) -> Configuration:
+    """Return the configuration in force with what is taken from a changed file. Raises `InvalidSettings`.
+
+    Some rules hold between sections, and the file was valid with sections that wait for a restart.
+    """
+    try:
+        return running.with_changes(
+            upstreams=upstreams,
+            limits=limits,
+            labels=wanted.labels,
+            enforce=wanted.enforce,
+            observe_until=wanted.observe_until,
+            policy=running.policy.with_task_limits(limits.task),
+        )
+    except ValidationError as error:
+        raise InvalidSettings(
+            "the part of the file that counts without a restart", explain(error, Configuration)
+        ) from None
 
 
 def find_changed(before: Upstream | Limits, after: Upstream | Limits) -> tuple[str, ...]:

@@ -192,10 +192,11 @@ class Configuration(Settings):
         """Return the file of the configuration, `None` for a text."""
         return self._source
 
-    def with_changes(self, upstreams: dict[str, Upstream], limits: Limits, labels: Path | None) -> Self:
-        """Return the configuration with the sections that a running gateway takes from a changed file."""
-        policy = self.policy.with_task_limits(limits.task)
-        return self.model_copy(update={"upstreams": upstreams, "limits": limits, "labels": labels, "policy": policy})
+    def with_changes(self, **sections: object) -> Self:
+        """Return the configuration with other sections. Raises `ValidationError` for sections that contradict each other."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        context = {"base": Path(), "secrets": True, "source": self._source}
+        return self.model_validate({**fields, **sections}, context=context)
 
     @property
     def host(self) -> str:

@@ -29,15 +29,19 @@ class ObservedUpstream(Struct, frozen=True):
     until: float
 
 
-class ObserveMode(Struct, frozen=True):
+class ObserveMode(Struct):
     """The upstreams for which policy is not enforced, by name. `clock` gives seconds since the epoch and never goes back.
 
-    `enforced` are the audiences of the other upstreams.
+    `enforced` are the audiences of the other upstreams. Both change with the configuration.
     """
 
     upstreams: Mapping[str, ObservedUpstream]
     enforced: frozenset[str]
     clock: Callable[[], float]
+
+    def adopt(self, mode: ObserveMode) -> None:
+        """Observe the upstreams of a changed configuration from now on."""
+        self.upstreams, self.enforced = mode.upstreams, mode.enforced
 
     def is_on(self, upstream: str) -> bool:
         """Return whether calls of an upstream pass that policy would refuse."""

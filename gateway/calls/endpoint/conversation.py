@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
@@ -16,6 +16,7 @@ from gateway.calls.endpoint.messages import (
     Directory,
     Outward,
     OutwardEdits,
+    build_edits,
     inner_fields,
     rewrite_message,
     rewrite_params,
@@ -59,9 +60,16 @@ class EndpointParts(Struct, frozen=True):
 
     pipeline: Pipeline
     late: LateAnswers
-    edits: Mapping[str, OutwardEdits]
+    edits: dict[str, OutwardEdits]
     server: Mapping[str, str]
     listeners: dict[str, set[NewsStream]]
+
+    def find_edits(self, upstream: str) -> OutwardEdits:
+        """Return the edits of an upstream's messages, made at the first message."""
+        found = self.edits.get(upstream)
+        if found is None:
+            found = self.edits[upstream] = build_edits(upstream)
+        return found
 
     def add_listener(self, owner: str, news: NewsStream) -> None:
         """Note a stream of a caller until its end."""
@@ -97,7 +105,7 @@ class Conversation(Struct, frozen=True):
     @property
     def upstreams(self) -> list[str]:
         """The names of all upstreams in their order."""
-        return sorted(self.parts.edits)
+        return sorted(self.parts.pipeline.forwarder.served.current.transports)
 
     # --- to one upstream ---
 
@@ -140,7 +148,7 @@ class Conversation(Struct, frozen=True):
         silent: str | None = None,
     ) -> Outward:
         """Return the rewriting of an upstream's messages."""
-        return Outward(upstream, self.parts.edits[upstream], owns, may_pass, silent)
+        return Outward(upstream, self.parts.find_edits(upstream), owns, may_pass, silent)
 
     def directory(self) -> Directory:
         """Return the ways to find the upstream of a name."""

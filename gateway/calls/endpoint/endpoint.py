@@ -12,7 +12,6 @@ from gateway.calls.endpoint.answers import OuterStream
 from gateway.calls.endpoint.conversation import Answer, Conversation, EndpointParts
 from gateway.calls.endpoint.handshake import answer_of_session
 from gateway.calls.endpoint.lists import LateAnswers
-from gateway.calls.endpoint.messages import build_edits
 from gateway.calls.endpoint.sessions import ClientSessions
 from gateway.calls.endpoint.stateless import answer_stateless
 from gateway.calls.pipeline.context import RequestContext
@@ -34,9 +33,8 @@ class Endpoint:
     def __init__(self, pipeline: Pipeline, version: str) -> None:
         self._pipeline = pipeline
         self._sessions = ClientSessions(pipeline.monotonic)
-        edits = {upstream: build_edits(upstream) for upstream in pipeline.forwarder.upstreams}
         server = {"name": "opagate", "version": version}
-        self._parts = EndpointParts(pipeline, LateAnswers(pipeline.monotonic), edits, server, {})
+        self._parts = EndpointParts(pipeline, LateAnswers(pipeline.monotonic), {}, server, {})
 
     def handle(self, exchange: Exchange) -> Awaitable[Answer | ResponseStream]:
         """Take one request all the way: one of `/mcp` here, and others in the pipeline."""

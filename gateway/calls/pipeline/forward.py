@@ -193,10 +193,9 @@ class Forwarder(Struct, frozen=True):
             key, principal = unanswered_key(session, identifier), prepared.request.principal
             self.parts.answers.unanswered.deliver(upstream, key, principal, answer.past_call(), once=True)
         outgoing = begin_upstream_span(context, attached.carried_by(prepared.handles.outgoing), prepared.call.target)
-        transport = self.served.current.find_transport(upstream)
         opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
         try:
-            sending = send_in_time(upstream, transport, outgoing, limits)
+            sending = send_in_time(upstream, self.served.current.find_transport(upstream), outgoing, limits)
             reply, answer.bounds = await opened.send(sending)
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
@@ -399,8 +398,7 @@ async def send_in_time(
     """Return the beginning of the answer, and the bounds left for its rest."""
     if allowed.seconds is None:
         return await accept(upstream, await transport.send(request)), allowed
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(allowed.seconds):
             reply = await accept(upstream, await transport.send(request))
@@ -409,7 +407,7 @@ async def send_in_time(
             f"upstream {upstream} did not begin to answer within the {allowed.seconds} s that policy allows",
             "ask for less, or have the operator raise the limit",
         ) from None
-    return reply, structs.replace(allowed, seconds=allowed.seconds - (loop.time() - began))
+    return reply, structs.replace(allowed, seconds=allowed.seconds - (asyncio.get_running_loop().time() - began))
 
 
 async def accept(upstream: str, reply: UpstreamReply) -> UpstreamReply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -19,8 +20,8 @@ from gateway.surfaces.app.events import EventRecorder
 log = structlog.get_logger("gateway")
 
 _REMINDER_SECONDS: Final = 3600.0
-_LOOK_SECONDS: Final = 60.0
-"""Between two looks, since the wall clock may be set forward."""
+_LOOK_SECONDS: Final = 2.0
+"""Between two looks, since the wall clock may be set forward, and the configuration may change."""
 _SHORTEST_WAIT: Final = 0.01
 
 
@@ -45,24 +46,23 @@ def open_observe_mode(
 ) -> None:
     """Tell the log, the journal and the metrics of observe mode until the stack ends. Call `on_end` with the upstreams that are
     enforced again."""
-    recorder.metrics.observe_observing(mode.upstreams.keys, mode.find_open)
-    if not (observed := mode.find_open()):
-        return
-    _tell_begin(recorder, observed)
+    recorder.metrics.observe_observing(lambda: tuple(mode.upstreams), mode.find_open)
 
     async def watch() -> None:
-        known, told = observed, elapsed()
-        while known:
-            left = min(known.values()) - mode.clock()
-            await asyncio.sleep(max(_SHORTEST_WAIT, min(left, _LOOK_SECONDS)))
+        known, told = dict[str, float](), elapsed()
+        while True:
             still = mode.find_open()
             if ended := sorted(known.keys() - still):
                 _tell_end(recorder, ended)
                 on_end(ended)
-            elif elapsed() - told >= _REMINDER_SECONDS:
+            if begun := {name: until for name, until in still.items() if known.get(name) != until}:
+                _tell_begin(recorder, begun)
+            elif still and elapsed() - told >= _REMINDER_SECONDS:
                 told = elapsed()
                 log.warning("observe.on", **_describe(still))
             known = still
+            left = min(known.values(), default=math.inf) - mode.clock()
+            await asyncio.sleep(max(_SHORTEST_WAIT, min(left, _LOOK_SECONDS)))
 
     stack.push_async_callback(Job(watch, "observe-mode").stop)
 

@@ -23,14 +23,15 @@ from gateway.record.journal.entry import configuration_entry
 from gateway.surfaces.app import content
 from gateway.surfaces.app.assembly import close_together, upstream_transports
 from gateway.surfaces.app.authority import lend_to_listings
+from gateway.surfaces.app.observing import build_observe_mode
 from gateway.surfaces.app.reloading import watch_upstreams
-from gateway.surfaces.cli import client_values
 from gateway.upstreams.http import HttpUpstream
 from gateway.upstreams.served import Served
 from gateway.upstreams.stdio import StdioUpstream
 from gateway.wire.http.capacity import find_room
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.calls.composition import Gateway
@@ -43,8 +44,9 @@ log = structlog.get_logger("gateway")
 class Reconfiguration:
     """The look at the files of a gateway's configuration, and the change of its parts."""
 
-    def __init__(self, source: Path, gateway: Gateway) -> None:
+    def __init__(self, source: Path, gateway: Gateway, read: Callable[[Path], Configuration]) -> None:
         self._source = source
+        self._read_file = read
         self._gateway = gateway
         self._served = gateway.served
         self._labels = self._served.current.configuration.labels
@@ -89,7 +91,7 @@ class Reconfiguration:
 
     def _read(self) -> tuple[Configuration, str]:
         """Return the configuration in the files, and the digest of both files."""
-        wanted = client_values.load(self._source)
+        wanted = self._read_file(self._source)
         files = [self._source] if wanted.labels is None else [self._source, wanted.labels]
         digest = hashlib.sha256()
         for path in files:
@@ -159,6 +161,7 @@ class Reconfiguration:
         content.hold_secrets(gateway.live, after, gateway.inspector.detector)
         gateway.inspector.records = content.has_records(after)
         gateway.schemas.lenient = content.find_lenient(after)
+        gateway.observing.adopt(build_observe_mode(after, gateway.clock, gateway.monotonic))
         gateway.identities.adopt(after)
         for people in gateway.token_people.values():
             people.identities.adopt(after)

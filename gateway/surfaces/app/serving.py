@@ -10,10 +10,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from gateway import config
 from gateway.base import own_process
 from gateway.base.service_manager import ServiceManager
 from gateway.calls.composition import Gateway
@@ -52,8 +54,9 @@ async def run(
     *,
     on_ready: Callable[[], None] = lambda: None,
     on_link: Callable[[str], None] = lambda _link: None,
+    read: Callable[[Path], Configuration] = config.load,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start.
+    """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start. `read` reads a changed file.
 
     `on_link` is called before `on_ready` with a one-time link to the console, if people log in by links.
     """
@@ -64,7 +67,9 @@ async def run(
     with stopping.hear_signals():
         try:
             async with open_gateway(configuration) as gateway, AsyncExitStack() as stack:
-                reloading = Reloading(configuration, gateway, _open_reconfiguration(stack, configuration, gateway))
+                reloading = Reloading(
+                    configuration, gateway, _open_reconfiguration(stack, configuration, gateway, read)
+                )
 
                 def ready() -> None:
                     stopping.note_start(reloading.look_now)
@@ -81,12 +86,12 @@ async def run(
 
 
 def _open_reconfiguration(
-    stack: AsyncExitStack, configuration: Configuration, gateway: Gateway
+    stack: AsyncExitStack, configuration: Configuration, gateway: Gateway, read: Callable[[Path], Configuration]
 ) -> Reconfiguration | None:
     """Return the look at the configuration file, until the stack ends; `None` for a configuration without a file."""
     if configuration.source is None:
         return None
-    found = Reconfiguration(configuration.source, gateway)
+    found = Reconfiguration(configuration.source, gateway, read)
     stack.push_async_callback(found.stop)
     return found
 

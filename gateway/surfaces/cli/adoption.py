@@ -38,7 +38,12 @@ async def run(source: Path, path: Path, *, port: int) -> None:
     configuration = adopt(source, path, port=port)
     logs.configure(configuration.telemetry.log, "warning")
     links: list[str] = []
-    await app.run(configuration, on_ready=lambda: _greet(configuration, path, links), on_link=links.append)
+    await app.run(
+        configuration,
+        on_ready=lambda: _greet(configuration, path, links),
+        on_link=links.append,
+        read=client_values.load,
+    )
     note("stopped; the record is complete")
 
 

@@ -29,7 +29,6 @@ def serve(configuration: Path) -> None:
     load_lean()
     import uvloop
 
-    from gateway.base import own_process
     from gateway.config.loading import forget_secrets
     from gateway.record.telemetry import logs
     from gateway.surfaces import app
@@ -39,7 +38,7 @@ def serve(configuration: Path) -> None:
     settings = client_values.load(configuration)
     forget_secrets(settings)
     logs.configure(settings.telemetry.log, settings.telemetry.level)
-    uvloop.run(app.run(settings))
+    uvloop.run(app.run(settings, read=client_values.load))
 
 
 def protect_process() -> None:
