@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _PUBLIC: Final = frozenset({"ca", "client_ca", "certificate"})
 """Settings whose files everybody may read, and only the operator may write."""
-_ROTATED: Final = frozenset({"chain", "sealing", "sessions", "tokens"})
-"""Settings with a key beside which earlier keys are kept."""
+_ROTATED: Final = frozenset({"chain", "client_file", "sealing", "sessions", "tokens"})
+"""Settings with a file beside which earlier ones are kept, such as keys."""
 _OF_SERVERS: Final = frozenset({"cwd", "files", "command", "variables"})
 """Settings of an upstream whose files are the server's."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]

@@ -49,7 +49,8 @@ async def run(source: Path, path: Path, *, port: int) -> None:
 
 def adopt(source: Path, path: Path, *, port: int) -> Configuration:
     """Return the configuration for a client's file, with the secrets of that file. Raises `ConfigurationError`."""
-    imported = init.read_client_file(source, beside=path)
+    source = source.expanduser()
+    imported = init.read_client_file(client_values.find_sources(source)[0], beside=path)
     if path.exists():
         _require_known(imported, source, path)
     else:

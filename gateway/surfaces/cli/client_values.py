@@ -65,11 +65,18 @@ def _find_values(path: Path) -> Iterator[tuple[str, str]]:
     from gateway.surfaces.cli import init
 
     configured = cast("dict[str, object]", upstreams)
-    imported = init.read_client_file(path.parent / Path(source).expanduser(), beside=path)
-    for name, server in imported.upstreams.items():
-        own = configured.get(name)
-        if isinstance(own, dict) and _is_same(cast("dict[str, Any]", own), server):
-            yield from _values_of(server, imported)
+    for place in find_sources(path.parent / Path(source).expanduser()):
+        imported = init.read_client_file(place, beside=path)
+        for name, server in imported.upstreams.items():
+            own = configured.get(name)
+            if isinstance(own, dict) and _is_same(cast("dict[str, Any]", own), server):
+                yield from _values_of(server, imported)
+
+
+def find_sources(source: Path) -> tuple[Path, ...]:
+    """Return the files with the servers of a client: its own, after the one that `opagate connect` kept."""
+    kept = source.with_name(source.name + BACKUP)
+    return (kept, source) if kept.is_file() else (source,)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -17,20 +17,21 @@ from gateway.inspection.credentials.live_values import is_telling
 from gateway.inspection.credentials.named import strength
 from gateway.model.errors import ConfigurationError
 from gateway.record.journal.redaction import conceal_text
+from gateway.surfaces.cli.client_values import BACKUP
 from gateway.upstreams.stdio.isolation.needs import is_package_runner
 
 Servers: TypeAlias = Sequence[tuple[str, object]]
 """A name may come twice: two projects may mean different servers by it."""
 
-_JSONC: Final = re.compile(
-    r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[}\]])', re.DOTALL
+COMMENTS: Final = re.compile(
+    r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*(?:(?!\*/).)*\*/|,(?=\s*(?:(?://[^\n]*|/\*(?:(?!\*/).)*\*/)\s*)*[}\]])', re.DOTALL
 )
 _OPENCODE_REFERENCE: Final = re.compile(r"\{env:([^}]+)\}")
 
 
 def read_servers(text: str, name: str) -> Servers:
     """Return the servers of a client's file. Raise `ConfigurationError` without any."""
-    document = _toml(text, name) if name.endswith(".toml") else _json(text, name)
+    document = _toml(text, name) if name.removesuffix(BACKUP).endswith(".toml") else _json(text, name)
     found: list[tuple[str, object]] = []
     for server in _servers(document):
         if server not in found:
@@ -46,7 +47,7 @@ def read_servers(text: str, name: str) -> Servers:
 
 def _json(text: str, name: str) -> Mapping[str, Any]:
     try:
-        document: object = json.loads(_JSONC.sub(lambda match: match[1] or "", text))
+        document: object = json.loads(COMMENTS.sub(lambda match: match[1] or "", text))
     except json.JSONDecodeError as error:
         raise ConfigurationError(
             f"{name} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
@@ -189,8 +190,17 @@ def import_servers(
 
     Raises `ConfigurationError` for a file without a list of servers.
     """
+    return _import(read_servers(text, name), taken, around)
+
+
+def import_document(document: Mapping[str, Any]) -> Imported:
+    """Return the servers of a client's document."""
+    return _import(tuple(_servers(document)), (), Surroundings())
+
+
+def _import(servers: Servers, taken: Collection[str], around: Surroundings) -> Imported:
     found = Imported()
-    for given, settings in read_servers(text, name):
+    for given, settings in servers:
         upstream = _unique(_slug(given), {*taken, *found.upstreams})
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")

@@ -12,7 +12,6 @@ import typer
 
 from gateway.base import strict_yaml
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli.client_values import BACKUP
 from gateway.surfaces.cli.terminal import err, note, out, pairs, plain, show
 
 if TYPE_CHECKING:
@@ -119,19 +118,12 @@ def read_client_file(source: Path, *, beside: Path, taken: Collection[str] = ())
     from gateway.surfaces.cli import importing
 
     try:
-        text = _find_original(source).read_text(encoding="utf-8")
+        text = source.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigurationError(f"{source} cannot be read: {reason}", "name the MCP file of a client") from None
     own = (beside.parent.resolve(), source.expanduser().resolve(), *PROGRAM_FILES)
     return importing.import_servers(text, str(source), taken, importing.Surroundings(own, os.environ))
-
-
-def _find_original(source: Path) -> Path:
-    """Return a client's file as it was before `opagate connect` put the gateway in the place of its servers."""
-    path = source.expanduser()
-    original = path.with_name(path.name + BACKUP)
-    return original if original.is_file() else path
 
 
 def write(path: Path, content: str) -> None:

@@ -14,6 +14,7 @@ from gateway.surfaces.cli import (
     approvals,
     can,
     catalogue,
+    connect,
     credentials,
     explain,
     grants,
@@ -68,6 +69,7 @@ _OPERATE: Final = "Run it"
 _RECORD: Final = "Look into the record"
 
 app.command("up", rich_help_panel=_TRY, epilog="Example: opagate up --once")(serving.up)
+app.command("connect", rich_help_panel=_TRY, epilog="Example: opagate connect cursor")(connect.connect)
 app.command("stdio", rich_help_panel=_TRY, epilog="Example: opagate stdio --agent claude-desktop")(stdio.stdio)
 app.command("token", rich_help_panel=_TRY, epilog="Example: opagate token --agent triage --user alice --ttl 8h")(
     serving.token

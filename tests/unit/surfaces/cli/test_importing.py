@@ -88,6 +88,12 @@ def test_vs_code_files_have_comments_and_inputs():
     assert found.variables == {"GH_TOKEN": "gh: ${input:gh-token}"}
 
 
+def test_a_comma_between_two_comments_of_a_file_stays():
+    text = '{"servers": {"a": {"command": "x"}, /* one */ "b": {"command": "y"}, /* two */ }}'
+
+    assert set(importing.import_servers(text, "mcp.json").upstreams) == {"a", "b"}
+
+
 def test_vs_code_settings_have_the_servers_below_mcp():
     found = importing.import_servers(json.dumps({"mcp": {"servers": {"a": {"command": "x"}}}}), "settings.json")
 
