@@ -81,9 +81,9 @@ def connect(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Put the gateway into a client's file, in the place of the servers that the gateway serves. It shows the change first.
+    """Put the gateway into a client's file, in the place of the servers that the gateway serves.
 
-    The file as it was stays beside it, with `.before-opagate` behind its name. --remove brings it back.
+    The command shows the change and asks. A copy of the file has `.before-opagate` behind its name, and --remove brings it back.
     """
     if client is None:
         _show_clients()
@@ -115,9 +115,9 @@ def connect(
 
 
 def connect_text(text: str, form: ListForm, words: list[str], upstreams: Mapping[str, Any], where: str) -> str:
-    """Return a client's file with the gateway in the place of the servers that it serves. Raises `ConfigurationError`.
+    """Return a client's file with the gateway in the place of its `upstreams`. Raises `ConfigurationError`.
 
-    `upstreams` are as the configuration writes them.
+    `upstreams` have the form of the configuration.
     """
     entries = client_lists.read_list(text, form, where)
     served = {_identify(upstream) for upstream in upstreams.values()}
@@ -139,11 +139,14 @@ def disconnect_text(text: str, original: str | None, form: ListForm, where: str)
     if ENTRY not in present:
         return text
     first = original or ""
-    missing = client_lists.read_list(first, form, where).keys() - present.keys()
+    missing = [name for name in client_lists.read_list(first, form, where) if name not in present]
     entry = client_lists.take_entry(text, form, ENTRY)
-    if client_lists.change_list(first, form, where, without=missing | {ENTRY}, added={ENTRY: entry}) == text:
+    if client_lists.change_list(first, form, where, without={*missing, ENTRY}, added={ENTRY: entry}) == text:
         return first
-    back = {name: client_lists.take_entry(first, form, name) for name in sorted(missing)}
+    back = {
+        name: client_lists.take_entry(first, form, name)
+        for name in (missing if form.language == "toml" else reversed(missing))
+    }
     return client_lists.change_list(text, form, where, without={ENTRY}, added=back)
 
 
