@@ -34,7 +34,7 @@ class ToolUse(NamedTuple):
     """Properties of a tool that give its arguments their roles.
 
     `commits`: the tool commits money or people, so arguments with an id are records. `sends`: the tool reaches somebody.
-    `notes`: the tool notes down meetings with people.
+    `notes`: the tool notes down meetings with people. `asides`: all tools of the server take these arguments.
     """
 
     reads: bool = False
@@ -43,6 +43,7 @@ class ToolUse(NamedTuple):
     pays: bool = False
     sends: bool = False
     notes: bool = False
+    asides: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,11 @@ def _role_of(name: str, shape: JsonObject, use: ToolUse) -> ArgumentRole:
             )
         return ArgumentRole(Role.SELECTOR, f"`{name}` is one of a few values")
     found = _by_format(name, shape, inner) or _by_word(name, use, is_text=_is_text(shape, inner))
-    if found.role is Role.DESTINATION and not found.reaches and (use.reads or use.destroys or use.notes):
+    if (
+        found.role is Role.DESTINATION
+        and not found.reaches
+        and (use.reads or use.destroys or use.notes or name in use.asides)
+    ):
         return ArgumentRole(Role.SELECTOR, f"the tool sends nothing to `{name}`")
     if use.reads and found.role in {Role.AMOUNT, Role.CONTENT}:
         return ArgumentRole(Role.SELECTOR, f"a read is told `{name}`")

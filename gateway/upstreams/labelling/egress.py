@@ -19,6 +19,7 @@ _OWNERS: Final = word_list("egress", "owners")
 _ACCESS: Final = word_list("egress", "access")
 _TOLD: Final = word_list("egress", "told")
 _HANDS: Final = word_list("egress", "hands")
+_ACTS: Final = word_list("egress", "acts")
 _COMMITS: Final = word_list("records", "verbs")
 
 
@@ -61,15 +62,18 @@ def _ways_out(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str
         yield f"participants are told of the `{shared}`"
     if hands := min(_HANDS.intersection(saying.words), default=None):
         yield f"`{hands}` acts on pages of others"
+    if saying.verb is not None and saying.verb.word in _ACTS:
+        yield f"to `{saying.verb.word}` acts on a page of others"
     if saying.is_deletion or not takes_text(saying.schema):
         return
     yield from _places(saying, roles)
     if told := next((name for name in saying.arguments if name in _TOLD), None):
         yield f"people are told of `{told}`"
+    is_opaque = saying.verb is None or saying.verb.is_umbrella
     opens = saying.hints.get("openWorldHint")
-    if opens is True and ("openWorldHint" not in saying.uniform or not saying.verbs):
+    if opens is True and ("openWorldHint" not in saying.uniform or is_opaque):
         yield "annotation openWorldHint: true"
-    if opens is not False and saying.verb is None and saying.first_verb_of_description is None:
+    if opens is not False and is_opaque and saying.first_verb_of_description in {None, saying.verb}:
         yield "no known verb says that the data stays"
 
 

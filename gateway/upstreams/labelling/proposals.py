@@ -69,6 +69,7 @@ def _propose(saying: Saying, reviewed: Reviewed | None) -> Proposal:
         commits=commits(saying),
         pays=not _PAYS.isdisjoint(saying.words),
         sends=sends(saying) is not None,
+        asides=saying.shared,
         notes=not _NOTED.isdisjoint(saying.words[:1]),
     )
     roles = propose_roles(saying.schema, use)
@@ -119,6 +120,8 @@ def _belies(first: Verb, verb: Verb, saying: Saying) -> bool:
 
 
 def _effect_of(verb: Verb, saying: Saying, because: str) -> Proposed[Effect]:
+    if verb.is_umbrella and (stronger := saying.strongest_verb_of_description) is not None:
+        return Proposed(stronger.effect, f"{because}, and the description has `{stronger.word}`")
     if verb.effect is not Effect.EXEC:
         return Proposed(verb.effect, because)
     if language := saying.runs_statements:
@@ -136,7 +139,7 @@ def _by_hints(saying: Saying) -> Proposed[Effect] | None:
         return Proposed(Effect.READ, "annotation readOnlyHint: true")
     if saying.hints.get("destructiveHint") is True:
         verb = saying.verb
-        writes = verb is not None and verb.effect is Effect.WRITE
+        writes = verb is not None and verb.effect is Effect.WRITE and not verb.is_umbrella
         if verb is not None and writes and (not verb.adds or "destructiveHint" in saying.uniform):
             return Proposed(Effect.WRITE, f"annotation destructiveHint: true, explained by `{verb.word}`")
         return Proposed(Effect.DESTRUCTIVE, "annotation destructiveHint: true")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -38,7 +39,10 @@ class Proposed(Generic[Value]):
 
 @dataclass(frozen=True, slots=True)
 class Saying:
-    """The name, texts, schema and hints of one tool. `uniform` are hints that its server gives to all tools alike."""
+    """The name, texts, schema and hints of one tool. `uniform` are hints that its server gives to all tools alike.
+
+    `shared` are arguments that nearly all of its tools take, such as the account of the caller.
+    """
 
     name: str
     description: str
@@ -47,6 +51,7 @@ class Saying:
     words: tuple[str, ...]
     verbs: tuple[Verb, ...]
     uniform: Collection[str] = ()
+    shared: frozenset[str] = frozenset()
 
     @property
     def is_read_only(self) -> bool:
@@ -56,8 +61,7 @@ class Saying:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The names of the arguments."""
-        members = self.schema.get("properties") if isinstance(self.schema, dict) else None
-        return tuple(members) if isinstance(members, dict) else ()
+        return argument_names(self.schema)
 
     @property
     def clear_verbs(self) -> tuple[Verb, ...]:
@@ -103,19 +107,40 @@ class Saying:
             return Verb(first, Effect.READ)
         return next((VERBS[stem] for stem in stems_of(first) if stem in VERBS), None)
 
+    @property
+    def strongest_verb_of_description(self) -> Verb | None:
+        """Return the strongest verb among all words of the description that destroys or more."""
+        known = (VERBS.get(stem) for word in words_of(self.description) for stem in stems_of(word))
+        counted = [verb for verb in known if verb is not None and verb.effect in COUNT_ANYWHERE and not verb.is_noun]
+        return max(counted, key=lambda verb: STRENGTH.index(verb.effect), default=None)
+
 
 def read_sayings(tools: Sequence[JsonObject]) -> tuple[Saying, ...]:
     """Return the sayings about each listed tool of a server."""
     hints = [_hints(tool) for tool in tools]
     uniform = frozenset(name for name in _HINTS if _is_uniform(name, hints))
-    return tuple(_read(tool, said, uniform) for tool, said in zip(tools, hints, strict=True))
+    shared = _find_shared(tools)
+    return tuple(_read(tool, said, uniform, shared) for tool, said in zip(tools, hints, strict=True))
 
 
-def _read(tool: JsonObject, hints: Mapping[str, Json], uniform: Collection[str]) -> Saying:
+def _find_shared(tools: Sequence[JsonObject]) -> frozenset[str]:
+    """Return the arguments of nearly all tools that take any."""
+    named = [names for tool in tools if (names := argument_names(tool.get("inputSchema")))]
+    counts = Counter(name for names in named for name in names)
+    return frozenset(name for name, count in counts.items() if len(named) >= _SAME_OF and count >= len(named) * _MOSTLY)
+
+
+def argument_names(schema: Json) -> tuple[str, ...]:
+    """Return the names of the arguments in a schema."""
+    members = schema.get("properties") if isinstance(schema, dict) else None
+    return tuple(members) if isinstance(members, dict) else ()
+
+
+def _read(tool: JsonObject, hints: Mapping[str, Json], uniform: Collection[str], shared: frozenset[str]) -> Saying:
     name, description = str(tool.get("name", "")), str(tool.get("description") or "")
     words = words_of(name)
     verbs = tuple(VERBS[word] for word in words if word in VERBS)
-    return Saying(name, description, tool.get("inputSchema"), hints, words, verbs, uniform)
+    return Saying(name, description, tool.get("inputSchema"), hints, words, verbs, uniform, shared)
 
 
 def _hints(tool: JsonObject) -> Mapping[str, Json]:

@@ -51,12 +51,16 @@ def stems_of(word: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A verb with its effect. `adds`: existing content stays. `is_noun`: the word is as often a noun."""
+    """A verb with its effect. `adds`: existing content stays. `is_noun`: the word is as often a noun.
+
+    `is_umbrella`: the description alone tells the effect.
+    """
 
     word: str
     effect: Effect
     adds: bool = False
     is_noun: bool = False
+    is_umbrella: bool = False
 
 
 def _read_verbs() -> Mapping[str, Verb]:
@@ -65,6 +69,7 @@ def _read_verbs() -> Mapping[str, Verb]:
         verbs |= {word: Verb(word, effect, is_noun=True) for word in word_list("effects", f"{effect.value}_or_noun")}
     for effect in Effect:
         verbs |= {word: Verb(word, effect) for word in word_list("effects", effect.value)}
+    verbs |= {word: Verb(word, Effect.WRITE, is_umbrella=True) for word in word_list("effects", "umbrella")}
     return verbs | {word: Verb(word, Effect.WRITE, adds=True) for word in word_list("effects", "adds")}
 
 

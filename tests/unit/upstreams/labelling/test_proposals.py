@@ -162,3 +162,29 @@ def test_a_strange_definition_gets_the_labels_of_an_unknown_tool(tool: Any):
     (found,) = propose_labels([tool]).values()
 
     assert (found.effect.value, found.egress.value) == ("write", True)
+
+
+def test_an_umbrella_verb_does_the_worst_that_its_description_names():
+    assert proposed("manage_label", "Manages labels: create, update, or delete.").effect.value == "destructive"
+    assert proposed("manage_label", "Manages labels.", annotations=DESTROYS).effect.value == "destructive"
+    found = proposed("manage_label", "Manages labels: list or set.", text=None)
+    assert (found.effect.value, found.egress.value) == ("write", True)
+
+
+def test_an_argument_of_all_tools_names_the_caller_and_no_receiver():
+    names = ["create_doc", "update_doc", "move_doc", "rename_doc"]
+    found = propose_labels([listed(name, user_email=None, text=None) for name in names])
+
+    assert not any(proposal.egress.value for proposal in found.values())
+    assert proposed("create_doc", user_email=None).egress.value
+
+
+def test_an_argument_of_all_tools_that_is_an_address_is_still_reached():
+    found = propose_labels([listed(f"get_{number}", url=None) for number in "abcde"])
+
+    assert all(proposal.egress.value for proposal in found.values())
+
+
+@pytest.mark.parametrize("tool", ["click", "fill_form", "type_text", "browser_resize"])
+def test_a_tool_that_acts_on_a_page_sends_to_it(tool: str):
+    assert proposed(tool, annotations=CLOSED, text=None).egress.value
