@@ -151,6 +151,8 @@ def _role_of(name: str, shape: JsonObject, use: ToolUse) -> ArgumentRole:
             )
         return ArgumentRole(Role.SELECTOR, f"`{name}` is one of a few values")
     found = _by_format(name, shape, inner) or _by_word(name, use, is_text=_is_text(shape, inner))
+    if found.role is Role.DESTINATION and _kinds(shape) and _kinds(shape) <= _NO_TEXT:
+        return ArgumentRole(Role.SELECTOR, f"`{name}` is a number")
     if (
         found.role is Role.DESTINATION
         and not found.reaches

@@ -19,6 +19,7 @@ _OWNERS: Final = word_list("egress", "owners")
 _ACCESS: Final = word_list("egress", "access")
 _TOLD: Final = word_list("egress", "told")
 _HANDS: Final = word_list("egress", "hands")
+_GOES: Final = word_list("egress", "goes")
 _ACTS: Final = word_list("egress", "acts")
 _COMMITS: Final = word_list("records", "verbs")
 
@@ -44,6 +45,8 @@ def propose_egress(saying: Saying, effect: Effect, roles: Mapping[str, ArgumentR
     """Return whether data leaves, with the first reason for it."""
     if reached := next((found for found in roles.values() if found.reaches), None):
         return Proposed(value=True, because=f"{reached.because}, and a place gets what its address carries")
+    if effect is Effect.READ and _goes_to_a_page(saying):
+        return Proposed(value=True, because="a browser goes to another page")
     if effect is Effect.READ:
         return Proposed(value=False, because="it reads, and names no place")
     if effect is Effect.EXEC:
@@ -51,6 +54,11 @@ def propose_egress(saying: Saying, effect: Effect, roles: Mapping[str, ArgumentR
     if because := next(_ways_out(saying, roles), None):
         return Proposed(value=True, because=because)
     return Proposed(value=False, because="it names no receiver, and no place that outsiders read")
+
+
+def _goes_to_a_page(saying: Saying) -> bool:
+    words = {*saying.words, *plain_words_of(saying.description)}
+    return not _HANDS.isdisjoint(words) and not _GOES.isdisjoint(words)
 
 
 def _ways_out(saying: Saying, roles: Mapping[str, ArgumentRole]) -> Iterator[str]:

@@ -120,8 +120,10 @@ def _belies(first: Verb, verb: Verb, saying: Saying) -> bool:
 
 
 def _effect_of(verb: Verb, saying: Saying, because: str) -> Proposed[Effect]:
-    if verb.is_umbrella and (stronger := saying.strongest_verb_of_description) is not None:
-        return Proposed(stronger.effect, f"{because}, and the description has `{stronger.word}`")
+    if verb.is_umbrella and (stronger := saying.strongest_verb_told) is not None:
+        return Proposed(stronger.effect, f"{because}, and its words have `{stronger.word}`")
+    if verb.effect is Effect.WRITE and (switch := saying.destructive_switch) is not None:
+        return Proposed(Effect.DESTRUCTIVE, f"{because}, and `{switch}` may destroy")
     if verb.effect is not Effect.EXEC:
         return Proposed(verb.effect, because)
     if language := saying.runs_statements:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -108,11 +108,37 @@ class Saying:
         return next((VERBS[stem] for stem in stems_of(first) if stem in VERBS), None)
 
     @property
-    def strongest_verb_of_description(self) -> Verb | None:
-        """Return the strongest verb among all words of the description that destroys or more."""
-        known = (VERBS.get(stem) for word in words_of(self.description) for stem in stems_of(word))
-        counted = [verb for verb in known if verb is not None and verb.effect in COUNT_ANYWHERE and not verb.is_noun]
-        return max(counted, key=lambda verb: STRENGTH.index(verb.effect), default=None)
+    def strongest_verb_told(self) -> Verb | None:
+        """Return the strongest verb among the words of the description and the choices of arguments, if it destroys or more."""
+        told = (*words_of(self.description), *(word for text in _choices(self.schema) for word in words_of(text)))
+        return _strongest(VERBS.get(stem) for word in told for stem in stems_of(word))
+
+    @property
+    def destructive_switch(self) -> str | None:
+        """Return the argument, true or false, whose name has a verb that destroys."""
+        members = _members(self.schema)
+        switches = [
+            name for name, shape in members.items() if isinstance(shape, dict) and shape.get("type") == "boolean"
+        ]
+        return next((name for name in switches if _strongest(map(VERBS.get, words_of(name)))), None)
+
+
+def _strongest(verbs: Iterable[Verb | None]) -> Verb | None:
+    """Return the strongest of verbs that destroy or more, and are no nouns."""
+    counted = [verb for verb in verbs if verb is not None and verb.effect in COUNT_ANYWHERE and not verb.is_noun]
+    return max(counted, key=lambda verb: STRENGTH.index(verb.effect), default=None)
+
+
+def _members(schema: Json) -> Mapping[str, Json]:
+    members = schema.get("properties") if isinstance(schema, dict) else None
+    return members if isinstance(members, dict) else {}
+
+
+def _choices(schema: Json) -> Iterator[str]:
+    """Yield the texts that arguments are chosen from."""
+    for shape in _members(schema).values():
+        choices = shape.get("enum") if isinstance(shape, dict) else None
+        yield from (choice for choice in choices if isinstance(choice, str)) if isinstance(choices, list) else ()
 
 
 def read_sayings(tools: Sequence[JsonObject]) -> tuple[Saying, ...]:
@@ -132,8 +158,7 @@ def _find_shared(tools: Sequence[JsonObject]) -> frozenset[str]:
 
 def argument_names(schema: Json) -> tuple[str, ...]:
     """Return the names of the arguments in a schema."""
-    members = schema.get("properties") if isinstance(schema, dict) else None
-    return tuple(members) if isinstance(members, dict) else ()
+    return tuple(_members(schema))
 
 
 def _read(tool: JsonObject, hints: Mapping[str, Json], uniform: Collection[str], shared: frozenset[str]) -> Saying:

@@ -104,3 +104,7 @@ def test_a_schema_that_contains_itself_ends():
     inner["properties"] = {"next": inner, "url": {"type": "string"}}
 
     assert "/next/next/url" in propose_roles(inner, WRITES)
+
+
+def test_a_number_is_no_receiver():
+    assert roles(WRITES, number_of_urls={"type": "integer"}) == {"/number_of_urls": "selector"}

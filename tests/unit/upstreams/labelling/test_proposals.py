@@ -188,3 +188,22 @@ def test_an_argument_of_all_tools_that_is_an_address_is_still_reached():
 @pytest.mark.parametrize("tool", ["click", "fill_form", "type_text", "browser_resize"])
 def test_a_tool_that_acts_on_a_page_sends_to_it(tool: str):
     assert proposed(tool, annotations=CLOSED, text=None).egress.value
+
+
+def test_the_choices_of_an_argument_tell_what_an_umbrella_verb_does():
+    action = {"type": "string", "enum": ["create", "delete"]}
+
+    assert proposed("manage_label", "Manages labels.", action=action).effect.value == "destructive"
+    assert proposed("manage_label", "Manages labels.", action={"enum": ["list", 3, None]}).effect.value == "write"
+
+
+def test_a_switch_that_destroys_makes_a_write_destructive():
+    switch = {"type": "boolean"}
+
+    assert proposed("import_table", truncateFirst=switch).effect.value == "destructive"
+    assert proposed("get_table", removeSpaces=switch).effect.value == "read"
+
+
+def test_a_browser_that_goes_to_another_page_tells_its_address():
+    assert proposed("browser_navigate_back", annotations=READS).egress.value
+    assert not proposed("navigate_menu", annotations=READS).egress.value
