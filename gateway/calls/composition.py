@@ -42,6 +42,7 @@ from gateway.inspection.inspector import Inspector
 from gateway.inspection.schemas import ToolSchemas
 from gateway.policy.observing import ObserveMode
 from gateway.policy.policy import Policy
+from gateway.policy.shadow import ShadowPolicy
 from gateway.record.journal.records import ResultRecord
 from gateway.record.journal.refusal_sampler import RefusalSampler
 from gateway.record.journal.writer import Journal
@@ -97,6 +98,8 @@ class Gateway:
     style: Literal["result", "protocol"]
     people: People | None = None
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
+    shadow: ShadowPolicy | None = None
+    """The policy that decides each call too, and counts for nothing."""
     authority: Authority | None = None
     """The credentials lent to calls; `None`: no upstream has a leased credential."""
     schemas: ToolSchemas = field(default_factory=ToolSchemas)
@@ -225,7 +228,7 @@ def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
         )
     return Decider(
         CallInspection(parts.inspector, parts.history.ledger, parts.credential_chain, parts.worker),
-        PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases, parts.observing),
+        PolicyQuestions(parts.policy, parts.signals.register, parts.authority, releases, parts.observing, parts.shadow),
         record,
         parts.known,
         parts.history.ledger,

@@ -103,6 +103,11 @@ class PolicySettings(Settings):
         description="A folder of own rules, beside the policy; `opagate policy init` writes one, `opagate policy push` brings it to"
         " an OPA.",
     )
+    shadow: FilePath | None = Field(
+        default=None,
+        description="A folder of own rules, or a whole policy, that decides each call too, and counts for nothing. The journal"
+        " has the differences, and `opagate policy diff --since 24h` sums them up.",
+    )
     plan_keys: tuple[PlanKey, ...] = Field(
         default=(),
         description="Ed25519 public keys, each as `opagate policy build --sign KEY` prints it. A compiled form beside a"

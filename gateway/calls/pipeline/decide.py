@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.inspection.inspector import Inspector
     from gateway.policy.observing import ObserveMode
     from gateway.policy.policy import Policy
+    from gateway.policy.shadow import ShadowPolicy
     from gateway.record.telemetry.metrics import Metrics
 
 # --- missing labels --------------------------------------------------------------------------------------
@@ -180,13 +181,15 @@ def _walk_and_look(call: Call, look: Callable[..., CallContent]) -> tuple[CallCo
 
 
 class PolicyQuestions(Struct, frozen=True):
-    """The questions to policy about calls. `authority` is `None` without leased credentials, `releases` without people."""
+    """The questions to policy about calls. `authority` is `None` without leased credentials, `releases` without people, `shadow` without
+    a shadow policy."""
 
     policy: Policy
     signals: SignalRegister
     authority: Authority | None
     releases: Releases | None
     observing: ObserveMode
+    shadow: ShadowPolicy | None = None
 
     async def ask_policy(
         self,
@@ -216,7 +219,10 @@ class PolicyQuestions(Struct, frozen=True):
             leases=leases,
             enforced=not self.observing.is_on(call.target.upstream),
         )
-        decision = await self.policy.decide(document.decision(principal, call, told, facts))
+        asked = document.decision(principal, call, told, facts)
+        decision = await self.policy.decide(asked)
+        if self.shadow is not None:
+            self.shadow.note(context.id, asked, decision, size=len(prepared.message.body))
         if decision.effect != "allow":
             decision = name_assumed_labels(decision, call.target, facts.assumed_write_audiences)
             if not told.enforced:
@@ -325,8 +331,9 @@ class Decider(Struct, frozen=True):
         else:
             self._end_if_spent(prepared.task.id, decision)
         code = decision.reasons[0].code if decision.reasons else "allowed"
-        effect = decision.effect if decision.would is None else f"would-{decision.would}"
-        self.metrics.count_decision(target.upstream, prepared.call.action, effect, code, recorded.seconds)
+        if self.questions.shadow is not None:
+            self.questions.shadow.confirm(context.id)
+        self.metrics.count_decision(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
         record_decision_span(
             context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
         )

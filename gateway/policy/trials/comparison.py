@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.base import own_process
 from gateway.config import EmbeddedEngine, PolicySettings, TaskLimit
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
-from gateway.policy.policy import Policy
+from gateway.policy.folder import overlay
+from gateway.policy.policy import Policy, PolicyEvent
 from gateway.policy.trials.child_process import ask_process
 from gateway.policy.trials.trial_process import NICENESS, bound, end_with_the_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
@@ -46,6 +47,42 @@ class PolicyFiles(Struct, frozen=True):
     overlay: str | None = None
     limits: dict[str, dict[str, int]] = {}
     plan_keys: tuple[str, ...] = ()
+
+    @classmethod
+    def configured(cls, settings: PolicySettings) -> PolicyFiles:
+        """Return the files of a configuration, with the operator's limits of tasks."""
+        paths = (None if path is None else str(path) for path in (settings.path, settings.grants, settings.overlay))
+        limits = {name: limit.model_dump(exclude_none=True) for name, limit in settings.task_limits.items()}
+        return cls(*paths, limits=limits, plan_keys=settings.plan_keys)
+
+    def with_folder(self, folder: Path) -> PolicyFiles:
+        """Return the files with a folder in the place of the policy, or of the overlay. Its `grants.yaml` takes the place of the grants.
+
+        What `opagate policy build` wrote is whole: it has its overlay, its grants and its limits.
+        """
+        if (folder / "data.json").is_file() and (folder / overlay.SLOT).is_file():
+            return PolicyFiles(str(folder), plan_keys=self.plan_keys)
+        grants = folder / "grants.yaml"
+        files = structs.replace(self, grants=str(grants)) if grants.is_file() else self
+        if (folder / "gateway").is_dir() or not folder.is_dir():
+            return structs.replace(files, path=str(folder))
+        has_rules = next(folder.rglob("*.rego"), None) is not None
+        return structs.replace(files, overlay=str(folder)) if has_rules or files is self else files
+
+    def settings(self, *, deadline: timedelta, reload: timedelta) -> PolicySettings:
+        """Return the settings of a policy that decides no call of its own: its tests do not run."""
+        path, grants, own = (None if one is None else Path(one) for one in (self.path, self.grants, self.overlay))
+        settings = PolicySettings(
+            engine=EmbeddedEngine(deadline=deadline),
+            path=path,
+            grants=grants,
+            overlay=own,
+            plan_keys=self.plan_keys,
+            reload=reload,
+            require_tests=False,
+        )
+        limits = {name: TaskLimit.model_validate(numbers) for name, numbers in self.limits.items()}
+        return settings.with_task_limits(limits)
 
 
 class ComparisonJob(Struct, frozen=True):
@@ -101,6 +138,7 @@ async def compare(
 
 
 _FOREVER = timedelta(days=3650)
+_PATIENT = timedelta(seconds=10)
 
 
 def main() -> None:
@@ -124,7 +162,11 @@ def main() -> None:
 async def answer_both(job: ComparisonJob) -> Compared:
     """Ask both policies about each input. Raise `PolicyError`."""
     async with AsyncExitStack() as stack:
-        first, second = [await _start(stack, files, job.supported) for files in (job.first, job.second)]
+        policies: list[Policy] = []
+        for files in (job.first, job.second):
+            policies.append(await start_policy(files, job.supported, deadline=_PATIENT, reload=_FOREVER))
+            stack.push_async_callback(policies[-1].stop)
+        first, second = policies
         answers: list[tuple[ComparedVerdict, ComparedVerdict]] = []
         for raw in job.inputs:
             asked = msgspec.json.decode(raw)
@@ -132,23 +174,20 @@ async def answer_both(job: ComparisonJob) -> Compared:
         return Compared((first.status().revision, second.status().revision), tuple(answers))
 
 
-async def _start(stack: AsyncExitStack, files: PolicyFiles, supported: tuple[str, ...]) -> Policy:
-    engine = EmbeddedEngine(deadline=timedelta(seconds=10))
-    path, grants, overlay = (None if one is None else Path(one) for one in (files.path, files.grants, files.overlay))
-    settings = PolicySettings(
-        engine=engine,
-        path=path,
-        grants=grants,
-        overlay=overlay,
-        plan_keys=files.plan_keys,
-        reload=_FOREVER,
-        require_tests=False,
+async def start_policy(
+    files: PolicyFiles,
+    supported: tuple[str, ...],
+    *,
+    deadline: timedelta,
+    reload: timedelta,
+    on_event: Callable[[PolicyEvent], None] | None = None,
+) -> Policy:
+    """Return a policy that decides no call of its own. Raise `PolicyError`."""
+    settings = files.settings(deadline=deadline, reload=reload)
+    policy = Policy.build(
+        settings, supported=frozenset(supported), clock=time.time, is_for_calls=False, on_event=on_event
     )
-    limits = {name: TaskLimit.model_validate(numbers) for name, numbers in files.limits.items()}
-    settings = settings.with_task_limits(limits)
-    policy = Policy.build(settings, supported=frozenset(supported), clock=time.time, is_for_calls=False)
     await policy.start()
-    stack.push_async_callback(policy.stop)
     return policy
 
 

@@ -18,6 +18,7 @@
 | `enforcement` | observe mode: policy is suspended for upstreams, or began to be enforced again | event, upstreams, until |
 | `configuration` | changed labels, upstreams or limits come into force | digest, added, removed, changed, limits, waiting |
 | `policy` | a policy came into force | name, revision, digest of the compiled form |
+| `shadow` | after a call that the shadow policy decides otherwise | id, enforced, shadow |
 | `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
 | `cut` | at start: the journal ended before the entry that the snapshots of history know | journal, entries, known |
@@ -35,7 +36,7 @@ recorded only without what has the form of a credential.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 from weakref import ref
 
 from gateway.model.caller import AuthMethod
@@ -212,6 +213,31 @@ def configuration_entry(change: ConfigurationChange, digest: str) -> JsonObject:
         "limits": list(change.limits),
         "waiting": list(change.waiting),
     }
+
+
+class VerdictForm(Protocol):
+    """The effect, the codes and the obligations of a decision."""
+
+    @property
+    def effect(self) -> str: ...
+    @property
+    def codes(self) -> tuple[str, ...]: ...
+    @property
+    def obligations(self) -> tuple[str, ...]: ...
+
+
+def shadow_entry(decision_id: str, enforced: VerdictForm, shadow: VerdictForm, name: str, revision: str) -> JsonObject:
+    """Return the fields of a `shadow`: codes alone, since the words of a reason may repeat arguments."""
+    return {
+        "id": decision_id,
+        "enforced": _verdict(enforced),
+        "shadow": {**_verdict(shadow), "policy": {"name": name, "revision": revision}},
+    }
+
+
+def _verdict(verdict: VerdictForm) -> JsonObject:
+    codes = [conceal_text(code) for code in verdict.codes[:_ACTORS]]
+    return {"effect": verdict.effect, "codes": codes, "obligations": list(verdict.obligations)}
 
 
 def pin_entry(subject: str, identifier: str, state: Pin | None, digest: str) -> JsonObject:

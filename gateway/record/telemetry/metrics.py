@@ -53,6 +53,9 @@ class Metrics:
         self.policy_checks = counter(
             "opagate_policy_checks", "Decisions of a plan that were put to OPA as well.", ("result",)
         )
+        self.policy_shadow = counter(
+            "opagate_policy_shadow", "Calls that the shadow policy was to decide too.", ("result",)
+        )
         self.policy_ready = Gauge(
             "opagate_policy_ready", "1 while the policy in force is the newest there is.", registry=self.registry
         )

@@ -51,6 +51,7 @@ from gateway.policy.observing import ObserveMode
 from gateway.policy.plan.loading import CodeCache, PlanCaches, Plans
 from gateway.policy.plan.store import PlanTrust
 from gateway.policy.policy import Policy
+from gateway.policy.shadow import ShadowPolicy
 from gateway.policy.trials.passed_trials import PassedTrials
 from gateway.record.journal.age_pruning import AgePruning
 from gateway.record.journal.entry import start_entry
@@ -69,6 +70,7 @@ from gateway.surfaces.app.events import (
     note_flood,
     note_policy,
     note_policy_check,
+    note_shadow_difference,
     revision,
 )
 from gateway.surfaces.app.keys import KeyedParts, add_operations
@@ -120,6 +122,7 @@ class _Base(Struct, frozen=True):
     recorder: EventRecorder
     policy: Policy
     observing: ObserveMode
+    shadow: ShadowPolicy | None
     signalled: SignalMemory
     stopped: StopMemory
     identities: Identities
@@ -135,11 +138,12 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     journal, recorder = _record(stack, configuration, keys, metrics, clock)
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
     observing = build_observe_mode(configuration, clock, time.monotonic)
+    shadow = _shadow(stack, configuration, recorder)
     store = await _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
     control = Control(OPERATIONS, recording(journal))
-    begun = metrics, tracing, keys, store, journal, recorder, policy, observing
+    begun = metrics, tracing, keys, store, journal, recorder, policy, observing, shadow
     return _Base(*begun, signalled, stopped, identities, control)
 
 
@@ -166,6 +170,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         history=history,
         policy=base.policy,
         observing=base.observing,
+        shadow=base.shadow,
         journal=base.journal,
         flood=flood,
         served=served,
@@ -299,6 +304,21 @@ async def _policy(
     entry = start_entry(version("opagate"), configuration.listen, revision(status), plan=status.plan)
     await journal.append("start", entry)
     return policy
+
+
+def _shadow(stack: AsyncExitStack, configuration: Configuration, recorder: EventRecorder) -> ShadowPolicy | None:
+    """Return the shadow policy until the stack ends, `None` without one."""
+    if configuration.policy.shadow is None:
+        return None
+    shadow = ShadowPolicy(
+        configuration.policy,
+        supported=frozenset(SUPPORTED_OBLIGATIONS),
+        on_difference=partial(note_shadow_difference, recorder),
+        on_result=lambda result: recorder.metrics.policy_shadow.labels(result).inc(),
+    )
+    shadow.start()
+    stack.push_async_callback(shadow.stop)
+    return shadow
 
 
 async def _lending(

@@ -17,7 +17,8 @@ from gateway.model.decision import PolicyRevision
 from gateway.model.wire import JsonObject
 from gateway.policy.opa.here import PolicyCheck
 from gateway.policy.policy import PolicyEvent, PolicyStatus
-from gateway.record.journal.entry import pin_entry, policy_entry
+from gateway.policy.shadow import ShadowDifference
+from gateway.record.journal.entry import pin_entry, policy_entry, shadow_entry
 from gateway.record.journal.refusal_sampler import RefusalSampler
 from gateway.record.journal.writer import Journal
 from gateway.record.telemetry.metrics import Metrics
@@ -136,6 +137,11 @@ def note_policy_check(recorder: EventRecorder, check: PolicyCheck) -> None:
     log.error("policy.differed", revision=check.revision, plan=check.plan)
     described = PolicyRevision("", check.revision)
     recorder.write("policy", lambda: policy_entry(described, plan=check.plan, has_differed=True))
+
+
+def note_shadow_difference(recorder: EventRecorder, found: ShadowDifference) -> None:
+    """Record a call that the shadow policy decides otherwise."""
+    recorder.write("shadow", lambda: shadow_entry(found.call, found.enforced, found.shadow, found.name, found.revision))
 
 
 def revision(status: PolicyStatus) -> PolicyRevision:

@@ -82,6 +82,10 @@ async def run(path: Path) -> list[CheckResult]:
     found += [CheckResult(*each) for each in file_checks.look(settings)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
+    try:
+        found += [_write_finding("shadow", each) for each in await policy_checks.look_at_shadow(settings.policy)]
+    except GatewayError as error:
+        found.append(_describe_failure("shadow", error))
     found += [
         *_inspection(settings),
         *_directory(settings),

@@ -160,12 +160,20 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     if (unenforced := describe_unenforced(decision)) is not None:
         yield "observed", unenforced
     yield "settled", outcome(decision, settled)
+    yield from _shadow(decision)
     if count := decision.get("reserved"):
         yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"
 
 
 _SENT: Final = (("arguments", "arguments"), ("beside", "beside them"))
 """The fields of an entry with the words of the caller, and their names for people."""
+
+
+def _shadow(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the other decision of the shadow policy."""
+    if shadow := decision.get("shadow"):
+        codes = f" ({', '.join(shadow['codes'])})" if shadow["codes"] else ""
+        yield "shadow", f"revision {shadow['policy']['revision']} would {shadow['effect']}{codes}"
 
 
 def _people(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -129,11 +129,26 @@ def diff(
     path: PathOption = None,
     grants: GrantsOption = None,
     overlay: OverlayOption = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Calls that `policy.shadow` decides otherwise since a time, or 24h ago."),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a push would change in the configured OPA. Exit status 1 if there is a difference."""
+    """Show what a push would change in the configured OPA, or with --since what the shadow policy would change.
+
+    Exit status 1 if there is a difference.
+    """
     from gateway.policy.opa import contents as opa_contents
+
+    if since is not None:
+        from gateway.surfaces.cli.policy_shadow import diff_since
+
+        if path or grants or overlay:
+            raise typer.BadParameter("--since is about the policies of the running gateway: leave the folders out")
+        diff_since(configuration(config), since, as_json=as_json)
+        return
 
     settings = _settings(path, grants, overlay, config)
     with _admin(settings) as admin:

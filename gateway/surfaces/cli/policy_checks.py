@@ -7,8 +7,10 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy.folder import folders
 from gateway.policy.folder.data_files import DATA_FILES, DataFile
 from gateway.policy.folder.folders import PolicyFolders
@@ -16,7 +18,9 @@ from gateway.policy.plan import loading, store
 from gateway.policy.plan.loading import Plans
 from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.plan.store import PlanTrust
+from gateway.policy.trials.comparison import PolicyFiles, start_policy
 from gateway.surfaces.cli.people_checks import ApprovalFinding
+from gateway.surfaces.cli.terminal import describe_revision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,3 +121,14 @@ def look_at_compiled(settings: Configuration) -> Iterator[ApprovalFinding]:
         yield ApprovalFinding(reason, "", is_warning=True)
     else:
         yield ApprovalFinding(f"{plans[0]} counts: plan {store.digest_of(bytes(found.plan))}")
+
+
+async def look_at_shadow(settings: PolicySettings) -> list[ApprovalFinding]:
+    """Load the shadow policy, if there is one, as its process does. Raise `PolicyError`."""
+    if settings.shadow is None:
+        return []
+    files = PolicyFiles.configured(settings).with_folder(settings.shadow)
+    policy = await start_policy(files, SUPPORTED_OBLIGATIONS, deadline=timedelta(seconds=10), reload=timedelta(days=1))
+    status = policy.status()
+    await policy.stop()
+    return [ApprovalFinding(f"{describe_revision(status.name, status.revision)}; it counts for nothing")]

@@ -33,7 +33,7 @@ def replay(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Another policy folder, with the overlay, grants and plan keys of the first; only what it decides otherwise is shown.",
+            help="Another policy, or other own rules, with the rest as in force; only what it decides otherwise is shown.",
         ),
     ] = None,
     assume: Annotated[
@@ -53,6 +53,7 @@ def replay(
     Exit status 1 if a step is not what its trace expects.
     """
     from gateway.config.policy import EmbeddedEngine
+    from gateway.policy.trials.comparison import PolicyFiles
     from gateway.surfaces.replay import check
     from gateway.surfaces.replay import replay as replayed
 
@@ -68,7 +69,8 @@ def replay(
         loop.run(_one(replaying, chosen, shown, steps))
     else:
         # The rest of the section holds for both: the overlay, the keys of signed plans, the limits of tasks.
-        other = chosen.model_copy(update={"path": against, "engine": EmbeddedEngine()})
+        files = PolicyFiles.configured(chosen).with_folder(against)
+        other = files.settings(deadline=EmbeddedEngine().deadline, reload=chosen.reload)
         loop.run(_two(replaying, chosen, other, shown, steps))
     shown.finish()
     if shown.totals.unmet:

@@ -24,7 +24,7 @@ from gateway.model import reasons
 from gateway.model.errors import GatewayError
 from gateway.policy.trials.comparison import PolicyFiles, compare
 from gateway.record.journal.chain import timestamp
-from gateway.record.journal.columns import CALLS, Search
+from gateway.record.journal.columns import CALLS, OTHER, Search
 from gateway.record.journal.placed import lines_before
 from gateway.surfaces.console.decisions import describe_row
 from gateway.surfaces.console.overview import describe_policy
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 
 PATH: Final = "/console/policy"
+_DIFFERENCES: Final = 50
+"""Differences of the shadow policy, the latest ones."""
 _BUDGET: Final = 16 * 2**20
 """Bytes of the journal that the counts rest on."""
 
@@ -82,9 +84,27 @@ async def _show(runs: CandidateRuns, visit: ConsoleVisit) -> Response:
         "policy.html",
         policy=describe_policy(console.gateway),
         candidate=runs.describe(),
+        shadow=await _describe_shadow(console),
         may_compare=visit.session.visitor.has_role("operator"),
         counts={**counts, "rows": [_row(code, found, rules) for code, found in counts["codes"].items()]},
     )
+
+
+async def _describe_shadow(console: ConsoleParts) -> dict[str, Any] | None:
+    """Return the state of the shadow policy with its latest differences; `None` without one."""
+    shadow = console.gateway.shadow
+    if shadow is None:
+        return None
+    rows = await console.read_journal(partial(_read_differences, console))
+    return {"status": shadow.status(), "rows": rows}
+
+
+def _read_differences(console: ConsoleParts) -> list[JsonObject]:
+    """Return the latest entries of the shadow policy. It reads files. Raises `JournalError`."""
+    page = console.index.find_page(
+        Search(kinds=frozenset({OTHER})), lambda line: b'"kind":"shadow"' in line[:200], count=_DIFFERENCES
+    )
+    return [entry for _, entry in page.found]
 
 
 def _row(code: str, found: Mapping[str, int], rules: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +197,7 @@ class CandidateRuns:
         try:
             await visit.record("policy-compare", candidate=self.describe_files())
             asked = await console.read_journal(partial(read_asked, console))
-            in_force = _files_in_force(console)
+            in_force = PolicyFiles.configured(console.configuration.policy)
             candidate = structs.replace(in_force, **self.describe_files())
             documents = [one.document for one in asked if one.document is not None]
             compared = await compare(in_force, candidate, documents, SUPPORTED_OBLIGATIONS)
@@ -190,15 +210,6 @@ class CandidateRuns:
         """Return the named parts of the candidate."""
         parts = {} if self.candidate is None else self.candidate.model_dump()
         return {name: str(path) for name, path in parts.items() if path is not None}
-
-
-def _files_in_force(console: ConsoleParts) -> PolicyFiles:
-    settings = console.configuration.policy
-    return PolicyFiles(
-        *(None if path is None else str(path) for path in (settings.path, settings.grants, settings.overlay)),
-        plan_keys=settings.plan_keys,
-        limits={name: limit.model_dump(exclude_none=True) for name, limit in settings.task_limits.items()},
-    )
 
 
 def read_asked(console: ConsoleParts) -> list[_RecordedInput]:

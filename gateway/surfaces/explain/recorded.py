@@ -13,7 +13,7 @@ from gateway.authority.approvals.state import read_fact
 from gateway.base.json.walk import find_value, split_pointer
 from gateway.history.provenance import Explanation, Provenance
 from gateway.model.errors import JournalError, PolicyError
-from gateway.model.wire import JsonObject
+from gateway.model.wire import Json, JsonObject
 from gateway.policy import document, verdict
 from gateway.policy.document import timestamp
 from gateway.policy.folder import annotations, folders
@@ -198,7 +198,8 @@ class JournalSource(Protocol):
 class RecordedDecision(Struct, frozen=True):
     """A decision with all that the journal has of it, for `explain` and for the console.
 
-    `reserved` counts the names taken out of the answer. `approval` has the form of the policy input.
+    `reserved` counts the names taken out of the answer. `approval` has the form of the policy input. `shadow` is the other
+    decision of the shadow policy.
     """
 
     entry: JsonObject
@@ -206,10 +207,11 @@ class RecordedDecision(Struct, frozen=True):
     explanation: Explanation | None
     approval: JsonObject | None
     reserved: int
+    shadow: Json = None
 
     def describe(self) -> JsonObject:
-        """Return the entry with its approval and the count of names taken out."""
-        more = {"reserved": self.reserved or None, "approved": self.approval}
+        """Return the entry with its approval, the count of names taken out, and the decision of the shadow policy."""
+        more = {"reserved": self.reserved or None, "approved": self.approval, "shadow": self.shadow}
         return {**self.entry, **{name: value for name, value in more.items() if value is not None}}
 
 
@@ -219,7 +221,9 @@ def read_decision(decision: JsonObject, source: JournalSource) -> RecordedDecisi
     settled = next((entry for entry in outcome if entry["kind"] in {"settled", "abandoned"}), None)
     reserved = sum(cast("int", entry["count"]) for entry in outcome if entry["kind"] == "reserved")
     explanation = explain_history(decision, lambda tasks: source.tasks(tasks, since=since_of(decision)))
-    return RecordedDecision(decision, settled, explanation, read_approval(decision, source.approval), reserved)
+    approval = read_approval(decision, source.approval)
+    shadow = next((entry["shadow"] for entry in outcome if entry["kind"] == "shadow"), None)
+    return RecordedDecision(decision, settled, explanation, approval, reserved, shadow)
 
 
 def explain_history(

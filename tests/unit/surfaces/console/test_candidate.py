@@ -144,3 +144,20 @@ async def test_the_process_has_a_bound_of_processor_time(tmp_path: Path):
 
 def test_the_runs_of_no_candidate_describe_nothing():
     assert CandidateRuns(None).describe() is None
+
+
+async def test_the_page_has_the_shadow_policy_with_its_latest_differences(tmp_path: Path):
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next/grants.yaml").write_text(STRICTER)
+    async with visited(tmp_path, policy="shadow: next,") as browser:
+        shadow = browser.there.gateway.shadow
+        assert shadow is not None
+        await browser.there.ask(call("read_file", path="a"))
+        while not browser.there.entries("shadow"):
+            await asyncio.sleep(0.05)
+        found = await policy_page(browser.visit(person("vera", "viewer")))
+        decision = browser.there.entries("call")[0]["id"]
+
+    assert "0 calls decided alike, 1 otherwise" in found
+    assert f'href="/console/decisions/{decision}"' in found
+    assert "tool/not-granted" in found.partition('id="shadow"')[2]

@@ -90,11 +90,12 @@ async def visited(
     pages: str = "{}",
     *,
     grants: str = GRANTS,
+    policy: str = "",
 ) -> AsyncGenerator[Browser]:
     """A gateway with a console, and the browser of a stranger."""
     (folder / "jwks.json").write_text('{"keys": []}', "utf-8")
     more = more.replace("approvals: {", f"approvals: {{{PEOPLE}, ")
-    options = {"more": f"console: {pages}\n{more}", "labels": labels, "grants": grants}
+    options = {"more": f"console: {pages}\n{more}", "labels": labels, "grants": grants, "policy": policy}
     async with bench(folder, upstream, **options) as there, AsyncExitStack() as stack:
         settings = there.configuration.console
         assert settings is not None
