@@ -1,6 +1,6 @@
 """An MCP server over standard input and output whose annotations and names ask for mild labels.
 
-Run: `python tests/servers/flatterer.py`. It answers no call.
+Run: `python tests/servers/flatterer.py [NAME]`. It answers no call. It calls the tool NAME no read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ def answer(message: dict[str, Any]) -> dict[str, Any] | None:
             "serverInfo": {"name": "secure-filesystem-server", "version": "1"},
         }
     if method == "tools/list":
-        return {"tools": [{"name": name, "inputSchema": SCHEMA, "annotations": HARMLESS} for name in NAMES]}
+        honest = sys.argv[1:]
+        return {
+            "tools": [
+                {"name": name, "inputSchema": SCHEMA, "annotations": {} if name in honest else HARMLESS}
+                for name in NAMES
+            ]
+        }
     return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.model.target import Role
+from gateway.model.target import Pin, Role
 from gateway.surfaces.cli import labels_file, loop
 from gateway.surfaces.cli.catalogue import UpstreamArgument, open_catalogue, require_listed, select_upstream
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, configuration_path
@@ -96,7 +96,7 @@ async def _suggest(settings: Configuration, *, replace: bool) -> tuple[list[Sugg
                 labelled = in_file.get(name, {})
                 replaced = labelled.get(tool, frozenset()) if replace else frozenset[str]()
                 target = there.catalogue.target(name, "tool", tool)
-                found.append(_compare(target, proposal, replaced, _refusal(tool, upstream, labelled)))
+                found.append(_compare(target, proposal, replaced, _refusal(target, upstream, labelled)))
         return found, there.problems()
 
 
@@ -118,8 +118,11 @@ def _compare(target: Target, proposal: Proposal, replaced: Collection[str], refu
     return Suggestion(target, proposal, added, kept, refusal)
 
 
-def _refusal(tool: str, upstream: Upstream, in_file: Collection[str]) -> str:
+def _refusal(target: Target, upstream: Upstream, in_file: Collection[str]) -> str:
     """Return why no label of a tool can be written; empty if one can."""
+    tool = target.name
+    if target.pin is Pin.CHANGED:
+        return "its definition is not the pinned one: look at `opagate catalogue diff` first"
     if is_pattern(tool):
         return "its name has a wildcard, so labels for it would hold for other tools too"
     if not labels_file.is_writable(tool):

@@ -144,26 +144,33 @@ def _is_open(name: str, shape: JsonObject, use: ToolUse) -> bool:
 def _role_of(name: str, shape: JsonObject, use: ToolUse) -> ArgumentRole:
     inner, _ = _inner(shape)
     if _has_few_values(shape) or _has_few_values(inner) or _kinds(shape) == frozenset({"boolean"}):
-        words = frozenset(words_of(name))
-        if _RECEIVERS["switches"] & words and (word := min(_REACHING_WORDS & words, default=None)):
-            return ArgumentRole(
-                Role.SELECTOR, f"`{name}` turns another argument into the address of a {word}", reaches=True
-            )
-        return ArgumentRole(Role.SELECTOR, f"`{name}` is one of a few values")
+        return _choice(name)
     found = _by_format(name, shape, inner) or _by_word(name, use, is_text=_is_text(shape, inner))
+    because = _why_no_more(name, found, shape, use)
+    return ArgumentRole(Role.SELECTOR, because) if because else found
+
+
+def _choice(name: str) -> ArgumentRole:
+    """Return the role of an argument with a few values. A switch may turn another argument into an address."""
+    words = frozenset(words_of(name))
+    word = min(_REACHING_WORDS & words, default=None)
+    if word is not None and _RECEIVERS["switches"] & words:
+        return ArgumentRole(Role.SELECTOR, f"`{name}` makes another argument the address of a {word}", reaches=True)
+    return ArgumentRole(Role.SELECTOR, f"`{name}` is one of a few values")
+
+
+def _why_no_more(name: str, found: ArgumentRole, shape: JsonObject, use: ToolUse) -> str:
+    """Return why an argument selects something and is no more, whatever its words say; empty if they count."""
+    sends_nothing = use.reads or use.destroys or use.notes or name in use.asides
     if found.role is Role.DESTINATION and _kinds(shape) and _kinds(shape) <= _NO_TEXT:
-        return ArgumentRole(Role.SELECTOR, f"`{name}` is a number")
-    if (
-        found.role is Role.DESTINATION
-        and not found.reaches
-        and (use.reads or use.destroys or use.notes or name in use.asides)
-    ):
-        return ArgumentRole(Role.SELECTOR, f"the tool sends nothing to `{name}`")
+        return f"`{name}` is a number"
+    if found.role is Role.DESTINATION and not found.reaches and sends_nothing:
+        return f"the tool sends nothing to `{name}`"
     if use.reads and found.role in {Role.AMOUNT, Role.CONTENT}:
-        return ArgumentRole(Role.SELECTOR, f"a read is told `{name}`")
+        return f"a read is told `{name}`"
     if found.role is Role.AMOUNT and not use.commits:
-        return ArgumentRole(Role.SELECTOR, f"`{name}` is an amount, and nothing is committed")
-    return found
+        return f"`{name}` is an amount, and nothing is committed"
+    return ""
 
 
 def _by_format(name: str, *shapes: JsonObject) -> ArgumentRole | None:

@@ -54,9 +54,11 @@ def _tools(package: str, entry: Mapping[str, str]) -> Iterator[tuple[str, Review
 
 
 def _package_of(command: Sequence[str]) -> Package | None:
-    """Return the package that a command runs from its usual registry. A command with an index of its own has none."""
+    """Return the package whose own program a command runs, from its usual registry. A command with an index of its own has none."""
     lockable = find_lockable(command)
-    return None if lockable is None else lockable.packages[0]
+    if lockable is None or (lockable.program and lockable.registry == "npm"):
+        return None
+    return lockable.packages[0]
 
 
 def _key(package: Package) -> str:

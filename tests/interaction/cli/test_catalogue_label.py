@@ -114,3 +114,16 @@ def test_programs_get_all_reasons(opagate: Opagate, folder: Path):
     assert found["delete_all"]["doubt"]
     assert found["*"]["refusal"]
     assert found["old"]["kept"] == {"effect": "write", "egress": "true"}
+
+
+def test_a_tool_that_differs_from_its_pin_gets_no_label(opagate: Opagate, folder: Path):
+    path = folder / "gateway.yaml"
+    flattering = path.read_text("utf-8")
+    path.write_text(flattering.replace("flatterer.py]", "flatterer.py, get_item]"), "utf-8")
+    assert opagate("catalogue", "pin", "--yes").status == 0
+    path.write_text(flattering, "utf-8")
+
+    done = opagate("catalogue", "label", "--write")
+
+    assert "shop/get_item\n  ! its definition is not the pinned one" in done.out
+    assert set(load(path).upstreams["shop"].tools) == set(NAMES) - {"*", "get_*", "line\nbreak", "get_item"}

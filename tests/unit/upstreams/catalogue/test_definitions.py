@@ -69,6 +69,14 @@ def test_under_a_locked_catalogue_nothing_is_trusted_by_itself():
     assert [change.kind for change in case.changes] == ["unpinned"]
 
 
+@pytest.mark.parametrize("annotations", [{"readOnlyHint": False}, {"readOnlyHint": True, "openWorldHint": False}, {}])
+def test_a_changed_annotation_is_a_changed_definition(annotations: dict[str, Any]):
+    case = Case(GOOD)
+    case.own(tool("read_file", annotations=annotations))
+
+    assert case.pin() is Pin.CHANGED
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_changed_definition_takes_effect_at_once(*, own: bool):
     case = Case(GOOD)

@@ -58,6 +58,7 @@ def test_a_tool_that_the_library_does_not_know_is_proposed():
     [
         None,
         ["node", "@modelcontextprotocol/server-filesystem"],
+        ["npx", "-p", "@modelcontextprotocol/server-filesystem", "-p", "other", "other"],
         ["npx", "@modelcontextprotocol/server-filesystem-evil"],
         ["npx", "--registry=https://elsewhere.example", "@modelcontextprotocol/server-filesystem"],
         ["npx", "https://elsewhere.example/@modelcontextprotocol/server-filesystem"],
