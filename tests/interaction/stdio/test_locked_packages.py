@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import forked_gateway
 from tests.interaction.stdio.registries import Registry, running_registry
 from tests.machine import skip_or_fail
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 COMMANDS = {"npm": ["npx", "-y", "opagate-served"], "pypi": ["uvx", "opagate-served"]}
-OPAGATE = Path(sys.executable).parent / "opagate"
 
 
 class Project:
@@ -45,14 +45,7 @@ class Project:
         (self.folder / "gateway.yaml").write_text(json.dumps({"upstreams": upstreams}))
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [OPAGATE, *words, "--config", "gateway.yaml"],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return forked_gateway.run([*words, "--config", "gateway.yaml"], self.folder, self.env, timeout=300)
 
     def pin(self, *words: str) -> str:
         done = self.run("catalogue", "pin", "--yes", *words)

@@ -35,6 +35,8 @@ RED = 'package gateway.decision_test\n\nimport data.gateway.decision\n\ntest_red
 GREEN = RED.replace("allow", "deny")
 TEST = "gateway/decision/decision_test.rego"
 FAILING_TEST = "package overlay.tickets_test\n\ntest_red if false\n"
+REST = 0.001
+"""Seconds between two looks at another process: a test that never rests takes the processor from it."""
 MANY = "some _ in _hundred"
 ENDLESS = {
     "gateway/visibility/visibility.rego": f"""package gateway.visibility
@@ -167,14 +169,14 @@ async def test_the_process_ends_with_the_gateway(tree: Tree, tmp_path: Path):
     program.write_text(ORPHAN.format(trial=given, started=started), encoding="utf-8")
     gateway = await asyncio.create_subprocess_exec(sys.executable, program, env=child_process.clean_environment())
     while not started.exists():
-        await asyncio.sleep(0)
+        await asyncio.sleep(REST)
     orphan = int(started.read_text("utf-8"))
 
     gateway.kill()
     await gateway.wait()
 
     while is_alive(orphan):
-        await asyncio.sleep(0)
+        await asyncio.sleep(REST)
 
 
 @needs_proc
@@ -193,7 +195,7 @@ async def test_a_trial_that_is_called_off_leaves_no_process(tree: Tree):
 
 async def _new_child(before: set[str]) -> str:
     while not (found := _children() - before):
-        await asyncio.sleep(0)
+        await asyncio.sleep(REST)
     return found.pop()
 
 
@@ -365,7 +367,7 @@ async def test_a_slow_rule_keeps_the_policy_before_in_force(tmp_path: Path):
     looking = asyncio.create_task(opened.look())
     turns = 0
     while not looking.done():
-        await asyncio.sleep(0)
+        await asyncio.wait({looking}, timeout=REST)
         turns += 1
 
     assert not await looking
