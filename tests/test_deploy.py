@@ -263,7 +263,7 @@ def test_the_page_names_how_containers_read_a_clone_with_a_strict_umask():
 def test_the_engine_waits_longer_than_the_gateway_takes_to_stop():
     grace = int(COMPOSE["services"]["gateway"]["stop_grace_period"].removesuffix("s"))
 
-    assert grace > (DEPLOYED.limits.drain_delay + DEPLOYED.limits.drain).total_seconds()
+    assert grace > (DEPLOYED.drain_delay + DEPLOYED.limits.drain).total_seconds()
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))

@@ -114,7 +114,7 @@ def test_the_gateway_takes_the_configuration_that_is_rendered(
     assert yaml.safe_load(data["gateway.yaml"])["upstreams"] == wanted["config"]["upstreams"]
     assert yaml.safe_load(data["grants.yaml"]) == wanted["grants"]
     assert found.upstreams["tickets"].tools["read_*"].egress is False
-    assert found.limits.drain_delay == timedelta(seconds=20)
+    assert found.drain_delay == timedelta(seconds=20)
 
 
 def test_all_that_a_container_reads_or_writes_is_mounted():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
 from pydantic import AwareDatetime, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
@@ -51,6 +51,10 @@ class TlsSettings(Settings):
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
 
 
+_DRAIN_DELAY: Final = timedelta(seconds=5)
+"""How long Kubernetes and usual balancers go on to send to a gateway that stops."""
+
+
 class Limits(Settings):
     """Bounds on sizes, numbers and times."""
 
@@ -78,10 +82,10 @@ class Limits(Settings):
     )
     streams_per_caller: Count = Field(default=250, gt=0, description="The same for one caller; beyond it: 429.")
     keep_alive: Duration = Field(default=timedelta(seconds=15), description="Comment on an idle event stream.")
-    drain_delay: Delay = Field(
-        default=timedelta(0),
+    drain_delay: Delay | None = Field(
+        default=None,
         description="After SIGTERM: serve on, with `/readyz` at 503, so that a balancer sends callers elsewhere before"
-        " the gateway listens no more.",
+        " the gateway listens no more. If left out: none where only this machine reaches the gateway, else 5s.",
     )
     drain: Duration = Field(default=timedelta(seconds=30), description="For open calls after that.")
     task: TaskLimits = Field(
@@ -225,6 +229,13 @@ class Configuration(Settings):
     def is_local(self) -> bool:
         """Return whether only this machine reaches the gateway."""
         return self.loopback and is_loopback(hostname(self.base_url))
+
+    @property
+    def drain_delay(self) -> timedelta:
+        """Return how long the gateway serves on after SIGTERM. A balancer goes on to send for some seconds."""
+        if self.limits.drain_delay is not None:
+            return self.limits.drain_delay
+        return timedelta(0) if self.is_local else _DRAIN_DELAY
 
     @property
     def is_development(self) -> bool:

@@ -130,12 +130,12 @@ async def serve(
 
     def stop() -> None:
         draining.set()
-        manager.tell_stopping(configuration.limits.drain_delay + configuration.limits.drain + _CLOSING)
+        manager.tell_stopping(configuration.drain_delay + configuration.limits.drain + _CLOSING)
         log.info(
             "draining",
             in_flight=edge.in_flight,
             streams=edge.streams,
-            delay=configuration.limits.drain_delay.total_seconds(),
+            delay=configuration.drain_delay.total_seconds(),
         )
 
     def drain() -> None:

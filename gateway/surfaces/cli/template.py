@@ -64,7 +64,7 @@ catalogue:
 # approvals: {peers: [{uid: 1000, id: ada@corp.example}]}
 approvals: {}
 
-# Behind a balancer set drain_delay: docs/operations/upgrade.md says how long.
+# Behind a slow balancer raise drain_delay: docs/operations/upgrade.md says how far.
 # limits: {request_bytes: 4MiB, connect: 5s, first_byte: 60s, in_flight: 1000, streams: 1000, drain_delay: 10s, drain: 30s}
 
 # The gateway makes its keys below state, unless a file is named here.

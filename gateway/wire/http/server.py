@@ -63,7 +63,7 @@ class Server:
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._on_drain = on_drain
-        self._delay = limits.drain_delay.total_seconds()
+        self._delay = configuration.drain_delay.total_seconds()
         self._drain = limits.drain.total_seconds()
         self._listener = listen(configuration)
         self.is_closed = False

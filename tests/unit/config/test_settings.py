@@ -24,6 +24,21 @@ def test_settings_built_without_a_file_are_relative_to_the_working_folder():
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", 0),
+        ("listen: '[::1]:8080'", 0),
+        ("public_url: https://gateway.example", 5),
+        ("{listen: '0.0.0.0:8080', tls: {certificate: c.pem, key: k.pem}}", 5),
+        ("{public_url: https://gateway.example, limits: {drain_delay: 0s}}", 0),
+        ("limits: {drain_delay: 20s}", 20),
+    ],
+)
+def test_a_stop_waits_for_a_balancer_where_other_machines_reach_the_gateway(text: str, seconds: int):
+    assert parse(text or "{}").drain_delay == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("upstreams: {a: {audience: x}}", "upstreams.a: give either url (streamable HTTP) or command (stdio)"),
