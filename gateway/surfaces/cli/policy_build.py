@@ -7,6 +7,9 @@ import io
 import os
 import secrets
 import tarfile
+import tempfile
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +27,8 @@ from gateway.policy.plan.store import PlanTrust, UntrustedPlan
 from gateway.surfaces.cli import rego
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from gateway.policy.folder.bundle import Bundle
     from gateway.policy.folder.folders import PolicyFolders
     from gateway.policy.plan.store import StoredPlan
@@ -90,6 +95,21 @@ def _pack(policy: Bundle) -> bytes:
             if path.is_file():
                 archive.add(path, f"/{path.relative_to(folder)}", filter=_without_owner)
     return gzip.compress(packed.getvalue(), mtime=0)
+
+
+@contextmanager
+def unpacked(archive: Path) -> Generator[Path]:
+    """Give a folder with the policy of an archive. Raise `ConfigurationError` for a file that is no such archive."""
+    with tempfile.TemporaryDirectory(prefix="opagate-policy-") as folder:
+        try:
+            with tarfile.open(archive, "r:gz") as packed:
+                packed.extractall(folder, filter="data")
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            raise ConfigurationError(
+                f"{archive} is no policy archive: {error}",
+                "name a folder, or an archive that `opagate policy build` wrote",
+            ) from None
+        yield Path(folder)
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:

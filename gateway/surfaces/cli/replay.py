@@ -32,8 +32,9 @@ def replay(
     against: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
-            help="Another policy, or other own rules, with the rest as in force; only what it decides otherwise is shown.",
+            metavar="POLICY",
+            help="Another policy, or other own rules, with the rest as in force, or an archive of `opagate policy build`;"
+            " only what it decides otherwise is shown.",
         ),
     ] = None,
     assume: Annotated[
@@ -54,6 +55,7 @@ def replay(
     """
     from gateway.config.policy import EmbeddedEngine
     from gateway.policy.trials.comparison import PolicyFiles
+    from gateway.surfaces.cli.policy_build import unpacked
     from gateway.surfaces.replay import check
     from gateway.surfaces.replay import replay as replayed
 
@@ -69,9 +71,10 @@ def replay(
         loop.run(_one(replaying, chosen, shown, steps))
     else:
         # The rest of the section holds for both: the overlay, the keys of signed plans, the limits of tasks.
-        files = PolicyFiles.configured(chosen).with_folder(against)
-        other = files.settings(deadline=EmbeddedEngine().deadline, reload=chosen.reload)
-        loop.run(_two(replaying, chosen, other, shown, steps))
+        with unpacked(against) if against.is_file() else nullcontext(against) as folder:
+            files = PolicyFiles.configured(chosen).with_folder(folder)
+            other = files.settings(deadline=EmbeddedEngine().deadline, reload=chosen.reload)
+            loop.run(_two(replaying, chosen, other, shown, steps))
     shown.finish()
     if shown.totals.unmet:
         raise typer.Exit(1)

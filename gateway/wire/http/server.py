@@ -76,7 +76,7 @@ class Server:
         limits, places = configuration.limits, self.serving.places
         places.of_address.limit, places.in_all = limits.connections, find_room(configuration)
         self.serving.head_seconds = limits.request_head.total_seconds()
-        self._delay = limits.drain_delay.total_seconds()
+        self._delay = configuration.drain_delay.total_seconds()
         self._drain = limits.drain.total_seconds()
 
     async def run_until_stopped(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,38 @@ def test_two_policies_are_compared_by_what_differs(opagate: Opagate, tmp_path: P
     ]
     (row,) = map(json.loads, machine.out.splitlines())
     assert (row["step"], row["effect"], row["against"]["effect"]) == (1, "deny", "allow")
+
+
+def test_an_archive_is_compared_with_its_own_grants_and_limits(
+    opagate: Opagate, tmp_path: Path, grants: str, opa_path: Path
+):
+    wider = GRANTS.replace('tools: ["read_*"]', 'tools: ["*"], effects: [read, write]')
+    (tmp_path / "wider.yaml").write_text(wider, "utf-8")
+    settings = "policy: {{grants: '{grants}'}}\nlimits: {{task: {{calls: {{soft: {soft}}}}}}}\n"
+    (tmp_path / "next.yaml").write_text(settings.format(grants="wider.yaml", soft=9), "utf-8")
+    (tmp_path / "gateway.yaml").write_text(settings.format(grants=grants, soft=1), "utf-8")
+    path = sessions(tmp_path / "t", [call("read_file"), call("read_file"), call("write_file")])
+    own = {"PATH": f"{opa_path.parent}{os.pathsep}{os.environ['PATH']}"}
+
+    built = opagate("policy", "build", "next.tar.gz", "--config", "next.yaml", environment=own)
+    assert built.status == 0, built.err
+    done = opagate("replay", path, "--against", "next.tar.gz", "--json")
+
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["step"], row["effect"], row["against"]["effect"]) for row in rows] == [
+        (1, "ask", "allow"),
+        (2, "deny", "allow"),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"hunter2", gzip.compress(b"hunter2"), gzip.compress(b"hunter2" * 99)[:-9]])
+def test_a_file_that_is_no_archive_is_told(opagate: Opagate, tmp_path: Path, content: bytes):
+    (tmp_path / "next.tar.gz").write_bytes(content)
+    path = sessions(tmp_path / "t", [call("read_file")])
+    done = opagate("replay", path, "--against", "next.tar.gz")
+
+    assert (done.status, done.out) == (2, "")
+    assert "next.tar.gz" in done.err
 
 
 def test_the_other_policy_is_compared_beside_the_same_overlay(opagate: Opagate, tmp_path: Path, grants: str):
