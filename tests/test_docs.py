@@ -253,7 +253,7 @@ def test_yaml_in_a_page_is_a_configuration_or_grants_without_a_fault(
 ):
     document: dict[str, Any] = yaml.safe_load(snippet.text)
     upstreams = document.get("upstreams", {})
-    if any(isinstance(item, list) for item in upstreams.values()):
+    if any(isinstance(item, list | str) for item in upstreams.values()):
         (tmp_path / "grants.yaml").write_text(snippet.text, encoding="utf-8")
 
         assert compiled(bundle.read_folder(ROOT / "rego", tmp_path / "grants.yaml")).problems(GRANTS) == []

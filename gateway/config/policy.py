@@ -95,8 +95,8 @@ class PolicySettings(Settings):
     )
     grants: FilePath | None = Field(
         default=None,
-        description="A YAML file of grants, in place of the folder's `gateway/grants/data.yaml`. `opagate policy push` brings it"
-        " to an OPA.",
+        description="A YAML file of grants, or a folder of such files, in place of the folder's `gateway/grants/data.yaml`."
+        " `opagate policy push` brings them to an OPA.",
     )
     overlay: FilePath | None = Field(
         default=None,

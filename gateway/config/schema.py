@@ -78,10 +78,11 @@ _AUTH_METHODS: Final = ("jwt", "spiffe-jwt", "spiffe-x509", "development", "anon
 
 def describe_grants() -> dict[str, Any]:
     """Return the schema of a grants file. Rego judges each grant: `gateway.grants.problems`."""
+    listed = {"anyOf": [_list_of({"$ref": "#/$defs/grant"}, 0), {"const": "reads"}]}
     return {
         "$schema": DIALECT,
         "title": "Grants of an opagate gateway",
-        **_mapping({"upstreams": {"type": "object", "additionalProperties": _list_of({"$ref": "#/$defs/grant"}, 0)}}),
+        **_mapping({"upstreams": {"type": "object", "additionalProperties": listed}}),
         "required": ["upstreams"],
         "$defs": {"grant": _grant(), "condition": _condition(), "approvers": _approvers()},
     }
@@ -93,6 +94,9 @@ def _grant() -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": _TEXT,
         "description": _TEXT,
+        "owner": _TEXT,
+        "reason": _TEXT,
+        "until": {"type": "string", "format": "date-time"},
         **{name: _list_of(_PATTERN) for name in patterns},
         **{name: _list_of(_TEXT) for name in texts},
         "effects": _list_of({"enum": list(Effect)}),

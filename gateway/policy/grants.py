@@ -93,6 +93,9 @@ def _keys(patterns: object, none: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ANY if ANY in text else text for text in texts)) or tuple(none)
 
 
+READS: Final = "reads"
+"""The short form of a list of grants: every caller may read all of the upstream that is `internal` or more open."""
+
 MISSING: Any = []
 """The value of `found` for an argument that the call lacks. A value that is there is in a list of one."""
 
@@ -212,7 +215,9 @@ def find_grants(text: str, file: str, at: tuple[str, ...] = ("gateway", "grants"
     for name in _UPSTREAMS[len(at) :]:
         node = dict(_members(node)).get(name, (None, None))[1]
     found: dict[tuple[str, str | int], GrantPlace] = {}
-    for upstream, (_, grants) in _members(node):
+    for upstream, (key, grants) in _members(node):
+        if isinstance(grants, yaml.ScalarNode) and grants.value == READS:
+            found[upstream, 0] = GrantPlace(file, _line(key))
         for index, grant in enumerate(_items(grants)):
             place = _place(grant, file)
             found[upstream, index] = place

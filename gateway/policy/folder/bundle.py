@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder import data_files
+from gateway.policy.folder import data_files, grant_files
 from gateway.policy.folder.shadowing import DataSource
 
 MAX_BYTES = 32 * 2**20
@@ -28,6 +28,8 @@ MAX_FILES = 5_000
 MAX_DEPTH = 32
 
 GRANTS = "gateway/grants/data.yaml"
+_GRANTS_FOLDER = "gateway/grants"
+_GRANTS_AT = ("gateway", "grants")
 _DATA_NAMES = frozenset({"data.json", "data.yaml", "data.yml"})
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
@@ -61,16 +63,18 @@ class Suite:
 
 
 def read_folder(folder: Path, grants: Path | None = None) -> Bundle:
-    """Read a policy folder; `grants` is a YAML file in place of its `gateway/grants/data.yaml`.
+    """Read a policy folder; `grants` is a file, or a folder of files, in place of its `gateway/grants/data.yaml`.
 
     Raises `PolicyBroken` naming the file, what is wrong with it, and the remedy.
     """
-    files = _files(folder, "policy.path")
+    files, named = _files(folder, "policy.path"), dict[str, Path]()
     if grants is not None:
         for name in _DATA_NAMES:
-            files.pop(f"{PurePosixPath(GRANTS).parent}/{name}", None)
-        files[GRANTS] = _content(grants, str(grants))
-    found = _bundle(files, {} if grants is None else {GRANTS: str(grants)})
+            files.pop(f"{_GRANTS_FOLDER}/{name}", None)
+        found_files = grant_files.find_files(grants)
+        named = {f"{_GRANTS_FOLDER}/{file.name}" if grants.is_dir() else GRANTS: file for file in found_files}
+        files |= {name: _content(file, str(file)) for name, file in named.items()}
+    found = _bundle(files, {name: str(file) for name, file in named.items()}, frozenset(named))
     if not found.modules:
         raise PolicyBroken(f"{folder} holds no Rego files", "point policy.path at a policy folder")
     return found
@@ -88,17 +92,18 @@ def read_below(folder: Path, root: str, setting: str) -> Bundle:
     return replace(found, roots=(root,))
 
 
-def _bundle(files: Mapping[str, bytes], shown: Mapping[str, str]) -> Bundle:
-    """Return the policy in files, by their names in it. `shown` has other names for people."""
+def _bundle(files: Mapping[str, bytes], shown: Mapping[str, str], grants: frozenset[str] = frozenset()) -> Bundle:
+    """Return the policy in files, by their names in it. `shown` has other names for people, `grants` the operator's own grants."""
     texts = {name: _text(shown.get(name, name), content) for name, content in sorted(files.items())}
     modules = tuple((name, text) for name, text in texts.items() if _is_deciding(name))
     tests = tuple((name, text) for name, text in texts.items() if _is_test(name))
     roots, named = _manifest(texts.get(".manifest"))
-    sources = tuple(
+    read = [
         _source(name, text, shown.get(name, name))
         for name, text in texts.items()
-        if PurePosixPath(name).name in _DATA_NAMES
-    )
+        if name in grants or PurePosixPath(name).name in _DATA_NAMES
+    ]
+    sources = tuple(_join_grants(read))
     data = merge_data(sources)
     require_roots(data, roots)
     digest = _digest({name: content for name, content in files.items() if not _is_test(name)})
@@ -226,6 +231,18 @@ def _manifest(text: str | None) -> tuple[tuple[str, ...], str]:
             'write it like {"revision": "2026-11-24", "roots": ["gateway"]}',
         )
     return tuple(root.strip("/") for root in cast("list[str]", roots)), revision
+
+
+def _join_grants(sources: Iterable[DataSource]) -> Iterator[DataSource]:
+    """Yield the data files, those of grants as one, with short forms written out."""
+    grants: list[tuple[str, dict[str, Any]]] = []
+    for source in sources:
+        if source.at == _GRANTS_AT:
+            grants.append((source.name, dict(source.value)))
+        else:
+            yield source
+    if grants:
+        yield DataSource(", ".join(name for name, _ in grants), _GRANTS_AT, grant_files.join_files(grants))
 
 
 def _source(name: str, text: str, shown: str) -> DataSource:

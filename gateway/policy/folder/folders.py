@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gateway.config import PolicySettings
 from gateway.model.errors import PolicyBroken
-from gateway.policy.folder import bundle, overlay
+from gateway.policy.folder import bundle, grant_files, overlay
 from gateway.policy.folder.bundle import Bundle, Fingerprint, Suite
 from gateway.policy.folder.data_files import nearest
 from gateway.policy.folder.shadowing import DataSource
@@ -96,7 +96,7 @@ def _require(change: LimitChange, in_force: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFolders:
-    """The folders of a policy. `grants` is a file in the place of the folder's own; `overlay` is a folder of own rules.
+    """The folders of a policy. `grants` is a file, or a folder of files, in the place of the folder's own; `overlay` is a folder of own rules.
     `limits` are numbers in the place of the policy's limits of tasks."""
 
     policy: Path
@@ -175,10 +175,8 @@ def fingerprint(folders: PolicyFolders) -> Fingerprint:
     """Return what changes when a file of the policy does. Raise `PolicyBroken`."""
     places = (folders.policy, folders.overlay)
     plans = [plan for plan in map(store.beside, folders.planned) if plan.exists()]
-    return bundle.fingerprint(
-        [place for place in places if place is not None],
-        plans if folders.grants is None else (folders.grants, *plans),
-    )
+    grants = () if folders.grants is None else grant_files.find_files(folders.grants)
+    return bundle.fingerprint([place for place in places if place is not None], (*grants, *plans))
 
 
 def write(policy: Bundle, folder: Path, *, with_tests: bool = False) -> None:

@@ -101,6 +101,7 @@ async def run(path: Path) -> list[CheckResult]:
     grants = _grants(settings)
     if settings.policy.engine.kind == "embedded":
         found += [_describe_warning(item) for item in policy_checks.warnings(grants, list(settings.upstreams))]
+        found += [_describe_warning(item) for item in policy_checks.find_ends(grants, time.time())]
     found += [item async for item in _upstreams(settings, grants)]
     return [*found, *_journal(settings)]
 

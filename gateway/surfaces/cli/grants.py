@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
@@ -13,7 +14,7 @@ import typer
 
 from gateway.surfaces.cli import loop
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
-from gateway.surfaces.cli.terminal import describe_count, emit, note, sentence, text
+from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, sentence, show, table, text
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.policy.policy import Policy
     from gateway.surfaces.granting.observed import Sorted
     from gateway.surfaces.granting.proof import Proof
+    from gateway.surfaces.granting.usage import GrantUse
 
 app = typer.Typer(
     help="Grants: propose the least ones from what was observed, and see which are used.", no_args_is_help=True
@@ -75,6 +77,74 @@ def propose(
         raise typer.Exit(1)
 
 
+@app.command("list", epilog="Example: opagate grants list --since 90d")
+def list_grants(
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="The first call that counts: RFC 3339, a date, or 30d (ago).")
+    ] = "30d",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the grants, each with its owner, its end, and its last use by a call of the journal.
+
+    A grant that no call rests on is marked `never`. Calls that observe mode let pass rest on none.
+    """
+    settings, now = configuration(config), time.time()
+    uses = _find_uses(settings, moment(since, now=now))
+    if as_json:
+        emit([{**use._asdict(), "is_over": _is_over(use.grant, now)} for use in uses])
+        return
+    if not uses:
+        note("there are no grants; see docs/policy/grants.md")
+        return
+    listed = table("upstream", "id", "owner", "until", "calls", "last used")
+    for use in uses:
+        grant = use.grant
+        end = f"{grant.get('until', '-')}{' (over)' if _is_over(grant, now) else ''}"
+        cells = use.upstream, str(grant.get("id")), str(grant.get("owner", "-")), end, str(use.calls)
+        listed.add_row(*map(plain, cells), plain(use.last or "never"))
+    show(listed)
+
+
+def _is_over(grant: Mapping[str, Any], now: float) -> bool:
+    from gateway.surfaces.cli.policy_checks import is_over
+
+    until = grant.get("until")
+    return isinstance(until, str) and is_over(until, now)
+
+
+def _find_uses(settings: Configuration, since: float) -> list[GrantUse]:
+    """Return the use of the grants in force since a time. Raises `GatewayError`."""
+    from gateway.policy.folder import folders
+    from gateway.policy.folder.folders import PolicyFolders
+    from gateway.record.journal import reader
+    from gateway.record.journal.chain import timestamp
+    from gateway.surfaces.cli.policy_checks import read_grants
+    from gateway.surfaces.granting.usage import find_uses
+
+    begin = timestamp(since)
+    grants = read_grants(folders.read_policy(PolicyFolders.configured(settings.policy)).data)
+    entries = (entry for entry in reader.entries(settings.journal.path) if str(entry["time"]) >= begin)
+
+    async def find() -> list[GrantUse]:
+        async with AsyncExitStack() as stack:
+            policy = await _open_policy(settings, stack, settings.policy.grants)
+            return await find_uses(grants, entries, policy)
+
+    return loop.run(find())
+
+
+async def _open_policy(settings: Configuration, stack: AsyncExitStack, grants: Path | None) -> Policy:
+    """Start the policy with a file of grants in the embedded engine; the stack ends it."""
+    from datetime import timedelta
+
+    from gateway.config.policy import EmbeddedEngine
+    from gateway.surfaces.cli.replay import start_policy
+
+    engine = EmbeddedEngine(deadline=timedelta(seconds=_PATIENCE))
+    return await start_policy(stack, settings.policy.model_copy(update={"engine": engine, "grants": grants}))
+
+
 # --- the calls ---------------------------------------------------------------------------------------
 
 
@@ -115,22 +185,13 @@ def _relabel(settings: Configuration, entries: Iterable[JsonObject], missing: Co
 
 
 def _prove(settings: Configuration, observed: Sorted) -> Proof:
-    from datetime import timedelta
-
     from gateway.config import keys
-    from gateway.config.policy import EmbeddedEngine
-    from gateway.surfaces.cli.replay import start_policy
     from gateway.surfaces.granting.proof import RecordedTasks, build_inputs, prove
     from gateway.surfaces.replay.engine import inspector_of
 
     tasks = RecordedTasks(settings.journal.path, (entry for _, entry in observed.calls), keys.read_chain(settings))
     asked = list(build_inputs(observed.calls, tasks, inspector_of(settings)))
-    engine = EmbeddedEngine(deadline=timedelta(seconds=_PATIENCE))
-
-    async def open_policy(stack: AsyncExitStack, grants: Path) -> Policy:
-        return await start_policy(stack, settings.policy.model_copy(update={"engine": engine, "grants": grants}))
-
-    return loop.run(prove(asked, open_policy))
+    return loop.run(prove(asked, partial(_open_policy, settings)))
 
 
 # --- the answer --------------------------------------------------------------------------------------

@@ -106,7 +106,10 @@ def _find_grants(text: str, path: Path) -> Path:
     document = strict_yaml.value(text)
     policy = cast("dict[str, Any]", document).get("policy") if isinstance(document, dict) else None
     named = cast("dict[str, Any]", policy).get("grants") if isinstance(policy, dict) else None
-    return path.parent / named if isinstance(named, str) else path.with_name("grants.yaml")
+    if not isinstance(named, str):
+        return path.with_name("grants.yaml")
+    found = path.parent / named
+    return found / "grants.yaml" if found.is_dir() else found
 
 
 def read_client_file(source: Path, *, beside: Path, taken: Collection[str] = ()) -> Imported:

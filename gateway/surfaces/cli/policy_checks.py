@@ -8,9 +8,10 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+from gateway.policy.document import timestamp
 from gateway.policy.folder import folders
 from gateway.policy.folder.data_files import DATA_FILES, DataFile
 from gateway.policy.folder.folders import PolicyFolders
@@ -64,6 +65,27 @@ def warnings(grants: Grants, upstreams: Sequence[str]) -> Iterator[Warned]:
             near = difflib.get_close_matches(name, upstreams, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield Warned(f"{_count(items)} for {name!r}, and no upstream has this name{hint}", "correct the name")
+
+
+def find_ends(grants: Grants, now: float) -> Iterator[Warned]:
+    """Yield a warning for each grant that has ended, or ends within a week."""
+    for name, items in grants.items():
+        for grant in items:
+            until = grant.get("until")
+            if isinstance(until, str) and is_over(until, now + _SOON_SECONDS):
+                ended = "has ended, and grants nothing" if is_over(until, now) else "ends soon"
+                owner = f" ({grant['owner']} owns it)" if "owner" in grant else ""
+                yield Warned(
+                    f"the grant {grant.get('id')!r} of {name!r} {ended}: until {until}{owner}", "renew it, or remove it"
+                )
+
+
+_SOON_SECONDS: Final = 7 * 86_400.0
+
+
+def is_over(until: str, now: float) -> bool:
+    """Return whether the end of a grant has come, as policy reads it: without the Z, times of this form sort as text."""
+    return until.removesuffix("Z") <= timestamp(now).removesuffix("Z")
 
 
 def find_unmatched(grants: Grants, listed: Mapping[str, frozenset[str]], *, complete: bool) -> Iterator[Warned]:

@@ -16,7 +16,8 @@ PathOption = Annotated[
     ),
 ]
 GrantsOption = Annotated[
-    Path | None, typer.Option("--grants", metavar="FILE", help="A grants file in place of the folder's own.")
+    Path | None,
+    typer.Option("--grants", metavar="FILE", help="A grants file, or a folder of them, in place of the folder's own."),
 ]
 
 OverlayOption = Annotated[

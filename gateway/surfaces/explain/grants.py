@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import structs
 
 from gateway.model.errors import PolicyError
 from gateway.policy import grants as grant_fits
 from gateway.policy import grants as grant_places
-from gateway.policy.folder import bundle
+from gateway.policy.folder import bundle, grant_files
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.grants import GrantPlace, Places
 from gateway.record.journal.entry import find_unenforced
@@ -32,11 +32,22 @@ def places(settings: PolicySettings) -> Places:
         # An overlay has no grants.
         for source in bundle.read_folder(folders.policy, folders.grants).sources:
             inside = folders.policy / source.name
-            file = inside if inside.is_file() else Path(source.name)
-            found.update(grant_places.find_grants(file.read_text("utf-8"), str(file), source.at))
+            files = grant_files.find_files(folders.grants) if source.at == _AT and folders.grants else (inside,)
+            for file in files:
+                _add_places(found, grant_places.find_grants(file.read_text("utf-8"), str(file), source.at))
     except (PolicyError, OSError, UnicodeDecodeError):
         return {}
     return found
+
+
+def _add_places(found: dict[tuple[str, str | int], GrantPlace], more: Places) -> None:
+    """Add the places of a further file. Its grants follow the grants of earlier files."""
+    before = Counter(upstream for upstream, named in found if isinstance(named, int))
+    for (upstream, named), place in more.items():
+        found[upstream, named + before[upstream] if isinstance(named, int) else named] = place
+
+
+_AT: Final = ("gateway", "grants")
 
 
 def choose_grants(fits: Sequence[Fit]) -> tuple[Fit, ...]:

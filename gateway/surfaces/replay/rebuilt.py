@@ -16,6 +16,7 @@ from gateway.history.states import read_task
 from gateway.model.call import ActionName, Call, Context, OpenLeases, SignalFact
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import JournalError
+from gateway.model.facts import SessionFacts
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Task
 from gateway.policy import document
@@ -24,7 +25,6 @@ from gateway.record.journal.entry import find_unenforced
 if TYPE_CHECKING:
     from gateway.history.provenance import Explanation
     from gateway.inspection.inspector import Inspector
-    from gateway.model.facts import SessionFacts
     from gateway.model.wire import JsonObject
 
 
@@ -61,6 +61,23 @@ def rebuild_input(
     if not kept:
         asked = {name: member for name, member in asked.items() if name != "arguments"}
     return RebuiltInput(asked, missing)
+
+
+def rebuild_question(decision: JsonObject) -> JsonObject:
+    """Return the caller, the target and the arguments of a `call` entry as a policy input, without its history.
+
+    Grants rest on nothing else. Raises `KeyError`, `TypeError` or `ValueError` for an entry that lacks a part.
+    """
+    entry = cast("Mapping[str, Any]", decision)
+    call = Call(cast("ActionName", entry["action"]), _target(entry["target"]), entry["arguments"].get("value", {}))
+    task = Task(entry["task"]["id"], entry["task"]["kind"], entry["history"]["at"])
+    context = Context(entry["history"]["at"], entry["trace_id"], None, None, task)
+    nothing = frozenset[str]()
+    facts = SessionFacts(1, 1, nothing, nothing, nothing, nothing, 0)
+    asked = document.decision(_principal(entry["principal"]), call, context, facts)
+    if "value" not in entry["arguments"]:
+        asked = {name: member for name, member in asked.items() if name != "arguments"}
+    return asked
 
 
 def _with_destinations(explanation: Explanation, call: Call, task: Task, inspector: Inspector) -> SessionFacts:

@@ -89,6 +89,7 @@ _holds(field, wanted, call) if {
 
 # What the call has where a grant restricts it.
 _given := {
+	"until": input.context.time,
 	"users": _user.id,
 	"groups": _user.groups,
 	"scopes": input.subject.properties.scopes,

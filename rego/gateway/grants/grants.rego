@@ -215,4 +215,17 @@ restriction_holds(field, value, subject, resource) if {
 	field == "tenants"
 	is_array(value)
 	resource.tenant in value
+} else if {
+	field == "until"
+	_ahead(value)
+}
+
+# Without the Z, times of this form sort as text, fractions included. Of a time that cannot be read, none is left.
+_ahead(until) if {
+	is_string(until)
+	now := input.context.time
+	is_string(now)
+	trim_suffix(now, "Z") < trim_suffix(until, "Z")
+	regex.match(data.gateway.settings.time_form, now)
+	regex.match(data.gateway.settings.time_form, until)
 }

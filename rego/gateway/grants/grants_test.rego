@@ -225,3 +225,30 @@ test_the_grants_for_an_agent_come_from_the_index_too if {
 		with data.gateway.grants.index as _index([0])
 	found == [example.grant]
 }
+
+test_a_grant_ends if {
+	_until("2026-11-24T10:00:01Z") == "at once"
+	_until("2026-11-24T10:00:00.5Z") == "at once"
+	every until in ["2026-11-24T10:00:00Z", "2026-11-24T09:59:59.9Z", "2026-12-31", "9", "", null, true, 9999999999, ["9"]] {
+		not _until(until)
+	}
+}
+
+test_a_grant_with_an_end_needs_the_time if {
+	every now in ["", "soon", null, 1, "2026-11-24T10:00:00+01:00"] {
+		not _until_at("2027-01-01T00:00:00Z", now)
+	}
+}
+
+test_owner_and_reason_restrict_nothing if {
+	granted := grants.granted with input as example.call
+		with data.gateway.grants.upstreams as example.granted({"owner": "ana", "reason": "triage"})
+	granted == "at once"
+}
+
+_until(until) := _until_at(until, "2026-11-24T10:00:00Z")
+
+_until_at(until, now) := found if {
+	found := grants.granted with input as example.changed({"/context/time": now})
+		with data.gateway.grants.upstreams as example.granted({"until": until})
+}

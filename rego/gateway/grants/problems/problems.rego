@@ -58,11 +58,13 @@ of(grant) := _conditions(grant) if {
 # description: Of a few fields, each of which is what it has to be. Its conditions are not looked at.
 usual(grant) if {
 	is_object(grant)
-	lists := object.remove(grant, ["id", "description", "effects", "sensitivity", "approval", "when"])
+	lists := object.remove(grant, ["id", "description", "owner", "reason", "effects", "sensitivity", "approval", "when"])
 	object.keys(lists) - {"tools", "resources", "prompts", "arguments"} == {"agents", "issuers"}
 	object.keys(lists) & {"tools", "resources", "prompts"} != set()
 	is_string(grant.id)
 	is_string(object.get(grant, "description", ""))
+	is_string(object.get(grant, "owner", ""))
+	is_string(object.get(grant, "reason", ""))
 	data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
 	object.get(grant, "approval", true) in [true, false]
 	is_object(object.get(grant, "when", {}))
@@ -92,6 +94,8 @@ _lists_of_text := {
 	"scopes", "auth_methods", "environments", "tenants", "arguments",
 }
 
+_others := {"id", "description", "owner", "reason", "until", "sensitivity", "approval", "when"}
+
 _patterns := {"agents", "issuers", "tools", "resources", "prompts", "users"}
 
 _closed := {"effects": data.gateway.settings.effects, "auth_methods": data.gateway.settings.auth_methods}
@@ -104,7 +108,7 @@ _absent(grant) := union({
 })
 
 _unknown(grant) := {sprintf("there is no field %q", [field]) |
-	some field in (object.keys(grant) - (_lists_of_text | {"id", "description", "sensitivity", "approval", "when"}))
+	some field in (object.keys(grant) - (_lists_of_text | _others))
 }
 
 _lists(grant) := union({
@@ -132,10 +136,11 @@ _lists(grant) := union({
 _values(grant) := union({
 	{sprintf("%s is not text", [field]) |
 		some field, value in grant
-		field in {"id", "description"}
+		field in {"id", "description", "owner", "reason"}
 		not is_string(value)
 	},
 	_approval(object.get(grant, "approval", false)),
+	{"until is not a time in UTC; write it like \"2026-12-31T00:00:00Z\", in quotes" | not _timed(grant)},
 	{"when is not a mapping of JSON pointer to condition" | not is_object(object.get(grant, "when", {}))},
 	{"sensitivity is not one of public, internal, confidential, restricted" | not _ranked(grant)},
 })
@@ -145,6 +150,12 @@ _approval(value) := set() if {
 } else := {sprintf("approval: %s", [problem]) | some problem in approvers.problems(value)} if {
 	is_object(value)
 } else := {"approval is neither true nor false, nor a rule on approvers"}
+
+_timed(grant) if {
+	until := object.get(grant, "until", "2026-12-31T00:00:00Z")
+	is_string(until)
+	regex.match(data.gateway.settings.time_form, until)
+}
 
 _ranked(grant) if data.gateway.settings.sensitivities[object.get(grant, "sensitivity", "internal")] >= 0
 

@@ -18,6 +18,7 @@ test_a_grant_with_every_field_has_none if {
 	narrow := {"users": ["a*"], "groups": ["a"], "scopes": ["a"], "auth_methods": ["jwt"], "environments": ["a"], "tenants": ["a"]}
 	every fields in [
 		narrow,
+		{"owner": "ana", "reason": "The triage of tickets.", "until": "2026-12-31T00:00:00.5Z"},
 		{"arguments": ["a", "b"], "resources": ["a"], "prompts": ["*b"]},
 		{"effects": ["read", "exec"], "sensitivity": "public", "approval": true, "when": {}},
 		object.union(narrow, {"arguments": [""], "sensitivity": "restricted", "approval": false}),
@@ -110,5 +111,15 @@ test_where_a_problem_is if {
 	twice := problems.found with data.gateway.grants.upstreams as {"files": [example.grant], "mail": [example.grant]}
 	twice == {{"upstream": upstream, "index": 0, "problem": "the id \"triage-reads-files\" is given twice"} |
 		some upstream in ["files", "mail"]
+	}
+}
+
+test_an_end_that_is_no_time_is_told if {
+	every until in ["2026-12-31", "2026-12-31T00:00:00+01:00", "soon", "", 1, null, true, ["2026-12-31T00:00:00Z"]] {
+		found := problems.of(object.union(example.grant, {"until": until}))
+		found == {"until is not a time in UTC; write it like \"2026-12-31T00:00:00Z\", in quotes"}
+	}
+	every field in ["owner", "reason"] {
+		sprintf("%s is not text", [field]) in problems.of(object.union(example.grant, {field: 1}))
 	}
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.surfaces.cli.policy_checks import find_unmatched, read_grants, warnings
+from gateway.surfaces.cli.policy_checks import find_ends, find_unmatched, read_grants, warnings
 
 
 def grant(*tools: str, id: str = "g") -> dict[str, Any]:  # noqa: A002 - the field's own name
@@ -78,3 +78,12 @@ def test_a_grant_that_is_malformed_is_left_to_the_load_of_the_policy():
 
     assert grants == {"files": [{"id": "a", "tools": "x"}], "mail": []}
     assert list(find_unmatched(grants, LISTED, complete=True)) == []
+
+
+def test_a_grant_that_has_ended_or_ends_within_a_week_is_warned_about():
+    now = 1_796_083_200.0  # 2026-12-01
+    ends = ("2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z", "2026-12-07T23:59:59.5Z", "2026-12-08T00:00:01Z")
+    found = list(find_ends({"files": [{"id": end, "until": end, "owner": "ana"} for end in ends], "mail": [{}]}, now))
+
+    assert ["has ended" in warned.found for warned in found] == [True, True, False]
+    assert found[2].found == f"the grant {ends[2]!r} of 'files' ends soon: until {ends[2]} (ana owns it)"

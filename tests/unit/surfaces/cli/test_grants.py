@@ -174,3 +174,55 @@ def test_a_call_that_was_refused_and_a_chain_of_credentials_are_never_proposed(
     assert sorted(found["left_out"].values()) == [1, 1]
     assert any("catalogue/unknown" in reason for reason in found["left_out"])
     assert any("a chain of credentials" in reason for reason in found["left_out"])
+
+
+USED = """
+upstreams:
+  files:
+    - {id: used, owner: ana, reason: The triage of tickets., agents: [triage], issuers: ["*"], tools: ["read_*"], when: {/path: {under: notes}}}
+    - {id: elsewhere, agents: [triage], issuers: ["*"], tools: ["read_*"], when: {/path: {under: secrets}}}
+    - {id: over, until: "2026-01-01T00:00:00Z", agents: [triage], issuers: ["*"], tools: ["write_*"], effects: [write]}
+  mail: reads
+"""
+
+
+def use_grants(folder: Path, more: str) -> None:
+    async def run() -> None:
+        async with bench(folder, Many(), more, LABELS, identity=IDENTITY, grants=USED, site=SITE) as there:
+            for _ in range(2):
+                assert not is_refused(await there.ask(call("read_00", path="notes/a.txt"), bearer(there, "triage")))
+            assert is_refused(await there.ask(call("read_00", path="other/a.txt"), bearer(there, "triage")))
+            assert is_refused(await there.ask(call("write_0"), bearer(there, "triage")))
+
+    asyncio.run(run())
+    configure(folder)
+
+
+def test_each_grant_is_listed_with_its_last_use(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    use_grants(tmp_path, RECORD)
+    assert status("grants", "list", "--json") == 0
+    written = capsys.readouterr().out
+    found = {use["grant"]["id"]: use for use in json.loads(written[written.index("[\n") :])}
+
+    assert {name: (use["calls"], use["last"] is None, use["is_over"]) for name, use in found.items()} == {
+        "used": (2, False, False),
+        "elsewhere": (0, True, False),
+        "over": (0, True, True),
+        "reads-of-mail": (0, True, False),
+    }
+    assert found["used"]["grant"]["owner"] == "ana"
+    assert status("grants", "list") == 0
+    shown = capsys.readouterr().out
+    assert "never" in shown
+    assert "(over)" in shown
+
+
+def test_without_recorded_values_a_grant_that_may_hold_counts_as_used(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    use_grants(tmp_path, "")
+    assert status("grants", "list", "--json") == 0
+    written = capsys.readouterr().out
+    found = {use["grant"]["id"]: use["calls"] for use in json.loads(written[written.index("[\n") :])}
+
+    assert (found["used"], found["elsewhere"], found["over"]) == (2, 2, 0)
