@@ -269,6 +269,16 @@ class _Rebuild:
             kept.ended = event.how
         self._fold(kept, event, kept.used)
 
+    def configuration(self, entry: JsonObject) -> None:
+        """Fold new labels into all tasks of that moment."""
+        fields = cast("JsonObject | None", entry.get("history"))
+        if fields is None:
+            return
+        event = from_fields(fields)
+        for kept in tuple(self._history.tasks.all()):
+            if kept.ended is None and self.seq > kept.seq:
+                self._fold(kept, event, kept.used)
+
     def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> TaskHistory | None:
         """Return the task of a call or a reading. An implicit task begins with its first entry; a declared task has an
         entry of its own. A task missing from a snapshot had ended by then."""
@@ -305,4 +315,5 @@ _TAKERS: Final[dict[str, _Taker]] = {
     "settled": _Rebuild.settled,
     "abandoned": _Rebuild.abandoned,
     "task": _Rebuild.task,
+    "configuration": _Rebuild.configuration,
 }

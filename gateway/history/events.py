@@ -123,7 +123,7 @@ class TaskOpened(ShowingEvent, frozen=True, tag="opened"):
 
 
 class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
-    """A call that is about to be decided. Made by `new_events.build_reservation`.
+    """A call that is about to be decided. Made by `new_events.build_reservation`. `tool` is its target (`new_events.name_target`).
 
     `call` is its decision id. `number` counts the calls of the task from 1. `at` is in seconds since the epoch.
     `destinations` are those outside of the operator's own domains, `None` if the arguments were not read whole. `inside`
@@ -163,6 +163,7 @@ class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
     pointed: bool = False
     unrecorded: bytes = b""
     unnamed: tuple[str, ...] = ()
+    tool: str = ""
 
     @property
     def named_outside(self) -> tuple[int, ...]:
@@ -250,6 +251,25 @@ class Reading(TouchingEvent, frozen=True, kw_only=True, tag="read"):
     lost: bool = False
     confirmed: tuple[str, ...] = ()
     sampled: bool = False
+    tool: str = ""
+
+
+class NewLabels(Struct, frozen=True, omit_defaults=True):
+    """The labels that a target has from now on. `write` and `assumed` are as in `Touch`; `None`: as before.
+
+    `sensitivity` and `untrusted` can only add to what a task has read: its agent still knows the text.
+    """
+
+    write: bool | None = None
+    assumed: bool = False
+    sensitivity: Sensitivity = Sensitivity.PUBLIC
+    untrusted: bool = False
+
+
+class Relabelled(_Event, frozen=True):
+    """Other labels of targets, by name. What the task did with these targets is judged anew."""
+
+    tools: dict[str, NewLabels]
 
 
 class Endorsed(_Event, frozen=True):
@@ -267,7 +287,17 @@ class TaskEnded(_Event, frozen=True, tag="ended"):
 
 
 Event: TypeAlias = (
-    TaskOpened | Reserved | Passed | Exposed | Released | Settled | Observed | Reading | Endorsed | TaskEnded
+    TaskOpened
+    | Reserved
+    | Passed
+    | Exposed
+    | Released
+    | Settled
+    | Observed
+    | Reading
+    | Relabelled
+    | Endorsed
+    | TaskEnded
 )
 
 

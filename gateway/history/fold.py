@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from gateway.history.events import (
+    NO_DIGESTS,
     Endorsed,
     Event,
     Exposed,
+    NewLabels,
     Observed,
     Passed,
     Reading,
+    Relabelled,
     Released,
     Reserved,
     Settled,
@@ -101,6 +106,8 @@ def _reserve(state: TaskState, event: Reserved) -> None:
     _shift(undecided.touched, (touch,), 1)
     state.number = max(state.number, event.number)
     _shift(state.touched, (touch,), 1)
+    if event.tool:
+        _shift(state.used.setdefault(event.tool, {}), (touch,), 1)
     _shift(state.busy, (audience, *event.behind), 1)
     state.uninspected_calls += event.destinations is None
     state.destinations_overflowed += event.destinations_overflow
@@ -122,6 +129,8 @@ def _release(state: TaskState, event: Released) -> None:
     """Take back the marks of a reserved call: all that `_reserve` counted, with the other sign."""
     taken = _close(state, event.call)
     _shift(state.touched, (taken.touch,), -1)
+    if taken.tool:
+        _forget_use(state, taken)
     state.uninspected_calls -= taken.destinations is None
     state.destinations_overflowed -= taken.destinations_overflow
     state.off_goal_calls -= taken.own
@@ -132,6 +141,14 @@ def _release(state: TaskState, event: Released) -> None:
     if taken.exposed:
         _count_exposed(state, taken.touch, taken.exposed, -1)
     state.denials += event.denied
+
+
+def _forget_use(state: TaskState, taken: Reserved) -> None:
+    """Take back the use of a target by a refused call."""
+    touches = state.used[taken.tool]
+    _shift(touches, (taken.touch,), -1)
+    if not touches:
+        del state.used[taken.tool]
 
 
 def _count_reach(state: TaskState, event: Reserved, step: int) -> None:
@@ -253,6 +270,8 @@ def _read(state: TaskState, event: Reading) -> None:
     """Fold a reading. For a forgotten call, assume the worst: the call made the credential, after any others."""
     state.number = max(state.number, event.number)
     untrusted = not event.trusted
+    if event.tool:
+        state.used.setdefault(event.tool, {}).setdefault(event.touch, 0)
     _label(state, event.touch, event.sensitivity, untrusted=untrusted)
     for shows in shown_in(event) if event.credentials else ():
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
@@ -317,6 +336,67 @@ def _label(state: TaskState, source: Touch, sensitivity: Sensitivity, *, untrust
         state.confidential_systems = _grown(state.confidential_systems, source.systems)
 
 
+# --- labels that change ------------------------------------------------------------------------------
+
+
+def _relabel(state: TaskState, event: Relabelled) -> None:
+    """Judge anew what the task did with relabelled targets. A second fold of the same event changes nothing."""
+    for tool, labels in event.tools.items():
+        touches = state.used.get(tool)
+        if touches is None:
+            continue
+        for touch in tuple(touches):
+            if labels.untrusted or labels.sensitivity is not Sensitivity.PUBLIC:
+                _label(state, touch, labels.sensitivity, untrusted=labels.untrusted)
+            if labels.untrusted:
+                _distrust(state, touch)
+        _relabel_open(state, tool, labels)
+        if labels.write is not None:
+            _move_touches(state, touches, write=labels.write, assumed=labels.assumed)
+    written = {system for touch in state.touched if touch.write for system in touch.reached}
+    state.unnamed = {system: calls for system, calls in state.unnamed.items() if system in written}
+
+
+def _distrust(state: TaskState, touch: Touch) -> None:
+    """Take all known words for words of untrusted results: the state does not say where each word stood."""
+    state.trusted = NO_DIGESTS
+    state.partial_sources = _grown(state.partial_sources, frozenset({touch.audience}))
+
+
+def _move_touches(state: TaskState, touches: dict[Touch, int], *, write: bool, assumed: bool) -> None:
+    """Count the calls of a target as writes, or as reads."""
+    for touch, calls in tuple(touches.items()):
+        moved = touch._replace(write=write, assumed=assumed)
+        if moved == touch:
+            continue
+        del touches[touch]
+        touches[moved] = touches.get(moved, 0) + calls
+        if calls:
+            _shift(state.touched, (touch,), -calls)
+            _shift(state.touched, (moved,), calls)
+
+
+def _relabel_open(state: TaskState, tool: str, labels: NewLabels) -> None:
+    """Give the open calls of a target its new labels: their results count by these."""
+    for call, before in tuple(state.open.items()):
+        if before.tool != tool:
+            continue
+        after = structs.replace(
+            before,
+            sensitivity=higher(before.sensitivity, labels.sensitivity),
+            trusted=before.trusted and not labels.untrusted,
+        )
+        if labels.write is not None:
+            after = structs.replace(after, write=labels.write, assumed=labels.assumed)
+        if call in state.undecided.calls and after.touch != before.touch:
+            _shift(state.undecided.touched, (before.touch,), -1)
+            _shift(state.undecided.touched, (after.touch,), 1)
+        if before.unnamed and not after.write:
+            _shift(state.unnamed, before.unnamed, -1)
+            after = structs.replace(after, unnamed=())
+        state.open[call] = after
+
+
 def _grown(have: LazySet[Key], more: frozenset[Key]) -> LazySet[Key]:
     """Add members to a set, and return the set. A frozen set is copied once, since a copy for each event would cost more than the event."""
     if not more:
@@ -364,6 +444,7 @@ _FOLDS: Final[Mapping[type[Event], Callable[[TaskState, Any], None]]] = {
     Observed: _observe,
     Reading: _read,
     TaskOpened: _open,
+    Relabelled: _relabel,
     Endorsed: _endorse,
     TaskEnded: _end,
 }

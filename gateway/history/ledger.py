@@ -5,9 +5,10 @@ reservation is ended once, by `release` or `settle`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import ChainMap
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -16,9 +17,11 @@ from gateway.history.events import (
     Endorsed,
     Event,
     Exposed,
+    NewLabels,
     Observed,
     Passed,
     Reading,
+    Relabelled,
     Released,
     Settled,
     pack,
@@ -50,6 +53,10 @@ if TYPE_CHECKING:
     from gateway.model.content import Relevance
     from gateway.model.target import Target
     from gateway.model.task import Task
+
+
+_RELABELLED_AT_ONCE: Final = 32
+"""Tasks that are judged anew in one turn of the event loop."""
 
 
 class Reservation(Struct, frozen=True):
@@ -233,6 +240,17 @@ class TaskLedger:
         self.append(kept, event, now)
         fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}
         return {**fields, **to_fields(event)}
+
+    # --- labels that change --------------------------------------------------------------------------
+
+    async def relabel(self, labels: dict[str, NewLabels]) -> None:
+        """Judge anew what open tasks did with relabelled targets (`name_target`). Other work goes on between the tasks."""
+        event = Relabelled(labels)
+        for number, kept in enumerate(self._tasks.all()):
+            if kept.ended is None:
+                self.append(kept, event)
+            if number % _RELABELLED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     # --- every event ---------------------------------------------------------------------------------
 

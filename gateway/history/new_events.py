@@ -33,6 +33,7 @@ from gateway.history.state import (
     MAX_RESULTS,
     MAX_TOKENS,
     MAX_TOLD_TO_TRUSTED,
+    MAX_TOOLS,
     MAX_TRUSTED,
     MAX_UNREAD_WORDS,
     MAX_UNREAD_WORDS_IN_CALL,
@@ -107,6 +108,7 @@ def build_reservation(
         unread_words=unread_words,
         words_overflow=words_overflow,
         unnamed=_find_unnamed_systems(state, target, touch, seen, carried) if touch.write else (),
+        tool=name_target(state, target),
     )
     raises = find_raised_numbers(state, event, seen, depth, carried)
     return structs.replace(event, raises=raises) if raises else event
@@ -131,6 +133,15 @@ def _find_unnamed_systems(
         for system in touch.reached
         if system not in seen.named_systems and system not in written and not influences <= {system}
     )
+
+
+def name_target(state: TaskState, target: Target) -> str:
+    """Return the name of a used target: `files/read` for a tool, `files/` for resources and prompts.
+
+    Tools beyond `MAX_TOOLS` get the name of the upstream. Stricter labels of the upstream still count for these.
+    """
+    name = f"{target.upstream}/{target.name}" if target.type == "tool" else f"{target.upstream}/"
+    return name if name in state.used or len(state.used) < MAX_TOOLS else f"{target.upstream}/"
 
 
 def touch_of(target: Target) -> Touch:
@@ -293,6 +304,7 @@ def build_reading(
         lost=not (whole and content.complete) and target.audience not in state.lost,
         confirmed=() if untrusted else _find_confirmed(state, content),
         sampled=content.sampled,
+        tool=name_target(state, target),
     )
 
 

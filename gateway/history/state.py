@@ -60,6 +60,9 @@ ENDLESS: Final = 2**53 - 1
 MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
 
+MAX_TOOLS: Final = 1_024
+"""Targets that are remembered by name, so that new labels judge them anew."""
+
 _RANK: Final = {sensitivity: rank for rank, sensitivity in enumerate(Sensitivity)}
 CONFIDENTIAL: Final = (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED)
 """A tuple, since a set asks each sensitivity for its hash, which is a function in Python."""
@@ -120,6 +123,8 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
 
     open: dict[str, Reserved] = field(default_factory=dict[str, Reserved])
     touched: dict[Touch, int] = field(default_factory=dict[Touch, int])
+    used: dict[str, dict[Touch, int]] = field(default_factory=dict[str, dict[Touch, int]])
+    """Target (`new_events.name_target`) → its touches → calls; 0 for a reading alone."""
     busy: dict[str, int] = field(default_factory=dict[str, int])
     """Audience → open calls."""
     last: dict[str, float] = field(default_factory=dict[str, float])

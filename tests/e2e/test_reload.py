@@ -102,6 +102,8 @@ def test_a_label_in_the_labels_file_counts_for_the_next_call_and_falls_back_to_t
 
     assert [entry["target"]["effect"] for entry in here.decided()] == ["write", "read", "write"]
     assert [entry["changed"] for entry in entries(here.gateway.folder, "configuration")] == [{"echo": ["tools"]}] * 2
+    judged = [entry["history"]["tools"]["echo/echo"] for entry in entries(here.gateway.folder, "configuration")]
+    assert judged == [{"write": False}, {"write": True, "assumed": True}]
     assert all(len(entry["digest"]) == 64 for entry in entries(here.gateway.folder, "configuration"))
 
 
@@ -179,6 +181,44 @@ def test_a_setting_that_needs_a_restart_is_named_and_the_rest_of_its_file_counts
     here.configure()
     here.reloaded(2)
     assert json.loads(page(here.gateway, "/readyz")[1])["needs_restart"] == []
+
+
+@requirement("operations/reload")
+def test_a_limit_of_tasks_that_is_lowered_counts_for_a_task_that_is_open(here: Site):
+    here.label(echo=READ)
+    here.reloaded(1)
+    alice, mallory = (here.caller(name) for name in ("alice", "mallory"))
+    assert [each.call("echo", text="1").status for each in (alice, mallory)] == [200, 200]
+    assert here.caller("alice", "local").ask(call("say", stateless)).json["result"]["content"]
+
+    loaded = here.gateway.printed().count('"policy.loaded"')
+    here.configure(("drain: 20s", "drain: 20s, task: {audiences: {soft: 1, hard: 2}}"))
+    here.reloaded(2)
+    until(lambda: here.gateway.printed().count('"policy.loaded"') > loaded, within=120)
+
+    assert alice.call("echo", text="2").text == "2"
+    asked = here.caller("mallory", "local").ask(call("say", stateless))
+    assert asked.codes == ["fan-out/audiences", "approval/unavailable"]
+
+
+@requirement("operations/reload")
+def test_a_folder_of_files_swapped_by_its_link_counts_as_a_whole(here: Site):
+    """As the kubelet and others do: the files are links into a folder, which is another one at once."""
+    folder = here.gateway.folder
+    for version, effect in (("one", "read"), ("two", "destructive")):
+        (folder / version).mkdir()
+        text = f"format: 1\nupstreams: {{echo: {{tools: {{echo: {{effect: {effect}, egress: false}}}}}}}}\n"
+        (folder / version / "labels.yaml").write_text(text, "utf-8")
+    (folder / "data").symlink_to("one")
+    (folder / "link").symlink_to("data/labels.yaml")
+    (folder / "link").replace(folder / "labels.yaml")
+    here.reloaded(1)
+    (folder / "data.new").symlink_to("two")
+    (folder / "data.new").replace(folder / "data")
+    here.reloaded(2)
+    here.caller("alice").call("echo", text="1")
+
+    assert here.decided()[-1]["target"]["effect"] == "destructive"
 
 
 @requirement("operations/reload")

@@ -16,7 +16,7 @@
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `enforcement` | observe mode: policy is suspended for upstreams, or began to be enforced again | event, upstreams, until |
-| `configuration` | changed labels, upstreams or limits come into force | digest, added, removed, changed, limits, waiting |
+| `configuration` | changed labels, upstreams or limits come into force | digest, added, removed, changed, limits, waiting, history |
 | `policy` | a policy came into force | name, revision, digest of the compiled form |
 | `shadow` | after a call that the shadow policy decides otherwise | id, enforced, shadow |
 | `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
@@ -203,9 +203,13 @@ def policy_entry(policy: PolicyRevision, *, plan: str | None = None, has_differe
     return {**described, "differed": True} if has_differed else described
 
 
-def configuration_entry(change: ConfigurationChange, digest: str) -> JsonObject:
-    """Return the fields of a `configuration`. `digest` is of the files; who changed the files is not known."""
+def configuration_entry(change: ConfigurationChange, digest: str, history: JsonObject | None = None) -> JsonObject:
+    """Return the fields of a `configuration`. `digest` is of the files; who changed the files is not known.
+
+    `history` is the event of new labels in all open tasks.
+    """
     return {
+        **({} if history is None else {"history": history}),
         "digest": digest,
         "added": list(change.added),
         "removed": list(change.removed),

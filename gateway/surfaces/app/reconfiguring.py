@@ -18,12 +18,14 @@ from gateway.base.concurrency.background import Job, in_thread
 from gateway.base.file_access import FileMarks, mark_files
 from gateway.config.changes import ConfigurationChange, compare
 from gateway.config.loading import forget_secrets
+from gateway.history.events import Relabelled, to_fields
 from gateway.model.errors import ConfigurationError, GatewayError
 from gateway.record.journal.entry import configuration_entry
 from gateway.surfaces.app import content
 from gateway.surfaces.app.assembly import close_together, upstream_transports
 from gateway.surfaces.app.authority import lend_to_listings
 from gateway.surfaces.app.observing import build_observe_mode
+from gateway.surfaces.app.relabelling import find_new_labels
 from gateway.surfaces.app.reloading import watch_upstreams
 from gateway.upstreams.http import HttpUpstream
 from gateway.upstreams.served import Served
@@ -120,7 +122,10 @@ class Reconfiguration:
         transports = self._build_transports(change)
         added = {name: change.after.upstreams[name] for name in change.added}
         await gateway.catalogue.begin_with(added, change.after.credential_of)
-        await gateway.journal.append("configuration", configuration_entry(change, digest))
+        listed = {name: sorts["tool"].names() for name, sorts in gateway.catalogue.definitions.items()}
+        labels = find_new_labels(change, before.configuration.upstreams, listed)
+        history = to_fields(Relabelled(labels)) if labels else None
+        await gateway.journal.append("configuration", configuration_entry(change, digest, history))
         gone = {name: before.transports[name] for name in (*change.removed, *change.rebuilt)}
         await gateway.catalogue.adopt(
             change.after.upstreams,
@@ -128,6 +133,8 @@ class Reconfiguration:
             relisted=(*change.added, *change.rebuilt),
             credential_of=change.after.credential_of,
         )
+        if labels:
+            await gateway.history.ledger.relabel(labels)
         self._put_into_force(change, Served.of(change.after, transports))
         self._served.waiting = change.waiting
         self._begin_closing(change, gone)
