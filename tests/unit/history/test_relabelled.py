@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import pytest
 
@@ -12,11 +12,12 @@ from gateway.history.events import NewLabels, Relabelled, from_fields, to_fields
 from gateway.history.state import MAX_TOOLS
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent
-from gateway.model.facts import SessionFacts
+from gateway.model.facts import SessionFacts, TaskLabels
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.task import Task
 from tests.unit.history.recording import AGENT, Gateway, Record, new_history
 
+Trust: TypeAlias = Literal["trusted", "untrusted"]
 UNLABELLED: Final = Labels(assumed=frozenset({"effect"}))
 READ: Final = Labels(effect=Effect.READ)
 AS_READ: Final = NewLabels(write=False)
@@ -32,7 +33,7 @@ class Run:
         self.task: Task = self.gateway.history.tasks.open_implicit(AGENT, 1000.0)
 
     def begin(
-        self, tool: str = "read", labels: Labels = UNLABELLED, trust: str = "untrusted", *, ok: bool = True
+        self, tool: str = "read", labels: Labels = UNLABELLED, trust: Trust = "untrusted", *, ok: bool = True
     ) -> str:
         name = f"c{next(NUMBERS)}"
         target = Target("tool", "files", tool, "files", "acme", "test", trust, labels)
@@ -43,7 +44,7 @@ class Run:
         ledger.let_pass(self.task, name) if ok else ledger.release(self.task, name, denied=True)
         return name
 
-    def call(self, tool: str = "read", labels: Labels = UNLABELLED, trust: str = "untrusted") -> None:
+    def call(self, tool: str = "read", labels: Labels = UNLABELLED, trust: Trust = "untrusted") -> None:
         self.gateway.settle(self.task, self.begin(tool, labels, trust), ResultContent(tokens=frozenset({1, 2})))
 
     async def relabel(self, **tools: NewLabels) -> None:
@@ -54,6 +55,12 @@ class Run:
     @property
     def facts(self) -> SessionFacts:
         return self.gateway.history.ledger.facts(self.task, 1000.0)
+
+    @property
+    def labels(self) -> TaskLabels:
+        found = self.facts.labels
+        assert found is not None
+        return found
 
     def require_same_after_rebuild(self) -> None:
         """The journal alone gives the same state."""
@@ -99,11 +106,11 @@ async def test_a_tool_now_labelled_a_write_counts_as_one(run: Run):
 
 async def test_a_source_now_labelled_untrusted_taints_the_task_and_its_words_are_no_ground(run: Run):
     run.call(labels=READ, trust="trusted")
-    assert not run.facts.labels.untrusted
+    assert not run.labels.untrusted
 
     await run.relabel(read=NewLabels(untrusted=True, sensitivity=Sensitivity.CONFIDENTIAL))
-    assert run.facts.labels.untrusted
-    assert run.facts.labels.confidentiality is Sensitivity.CONFIDENTIAL
+    assert run.labels.untrusted
+    assert run.labels.confidentiality is Sensitivity.CONFIDENTIAL
     kept = run.gateway.history.tasks.find(run.task.id)
     assert kept is not None
     assert kept.state is not None
@@ -113,10 +120,10 @@ async def test_a_source_now_labelled_untrusted_taints_the_task_and_its_words_are
 
 async def test_milder_labels_take_back_nothing_that_the_task_has_read(run: Run):
     run.call(labels=Labels(effect=Effect.READ, sensitivity=Sensitivity.RESTRICTED))
-    before = run.facts.labels
+    before = run.labels
     await run.relabel(read=AS_READ)
 
-    assert run.facts.labels == before
+    assert run.labels == before
     assert before.untrusted
 
 
@@ -139,7 +146,7 @@ async def test_a_call_under_way_ends_by_its_new_labels_and_leaves_no_wrong_count
         run.gateway.history.ledger.release(run.task, name, denied=True)
 
     assert run.facts.write_audiences == ({"files"} if ok else frozenset())
-    assert run.facts.labels.untrusted
+    assert run.labels.untrusted
     assert run.facts.in_flight == 0
 
 
@@ -148,7 +155,7 @@ async def test_a_refused_call_leaves_no_use_of_its_tool(run: Run):
     await run.relabel(read=NewLabels(write=True, untrusted=True))
 
     assert run.facts.write_audiences == frozenset()
-    assert not run.facts.labels.untrusted
+    assert not run.labels.untrusted
 
 
 async def test_new_labels_folded_twice_are_those_folded_once(run: Run):
@@ -165,7 +172,7 @@ async def test_tools_beyond_the_room_still_taint_by_the_labels_of_their_upstream
         run.call(f"tool{number}", READ, "trusted")
     await run.relabel(**{"": NewLabels(untrusted=True)})
 
-    assert run.facts.labels.untrusted
+    assert run.labels.untrusted
 
 
 def test_the_event_is_read_as_it_was_written():
