@@ -14,6 +14,7 @@ from gateway.config.settings import (
     JournalSettings,
     Limits,
     TlsSettings,
+    ToolSearchSettings,
 )
 from gateway.config.upstreams import CatalogueSettings, Upstream
 
@@ -35,6 +36,7 @@ __all__ = [
     "TaskLimits",
     "TlsSettings",
     "ToolLabels",
+    "ToolSearchSettings",
     "Upstream",
     "load",
     "parse",

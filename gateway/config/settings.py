@@ -106,6 +106,19 @@ class Telemetry(Settings):
     otlp: Text | None = Field(default=None, description="OTLP/HTTP endpoint for traces; off without it.")
 
 
+class ToolSearchSettings(Settings):
+    """The search among the tools of a caller at `/mcp`."""
+
+    above: int = Field(
+        default=100,
+        ge=1,
+        description="A caller who may see more tools than this gets a list with the search and the pinned tools.",
+    )
+    pinned: tuple[Text, ...] = Field(
+        default=(), description="Patterns of `upstream/tool` that stay in the list, such as `crm/close_*`."
+    )
+
+
 class Configuration(Settings):
     """The whole of `gateway.yaml`."""
 
@@ -138,6 +151,10 @@ class Configuration(Settings):
     )
     upstreams: dict[str, Upstream] = Field(
         default_factory=dict, description="Name → MCP server, served at `/mcp/<name>`, and with all others at `/mcp`."
+    )
+    tool_search: ToolSearchSettings | None = Field(
+        default=ToolSearchSettings(),
+        description="How many tools `/mcp` lists at once: docs/one-endpoint.md#many-tools. `null`: all of them.",
     )
     labels: FilePath | None = Field(
         default=None,

@@ -233,3 +233,58 @@ def test_pages_of_all_upstreams_come_whole(handles_server: ServerProcess, echo_s
     for upstream in "ab":
         own = [name.partition("__")[2] for name in found if name.startswith(upstream)]
         assert own == ["open_a", "shut_b", "shut_c", "open_d", "task", "ask", "odd"]
+
+
+# --- the search among tools ---
+
+
+@pytest.fixture
+def searching(meddler: ServerProcess, echo_server: ServerProcess, tmp_path: Path) -> Generator[GatewayProcess]:
+    """A gateway that lists three tools at most."""
+    config = open_config(policy(tmp_path), {"echo": echo_server.mcp, "meddler": meddler.mcp})
+    config = config.replace("[{kind: anonymous}]", "[{kind: development}]")
+    settings = "tool_search: {above: 3, pinned: [echo/die]}\n"
+    with running_gateway(f"{config}{settings}", tmp_path) as found:
+        yield found
+
+
+def found_by(answer: Answer) -> set[str]:
+    return {tool["name"] for tool in json.loads(answer.text)["tools"]}
+
+
+def test_many_tools_become_a_search(searching: GatewayProcess):
+    session = Session.open(searching)
+    assert session.tools() == {"search_tools", "call_tool", "echo__die"}
+    found = session.ask("tools/call", name="search_tools", arguments={"query": "forget it"})
+    assert found_by(found) == {"meddler__forget"}
+    wrapped = {"name": "echo__echo", "arguments": {"text": "hello"}}
+    assert session.ask("tools/call", name="call_tool", arguments=wrapped).text == "hello"
+    assert session.ask("tools/call", name="echo__echo", arguments={"text": "direct"}).text == "direct"
+    recorded = json.dumps(entries(searching.folder))
+    assert "echo/echo" in recorded
+    assert "call_tool" not in recorded
+
+
+def test_a_search_works_in_both_eras_and_a_wrong_one_is_refused(searching: GatewayProcess):
+    client = caller(searching, "alice", "")
+    found = client.ask(stateless("tools/call", name="search_tools", arguments={"query": "forgets"}))
+    assert found_by(found) == {"meddler__forget"}
+    wrapped = {"name": "echo__echo", "arguments": {"text": "hello"}}
+    assert client.ask(stateless("tools/call", name="call_tool", arguments=wrapped)).text == "hello"
+    for name, arguments in (("search_tools", {}), ("call_tool", {}), ("call_tool", {"name": "call_tool"})):
+        assert (
+            "isError" in str(refused := client.ask(stateless("tools/call", name=name, arguments=arguments)).json)
+            or "error" in refused
+        )
+
+
+def test_a_search_finds_only_what_the_caller_may_see(searching: GatewayProcess):
+    bob = Session.open(searching, "bob")
+    assert found_by(
+        bob.ask("tools/call", name="search_tools", arguments={"query": "ask meddle echo die", "limit": 20})
+    ) == {
+        "meddler__ask",
+        "echo__echo",
+    }
+    wrapped: dict[str, Any] = {"name": "meddler__meddle", "arguments": {}}
+    assert "grant" in str(bob.ask("tools/call", name="call_tool", arguments=wrapped).json)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.calls.endpoint.answers import JSON, Outcome, OuterStream, WholeAnswer, make_result, pass_on, read_whole
-from gateway.calls.endpoint.lists import LateAnswers, NoPage, Page, merge_pages, read_cursor, read_page
+from gateway.calls.endpoint.lists import LateAnswers, NoPage, Page, merge_pages, of_era, read_cursor, read_page
 from gateway.calls.endpoint.messages import (
     Address,
     Directory,
@@ -23,14 +23,28 @@ from gateway.calls.endpoint.messages import (
 )
 from gateway.calls.endpoint.names import Owned, resolve_name
 from gateway.calls.endpoint.news import NewsStream
+from gateway.calls.endpoint.search import (
+    CALL,
+    SEARCH,
+    ListedTool,
+    ToolSearch,
+    describe_own_tools,
+    find_pinned,
+    read_question,
+    render_found,
+    unwrap_call,
+)
 from gateway.calls.pipeline.admit import refuse_foreign
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.pipeline import Pipeline
+from gateway.config import ToolSearchSettings
 from gateway.model import reasons
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import UPSTREAM_FAILED
 from gateway.model.wire import Era, Kind, Message, RequestId, UpstreamRequest
+from gateway.upstreams.catalogue.catalogue import TargetType
+from gateway.upstreams.catalogue.pins import Definition
 from gateway.wire.protocol.classify import classify, cursor_of, state_of, tasks_of
 from gateway.wire.protocol.headers import HeaderFields
 from gateway.wire.protocol.methods import STATELESS_VERSIONS, TABLE
@@ -45,6 +59,8 @@ Fields: TypeAlias = Callable[[str], Awaitable[HeaderFields | None]]
 """Gives the headers of a request for an upstream; `None` if nothing can be sent there."""
 
 _NO_SUCH_NAME: Final = reasons.REQUEST_NAME.refusal()
+_NO_QUESTION: Final = reasons.REQUEST_PARAMS.refusal(problem="search_tools takes a text as its query")
+_NO_CALL: Final = reasons.REQUEST_PARAMS.refusal(problem="call_tool takes a name and an object of arguments")
 _NO_SUCH_CURSOR: Final = reasons.REQUEST_PARAMS.refusal(problem="the cursor is not one of this endpoint")
 
 
@@ -63,6 +79,8 @@ class EndpointParts(Struct, frozen=True):
     edits: dict[str, OutwardEdits]
     server: Mapping[str, str]
     listeners: dict[str, set[NewsStream]]
+    search: ToolSearch
+    search_settings: ToolSearchSettings | None
 
     def find_edits(self, upstream: str) -> OutwardEdits:
         """Return the edits of an upstream's messages, made at the first message."""
@@ -188,6 +206,8 @@ class Conversation(Struct, frozen=True):
     async def answer_list(self, message: Message, fields: Fields) -> Reply | Refusal:
         """Return one list of the lists of all upstreams, or of those with a further page."""
         cursor = cursor_of(message)
+        if message.method == "tools/list" and cursor is None and (short := await self._list_for_search(message)):
+            return short
         cursors = {} if cursor is None else read_cursor(cursor, self.upstreams)
         if cursors is None:
             return _NO_SUCH_CURSOR
@@ -213,6 +233,53 @@ class Conversation(Struct, frozen=True):
         size = sum(len(page.listing.body) for page in pages.values())
         merge = partial(merge_pages, message, pages, hidden, self.parts.server)
         return make_result(message.id, await self._worker.run(size, merge))
+
+    # --- search ---
+
+    async def answer_own_tool(self, message: Message) -> Reply | Message | Refusal:
+        """Answer a search. Return the call in a call of `call_tool`, and any other message as it is."""
+        if message.method != "tools/call" or self.parts.search_settings is None or message.name not in {SEARCH, CALL}:
+            return message
+        if message.name == CALL:
+            return unwrap_call(message) or _NO_CALL
+        question = read_question(message)
+        if question is None:
+            return _NO_QUESTION
+        tools = await self._granted_tools()
+        found = self.parts.search.find(question.query, tools, question.limit)
+        return make_result(message.id, render_found(found, tools) | of_era(message, 0, self.parts.server))
+
+    async def _list_for_search(self, message: Message) -> Reply | None:
+        """Return the short list for a caller with many tools; `None` for other callers."""
+        settings = self.parts.search_settings
+        definitions = self.parts.pipeline.preparation.catalogue.definitions
+        if settings is None or sum(len(sorts["tool"].seen) for sorts in definitions.values()) <= settings.above:
+            return None
+        tools = await self._granted_tools()
+        if len(tools) <= settings.above:
+            return None
+        listed = [*describe_own_tools(tools), *find_pinned(tools, settings.pinned)]
+        return make_result(message.id, {"tools": listed, **of_era(message, 0, self.parts.server)})
+
+    async def _granted_tools(self) -> list[ListedTool]:
+        """Return the tools that the caller may see, as the catalogue knows them."""
+        found: list[ListedTool] = []
+        definitions = self.parts.pipeline.preparation.catalogue.definitions
+        for upstream in self.upstreams:
+            sorts = definitions.get(upstream)
+            if sorts is None:
+                # It was removed meanwhile.
+                continue
+            seen = sorts["tool"].seen
+            names, request = tuple(sorted(seen)), self._as_request()
+            place: tuple[str, TargetType] = (upstream, "tool")
+            shown = await self.parts.pipeline.visibility.shown_names(self.context, request, place, names)
+            found += [
+                ListedTool(upstream, name, item.digest, item.document)
+                for name in names
+                if name in shown and isinstance(item := seen[name], Definition)
+            ]
+        return found
 
     def make_failure(self, message: Message, answer: WholeAnswer | None) -> Reply:
         """Return the answer to a message in the words of an upstream that did not take it."""

@@ -12,11 +12,13 @@ from gateway.calls.endpoint.answers import OuterStream
 from gateway.calls.endpoint.conversation import Answer, Conversation, EndpointParts
 from gateway.calls.endpoint.handshake import answer_of_session
 from gateway.calls.endpoint.lists import LateAnswers
+from gateway.calls.endpoint.search import ToolSearch
 from gateway.calls.endpoint.sessions import ClientSessions
 from gateway.calls.endpoint.stateless import answer_stateless
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.pipeline import Pipeline
 from gateway.calls.response.stream import ResponseStream
+from gateway.config import ToolSearchSettings
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.model.wire import Era
@@ -28,13 +30,13 @@ PATH = "/mcp"
 
 
 class Endpoint:
-    """The one endpoint before a pipeline. `version` is the gateway's own."""
+    """The one endpoint before a pipeline. `version` is the gateway's own. Without `search` all tools are listed."""
 
-    def __init__(self, pipeline: Pipeline, version: str) -> None:
+    def __init__(self, pipeline: Pipeline, version: str, search: ToolSearchSettings | None = None) -> None:
         self._pipeline = pipeline
         self._sessions = ClientSessions(pipeline.monotonic)
         server = {"name": "opagate", "version": version}
-        self._parts = EndpointParts(pipeline, LateAnswers(pipeline.monotonic), {}, server, {})
+        self._parts = EndpointParts(pipeline, LateAnswers(pipeline.monotonic), {}, server, {}, ToolSearch(), search)
 
     def handle(self, exchange: Exchange) -> Awaitable[Answer | ResponseStream]:
         """Take one request all the way: one of `/mcp` here, and others in the pipeline."""

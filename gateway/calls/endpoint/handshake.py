@@ -98,7 +98,14 @@ class SessionExchange(Struct, frozen=True):
         if message.disposition is Disposition.FILTER:
             session.note_request(message.id, None)
             return await conversation.answer_list(message, self._list_fields)
-        address = find_address(message, conversation.directory())
+        return await self._call(message)
+
+    async def _call(self, sent: Message) -> Answer | Refusal:
+        """Send a request on to the upstream that it names."""
+        session, message = self.session, await self.conversation.answer_own_tool(sent)
+        if not isinstance(message, Message):
+            return message
+        address = find_address(message, self.conversation.directory())
         if address is None:
             return refuse_unknown(message)
         session.note_request(message.id, address.upstream)

@@ -42,6 +42,14 @@ async def answer_stateless(conversation: Conversation, message: Message) -> Answ
         return await _subscribe(conversation, message)
     if message.kind is not Kind.REQUEST:
         return _NOT_UNDER_WAY
+    return await _call(conversation, message)
+
+
+async def _call(conversation: Conversation, sent: Message) -> Answer | Refusal:
+    """Send a request on to the upstream that it names."""
+    message = await conversation.answer_own_tool(sent)
+    if not isinstance(message, Message):
+        return message
     address = find_address(message, conversation.directory())
     if address is None:
         return refuse_unknown(message)

@@ -29,7 +29,7 @@ from gateway.model.wire import Message, UpstreamRequest
 from gateway.policy import document
 from gateway.policy.observing import ObserveMode
 from gateway.policy.policy import Policy
-from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.catalogue import Catalogue, TargetType
 from gateway.upstreams.catalogue.definitions import Definitions
 from gateway.upstreams.catalogue.pins import MAX_LISTED
 from gateway.wire.protocol.classify import cursor_of
@@ -188,6 +188,19 @@ class Visibility(Struct, frozen=True):
             log.warning("list.hidden", id=context.id, upstream=context.upstream, problem=problem)
         # The resource without a name is the upstream itself.
         names = tuple([item.name for item in page.items if item.name and item.name not in large])
+        return await self.shown_names(context, request, (upstream, kind), names, is_pinned=is_pinned)
+
+    async def shown_names(
+        self,
+        context: RequestContext,
+        request: UpstreamRequest,
+        place: tuple[str, TargetType],
+        names: tuple[str, ...],
+        *,
+        is_pinned: bool = False,
+    ) -> frozenset[str]:
+        """Return those of the names of one upstream that policy lets the caller see. `place` is the upstream and their type."""
+        (upstream, kind), principal = place, request.principal
         asked = self._describe(context, request)
         if asked is None:
             return frozenset()

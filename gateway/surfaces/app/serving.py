@@ -189,7 +189,7 @@ def build_edge(
     """Return the HTTP edge, with MCP and all pages behind it."""
     routes = () if console is None else console.routes
     handlers = Handlers(
-        mcp=Endpoint(gateway.pipeline, version("opagate")).handle,
+        mcp=Endpoint(gateway.pipeline, version("opagate"), configuration.tool_search).handle,
         pages=build_pages(configuration, gateway, is_draining=is_draining, more=routes),
         probes=PROBES,
         refuse=gateway.pipeline.refuser.refuse_early,
