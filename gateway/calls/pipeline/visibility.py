@@ -199,7 +199,7 @@ class Visibility(Struct, frozen=True):
         *,
         is_pinned: bool = False,
     ) -> frozenset[str]:
-        """Return those of the names of one upstream that policy lets the caller see. `place` is the upstream and their type."""
+        """Return the visible names among the names of one upstream. `place` is the upstream and the type of the targets."""
         (upstream, kind), principal = place, request.principal
         asked = self._describe(context, request)
         if asked is None:
