@@ -75,13 +75,13 @@ class KeyFile:
         except OSError:
             return 0.0
 
-    def add_earlier(self, key: bytes) -> KeyFile:
-        """Keep a key as the latest of the earlier keys, and return its file."""
+    def add_earlier(self, key: bytes, like: os.stat_result | None = None) -> KeyFile:
+        """Keep a key as the latest of the earlier keys, and return its file. `like` is the file that has the key until now."""
         earlier = self.find_earlier()
         number = int(earlier[0].path.suffix[1:]) + 1 if earlier else 1
         kept = replace(self, path=self.path.with_name(f"{self.path.name}.{number}"))
         try:
-            kept._make(key)
+            kept._make(key, like)
         except OSError as error:
             raise self._cannot_rotate(error) from error
         return kept
@@ -112,15 +112,9 @@ class KeyFile:
             os.close(descriptor)
 
     def _replace(self, fresh: bytes) -> KeyFile:
-        kept = self.add_earlier(self._read())
-        owner = self.path.stat()
-        # Its age says since when verifiers know a key of signatures.
-        os.utime(kept.path, ns=(owner.st_atime_ns, owner.st_mtime_ns))
-        written = self._write(fresh)
-        if os.geteuid() == 0:
-            for path in (written, kept.path):
-                os.chown(path, owner.st_uid, owner.st_gid)
-        written.replace(self.path)
+        present = self.path.stat()
+        kept = self.add_earlier(self._read(), present)
+        self._write(fresh, present).replace(self.path)
         _sync(self.path.parent)
         return kept
 
@@ -130,9 +124,9 @@ class KeyFile:
             f"put the present key beside it as {self.path.name}.1 and a new key in its place; then: opagate keys reload",
         )
 
-    def _make(self, key: bytes) -> None:
+    def _make(self, key: bytes, like: os.stat_result | None = None) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self._write(key)
+        fresh = self._write(key, like, keeps_age=True)
         try:
             with suppress(FileExistsError):  # another process was first; its key is as good
                 os.link(fresh, self.path)
@@ -140,14 +134,22 @@ class KeyFile:
             fresh.unlink()
         _sync(self.path.parent)
 
-    def _write(self, key: bytes) -> Path:
-        """Write a key to a new file beside its place, and return that file."""
+    def _write(self, key: bytes, like: os.stat_result | None = None, *, keeps_age: bool = False) -> Path:
+        """Write a key to a new file beside its place, and return that file. It gets the owner of the file `like`, and its age.
+
+        Both are set on the open file: whoever owns the folder could put a link to another file in its place.
+        """
         fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(key)
                 file.flush()
+                if like is not None and os.geteuid() == 0:
+                    os.fchown(file.fileno(), like.st_uid, like.st_gid)
+                if like is not None and keeps_age:
+                    # Since when verifiers know a key of signatures.
+                    os.utime(file.fileno(), ns=(like.st_atime_ns, like.st_mtime_ns))
                 os.fsync(file.fileno())
         except BaseException:
             fresh.unlink()

@@ -42,6 +42,7 @@ from gateway.surfaces.cli import (
     upstream_checks,
 )
 from gateway.surfaces.cli.terminal import describe_count, describe_revision
+from gateway.surfaces.stored.check import read_present_keys
 from gateway.upstreams.catalogue import lockfile
 from gateway.upstreams.catalogue.pins import name_of_definition
 
@@ -447,7 +448,7 @@ def _has_labels(tool: Target, settings: Configuration) -> bool:
 def _journal(settings: Configuration) -> Iterator[CheckResult]:
     folder = settings.journal.path
     try:
-        found = keys.read_keys(settings, begun=storage.has_begun(folder))
+        found = read_present_keys(settings)
         if not folder.exists():
             yield _creatable(folder)
             return

@@ -131,13 +131,22 @@ class ApiClient:
         if isinstance(found, NoAnswer):
             raise ControlRefusal(found.problem, "give the gateway's public URL")
         if found.status == HTTPStatus.OK:
-            return json.loads(found.body)
+            return self._decode(found.body)
         error = (read_object(found) or {}).get("error")
         if isinstance(error, dict) and {"code", "message", "remedy"} <= error.keys():
             raise _refusal(error)
         raise ControlRefusal(
             f"{self._url} has no such page (status {found.status})", "set operators.people or approvals.people there"
         )
+
+    def _decode(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise ControlRefusal(
+                f"{self._url} answered with something that is no JSON, as no gateway does",
+                "give the gateway's public URL",
+            ) from None
 
 
 def _write_field(value: Any) -> str:

@@ -36,6 +36,7 @@ from gateway.model.errors import ConfigurationError, GatewayError, JournalError,
 from gateway.record.journal import storage, verification
 from gateway.record.journal.chain import timestamp
 from gateway.record.journal.compression import SUFFIX
+from gateway.surfaces.stored.check import read_present_keys
 from gateway.surfaces.stored.holding import require_owner
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def back_up(configuration: Configuration, target: Path, *, with_keys: bool, now:
     require_owner(configuration.state)
     if target.exists() and any(target.iterdir()):
         raise ConfigurationError(f"{target} is not empty", "name a new folder")
-    found = keys.read_keys(configuration, begun=storage.has_begun(configuration.journal.path))
+    found = read_present_keys(configuration)
     if "chain" not in found:
         raise ConfigurationError(f"{configuration.state} has no state yet", "start the gateway once")
     ids: dict[keys.Name, str] = {name: key_id(found[name][0]) for name in _NEEDED if name in found}

@@ -90,11 +90,22 @@ class Unreadable(NamedTuple):
     later: tuple[str, ...]
 
 
+def read_present_keys(configuration: Configuration) -> dict[keys.Name, tuple[bytes, ...]]:
+    """Return the keys of a gateway. Raise `GatewayError`, which calls no keys lost while another gateway writes the journal."""
+    journal = configuration.journal.path
+    try:
+        return keys.read_keys(configuration, begun=storage.has_begun(journal))
+    except GatewayError:
+        # The keys may lie in the state folder of the other gateway.
+        storage.require_unwritten(journal)
+        raise
+
+
 def check_state(configuration: Configuration) -> list[CheckedForm]:
     """Return each stored form as it is on disk."""
     try:
         _require_no_earlier(configuration.state)
-        keys.read_keys(configuration, begun=storage.has_begun(configuration.journal.path))
+        read_present_keys(configuration)
     except GatewayError as error:
         return [CheckedForm(_RECORDS, 0, "fail", error.message, error.remedy or "")]
     return [

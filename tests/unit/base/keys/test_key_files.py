@@ -7,7 +7,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -185,6 +185,31 @@ def test_the_age_of_a_key_survives_its_rotation(tmp_path: Path):
 
     assert kept.read_since() == 2_000
     assert file.read_since() > 2_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_the_owner_of_a_key_is_that_of_the_key_before_and_no_link_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever owns the folder puts a link to a file of root in the place of each new file."""
+    file, target = _file(tmp_path / "key"), tmp_path / "of-root"
+    file.load(lambda: KEY)
+    target.write_bytes(b"")
+    for path in (tmp_path, file.path):
+        os.chown(path, 4711, 4711)
+    written = KeyFile._write
+
+    def swapped(key_file: KeyFile, *given: Any, **more: Any) -> Path:
+        fresh = written(key_file, *given, **more)
+        assert (fresh.stat().st_uid, fresh.stat().st_gid) == (4711, 4711)
+        fresh.unlink()
+        fresh.symlink_to(target)
+        return fresh
+
+    monkeypatch.setattr(KeyFile, "_write", swapped)
+    file.rotate(b"n" * 32)
+
+    assert target.stat().st_uid == 0
 
 
 def test_files_with_other_names_are_no_earlier_keys(tmp_path: Path):

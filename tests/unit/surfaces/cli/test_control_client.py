@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +73,30 @@ def test_a_refusal_is_told_in_the_words_of_the_gateway(gateway: GatewayProcess, 
     with open_control(gateway.origin, None) as there, pytest.raises(ControlRefusal, match="operator/member") as found:
         there.ask("stops/list")
     assert "operators.people.groups" in found.value.remedy
+
+
+class _Page(BaseHTTPRequestHandler):
+    """Whatever else may listen at a URL: it answers each request with a page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "6")
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    do_POST = do_GET  # noqa: N815 - as the standard library calls it
+
+
+def test_an_answer_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(control_client.TOKEN_VARIABLE, "x")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = ("--gateway", f"http://127.0.0.1:{server.server_port}")
+        listed = CliRunner().invoke(app, ["stop", "--list", *at])
+        server.shutdown()
+
+    assert isinstance(listed.exception, ControlRefusal)
+    assert "no JSON" in listed.exception.message
 
 
 @pytest.mark.parametrize("url", ["http://gateway.example", "http://user@127.0.0.1", "ftp://127.0.0.1", "https://"])

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 from random import Random
@@ -14,11 +15,11 @@ import pytest
 
 from gateway import config
 from gateway.config import Configuration, keys
-from gateway.model.errors import StoreError
-from gateway.record.journal import reader
+from gateway.model.errors import GatewayError, StoreError
+from gateway.record.journal import reader, storage
 from gateway.surfaces import app
 from gateway.surfaces.cli.keys import find_keys
-from gateway.surfaces.stored.check import EARLIER, check_state
+from gateway.surfaces.stored.check import EARLIER, check_state, read_present_keys
 from tests.requirements import requirement
 from tests.unit.operating import perform
 
@@ -79,6 +80,23 @@ async def test_without_a_key_it_is_refused_by_name(dev: Configuration, lost: str
     with pytest.raises(Exception, match=lost):
         async with app.open_gateway(dev, clock=lambda: KILLED + 10):
             pytest.fail("it started")
+
+
+def test_keys_of_a_journal_that_another_gateway_writes_are_not_called_lost(dev: Configuration, tmp_path: Path):
+    here = config.parse(
+        f"{{identity: [{{kind: development}}], state: {tmp_path / 'mine'}, journal: {{path: {dev.journal.path}}}}}",
+        base=tmp_path,
+    )
+    with pytest.raises(GatewayError, match="journal-key"):
+        read_present_keys(here)
+    held = storage.lock(dev.journal.path)
+    try:
+        with pytest.raises(storage.InUse, match=f"another gateway writes to the journal .*process {os.getpid()} "):
+            read_present_keys(here)
+        (found,) = check_state(here)
+        assert (found.state, "another gateway writes" in found.problem) == ("fail", True)
+    finally:
+        os.close(held)
 
 
 @requirement("operations/state")
