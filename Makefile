@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint types policy bench core docs generate lock tools clean
+.PHONY: help run test unit lint types policy bench core docs generate lock audit tools clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh 
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(COMPILE) --group inventory -o requirements/inventory.txt
 	@$(BIN)/python tools/dependencies.py $(BIN)/uv
+
+audit: $(VENV)/.lock ## known vulnerabilities of the locked dependencies (asks PyPI; without its data it fails)
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/aws.txt
 
 clean: ## forget the virtual environment and the downloaded tools
 	rm -rf $(VENV) .tools state

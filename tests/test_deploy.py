@@ -28,7 +28,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-
 with pytest.MonkeyPatch.context() as _environment:
     _environment.setenv("OPAGATE_PORT", "8080")
     DEPLOYED = config.load(ROOT / "deploy/gateway.yaml")
-DEMO = upstreams({name: f"http://{name}:8000/mcp" for name in NAMES})
+DEMO = upstreams({name: f"http://{name}:8000/mcp" for name in NAMES}, verified=True)
 
 
 def copied() -> list[str]:
@@ -169,7 +169,8 @@ def test_each_upstream_is_a_service_alone_with_the_gateway_on_a_network_that_lea
     service, gateway = COMPOSE["services"][name], COMPOSE["services"]["gateway"]
     members = [other for other, item in COMPOSE["services"].items() if name in item.get("networks", [])]
 
-    assert service["entrypoint"] == ["python", "-m", f"gateway.surfaces.demo.{name}"]
+    audience = ["--audience", DEPLOYED.upstreams[name].audience]
+    assert service["entrypoint"] == ["python", "-m", f"gateway.surfaces.demo.{name}", *audience]
     assert service["networks"] == [name]
     assert sorted(members) == sorted(["gateway", name])
     assert COMPOSE["networks"][name]["internal"] is True
@@ -186,12 +187,10 @@ def test_each_upstream_is_configured_as_the_demo_has_it(name: str):
 
 def test_an_upstream_serves_where_the_gateway_looks_for_it_and_its_health_check_passes(tmp_path: Path):
     port = free_port()
-    words = [port if word == "8000" else word for word in COMPOSE["services"]["files"]["command"]]
+    words = [word.replace("--port=8000", f"--port={port}") for word in COMPOSE["services"]["files"]["command"]]
     check = [word.replace(":8000", f":{port}") for word in COMPOSE["services"]["files"]["healthcheck"]["test"][2:]]
     with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "gateway.surfaces.demo.files", *map(str, words)], stdout=log, stderr=log
-        )
+        server = subprocess.Popen([sys.executable, "-m", "gateway.surfaces.demo.files", *words], stdout=log, stderr=log)
     try:
         until(lambda: subprocess.run([sys.executable, *check], capture_output=True, check=False).returncode == 0)
         request = urllib.request.Request(
@@ -199,9 +198,9 @@ def test_an_upstream_serves_where_the_gateway_looks_for_it_and_its_health_check_
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=300)
-        # The host is accepted; the body is no message.
+        # The host is accepted; the token of the gateway is missing.
         with refused.value as answer:
-            assert answer.code in {400, 406}
+            assert answer.code == 401
     finally:
         stop(server)
 
@@ -279,4 +278,11 @@ def test_the_opa_of_compose_is_the_one_that_the_tests_use():
     version = re.search(r"open-policy-agent/opa v([0-9.]+)", (ROOT / "tools/opa/go.mod").read_text("utf-8"))
 
     assert version
-    assert COMPOSE["services"]["opa"]["image"] == f"openpolicyagent/opa:{version[1]}-static"
+    assert COMPOSE["services"]["opa"]["image"] == f"${{OPAGATE_OPA_IMAGE:-openpolicyagent/opa:{version[1]}-static}}"
+
+
+def test_compose_builds_on_the_base_of_the_dockerfile_unless_told_otherwise():
+    base = re.search(r"^ARG BASE=(.+)$", DOCKERFILE, re.MULTILINE)
+
+    assert base
+    assert COMPOSE["services"]["gateway"]["build"]["args"]["BASE"] == f"${{OPAGATE_BASE_IMAGE:-{base[1]}}}"

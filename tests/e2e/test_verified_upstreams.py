@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import httpx2
 import pytest
 import yaml
 
+from gateway import config as configurations
+from gateway.surfaces.cli.upstream_checks import look_at_doors
 from opagate.verify import Caller, Introspection, Refusal, Verifier
 from tests.e2e.left_behind import check_all_ended, tokens_of
 from tests.e2e.running import mortal_gateway
@@ -146,8 +149,15 @@ async def test_an_agent_cannot_use_its_task_token_or_its_own_token_past_the_gate
         assert await code(verifier, (agents, b"")) in {"token/type", "token/algorithm", "token/signature"}
 
 
-def test_a_server_that_fetches_the_keys_serves_a_gateway_that_starts_after_it(tmp_path: Path):
-    """The gateway lists its upstreams before it listens, so the server cannot have the keys by then."""
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_server_that_fetches_the_keys_serves_a_gateway_that_starts_after_it(
+    tmp_path: Path,
+    is_named: bool,  # noqa: FBT001 - a parameter of pytest
+):
+    """The gateway lists its upstreams before it listens, so the server cannot have the keys by then.
+
+    `compose.yaml` names the address of the keys, which is not that of callers.
+    """
     port, own = free_port(), free_port()
     command = [
         sys.executable,
@@ -158,7 +168,8 @@ def test_a_server_that_fetches_the_keys_serves_a_gateway_that_starts_after_it(tm
         "--audience",
         "https://call.example",
     ]
-    server = subprocess.Popen([*command, "--issuer", f"http://127.0.0.1:{port}"], cwd=ROOT)
+    keys = ["--jwks", f"http://127.0.0.1:{port}/.well-known/jwks.json"] if is_named else []
+    server = subprocess.Popen([*command, "--issuer", f"http://127.0.0.1:{port}", *keys], cwd=ROOT)
     try:
         until(lambda: is_healthy(own))
         config = configured(tmp_path, {"call": f"http://127.0.0.1:{own}/mcp"})
@@ -166,6 +177,9 @@ def test_a_server_that_fetches_the_keys_serves_a_gateway_that_starts_after_it(tm
             ann = caller(gateway, "ann", "call")
             read = call("read_ticket", stateless, ticket="T-1041")
             until(lambda: b"Checkout hangs" in ann.ask(read).body)
+            (door,) = asyncio.run(look_at_doors(config_of(tmp_path)))
+            assert door.found == "call: refuses a request without the gateway's token"
+            assert not door.is_warning
             gateway.process.terminate()
             gateway.process.wait(30)
     finally:
@@ -178,3 +192,17 @@ def is_healthy(port: int) -> bool:
         return httpx2.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
     except httpx2.TransportError:
         return False
+
+
+def config_of(folder: Path) -> configurations.Configuration:
+    return configurations.load(folder / "gateway.yaml")
+
+
+async def test_the_check_names_an_upstream_that_answers_without_the_token(echo_server: ServerProcess, tmp_path: Path):
+    """An upstream that is down says nothing of itself."""
+    urls = {"call": f"{echo_server.mcp}", "task": f"http://127.0.0.1:{free_port()}/mcp"}
+    text = configured(tmp_path, urls)
+    (door,) = await look_at_doors(configurations.parse(text, base=tmp_path))
+
+    assert door.is_warning
+    assert door.found.startswith("call: answers 200 to a request without the gateway's token")

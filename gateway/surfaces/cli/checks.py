@@ -104,6 +104,7 @@ async def run(path: Path) -> list[CheckResult]:
         found += [_describe_warning(item) for item in policy_checks.warnings(grants, list(settings.upstreams))]
         found += [_describe_warning(item) for item in policy_checks.find_ends(grants, time.time())]
     found += [item async for item in _upstreams(settings, grants)]
+    found += [_write_finding("doors", each) for each in await upstream_checks.look_at_doors(settings)]
     return [*found, *_journal(settings)]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
-from gateway.config.authority import LeasedCredential
+from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import BrokeredCredential, ExchangeBroker
 from gateway.config.connections import callback_of, server_of
 from gateway.config.credentials import HeaderCredential
@@ -25,6 +26,7 @@ from gateway.upstreams.stdio.isolation.description import describe
 from gateway.upstreams.stdio.isolation.launch import build_launchers
 from gateway.upstreams.stdio.private_folder import choose_folder
 from gateway.upstreams.stdio.spawner import build_environment
+from gateway.wire.https_client import HttpsAnswer, HttpsClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -216,3 +218,34 @@ def _look_at_package(name: str, upstream: Upstream, lock: PackageLock | None) ->
         elif lockable is not None:
             text = f"upstream {name}: no digest of {package.name} is locked, nor a version of its dependencies"
             yield ApprovalFinding(text, f"opagate catalogue pin {name}")
+
+
+async def look_at_doors(settings: Configuration) -> list[ApprovalFinding]:
+    """Send a request without a token to each upstream with tokens of the gateway. An answer is a way past the gateway."""
+    client = HttpsClient(seconds=_DOOR_SECONDS, largest=0)
+    found: list[ApprovalFinding] = []
+    try:
+        for name, upstream in settings.upstreams.items():
+            if upstream.url is None or not isinstance(upstream.credential, GatewayCredential):
+                continue
+            answer = await client.send("POST", upstream.url, headers=_DOOR_HEADERS, body=_PING)
+            if isinstance(answer, HttpsAnswer):
+                found.append(_describe_door(name, answer.status))
+    finally:
+        await client.aclose()
+    return found
+
+
+_DOOR_SECONDS: Final = 5.0
+_DOOR_HEADERS: Final = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+_PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+
+
+def _describe_door(name: str, status: int) -> ApprovalFinding:
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return ApprovalFinding(f"{name}: refuses a request without the gateway's token")
+    return ApprovalFinding(
+        f"{name}: answers {status} to a request without the gateway's token, so whoever reaches it goes past the gateway",
+        "serve it with `opagate.verify` (docs/upstreams.md), or let its network admit the gateway alone",
+        is_warning=True,
+    )

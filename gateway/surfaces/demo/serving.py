@@ -51,7 +51,7 @@ def main(server: MCPServer, arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default=_LOOPBACK, help="the address for --port, in a container 0.0.0.0")
     parser.add_argument("--issuer", help="accept only requests of the gateway with this URL")
     parser.add_argument("--audience", default=server.name, help="with --issuer: the audience of this server")
-    parser.add_argument("--jwks", type=Path, help="with --issuer: a file with the keys of the gateway")
+    parser.add_argument("--jwks", help="with --issuer: a file with the keys of the gateway, or their URL")
     parser.add_argument(
         "--secret", type=Path, help="with --issuer: a file with the secret to ask the gateway about tokens"
     )
@@ -72,7 +72,10 @@ def main(server: MCPServer, arguments: list[str] | None = None) -> None:
 def _verifier(name: str, given: argparse.Namespace) -> Verifier | None:
     if given.issuer is None:
         return None
-    keys = None if given.jwks is None else json.loads(given.jwks.read_text("utf-8"))
+    if given.jwks is not None and given.jwks.startswith(("http://", "https://")):
+        # A container reaches the gateway by another name than callers do, on a network of the two alone.
+        return Verifier(given.issuer, given.audience, jwks=given.jwks, insecure=True)
+    keys = None if given.jwks is None else json.loads(Path(given.jwks).read_text("utf-8"))
     if given.secret is None:
         return Verifier(given.issuer, given.audience, jwks=keys)
     asking = Introspection(name, given.secret.read_text("utf-8"))
