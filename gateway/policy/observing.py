@@ -38,10 +38,13 @@ class ObserveMode(Struct):
     upstreams: Mapping[str, ObservedUpstream]
     enforced: frozenset[str]
     clock: Callable[[], float]
+    tell: Callable[[], object] = lambda: None
+    """Called after a change of the configuration."""
 
     def adopt(self, mode: ObserveMode) -> None:
         """Observe the upstreams of a changed configuration from now on."""
         self.upstreams, self.enforced = mode.upstreams, mode.enforced
+        self.tell()
 
     def is_on(self, upstream: str) -> bool:
         """Return whether calls of an upstream pass that policy would refuse."""

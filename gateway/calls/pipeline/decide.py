@@ -333,7 +333,8 @@ class Decider(Struct, frozen=True):
         code = decision.reasons[0].code if decision.reasons else "allowed"
         if self.questions.shadow is not None:
             self.questions.shadow.confirm(context.id)
-        self.metrics.count_decision(target.upstream, prepared.call.action, decision.effect, code, recorded.seconds)
+        effect = decision.effect if decision.would is None else f"would-{decision.would}"
+        self.metrics.count_decision(target.upstream, prepared.call.action, effect, code, recorded.seconds)
         record_decision_span(
             context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
         )

@@ -201,7 +201,7 @@ class Visibility(Struct, frozen=True):
     ) -> frozenset[str]:
         """Return the visible names among the names of one upstream. `place` is the upstream and the type of the targets."""
         (upstream, kind), principal = place, request.principal
-        asked = self._describe(context, request)
+        asked = self._describe(context, request, upstream)
         if asked is None:
             return frozenset()
         circumstances, facts = asked
@@ -254,8 +254,8 @@ class Visibility(Struct, frozen=True):
     async def visible_ids(
         self, context: RequestContext, request: UpstreamRequest, targets: tuple[Target, ...]
     ) -> frozenset[str]:
-        """Return the ids of the targets visible to this caller. For a tool with cases, one permitted case is enough."""
-        asked = self._describe(context, request)
+        """Return the visible ids among the targets of one upstream. For a tool with cases, one permitted case is enough."""
+        asked = self._describe(context, request, targets[0].upstream) if targets else None
         return frozenset() if asked is None else await self._ask(request.principal, targets, *asked)
 
     async def shows_upstream(self, context: RequestContext, request: UpstreamRequest, upstream: str) -> bool:
@@ -268,8 +268,11 @@ class Visibility(Struct, frozen=True):
         listed = (*self.catalogue.tools(upstream), *(prompts.target(name) for name in sorted(prompts.seen)))
         return bool(listed) and bool(await self.visible_ids(context, request, listed))
 
-    def _describe(self, context: RequestContext, request: UpstreamRequest) -> tuple[Context, SessionFacts] | None:
-        """Return the circumstances of a question about lists, and the facts of the caller's task; `None` if history cannot be asked."""
+    def _describe(
+        self, context: RequestContext, request: UpstreamRequest, upstream: str
+    ) -> tuple[Context, SessionFacts] | None:
+        """Return the circumstances of a question about lists of an upstream, and the facts of the caller's task; `None` if history
+        cannot be asked. At the one endpoint, no upstream is named in the request."""
         principal = request.principal
         try:
             task = self.tasks.open_implicit(principal, context.arrived)
@@ -277,7 +280,7 @@ class Visibility(Struct, frozen=True):
         except HistoryError as error:
             log.warning("list.hidden", id=context.id, upstream=context.upstream, code=error.code, problem=error.message)
             return None
-        enforced = not self.observing.is_on(context.exchange.upstream)
+        enforced = not self.observing.is_on(upstream)
         return context.describe(request.message, task, self.signals.facts(principal), enforced=enforced), facts
 
     async def _ask(

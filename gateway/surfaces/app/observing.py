@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
@@ -10,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from gateway.base.concurrency.background import Job
+from gateway.base.concurrency.background import Job, Pause
 from gateway.base.steady_clock import SteadyClock
 from gateway.config import Configuration
 from gateway.model.wire import JsonObject
@@ -47,6 +46,8 @@ def open_observe_mode(
     """Tell the log, the journal and the metrics of observe mode until the stack ends. Call `on_end` with the upstreams that are
     enforced again."""
     recorder.metrics.observe_observing(lambda: tuple(mode.upstreams), mode.find_open)
+    pause = Pause()
+    mode.tell = pause.end
 
     async def watch() -> None:
         known, told = dict[str, float](), elapsed()
@@ -62,7 +63,7 @@ def open_observe_mode(
                 log.warning("observe.on", **_describe(still))
             known = still
             left = min(known.values(), default=math.inf) - mode.clock()
-            await asyncio.sleep(max(_SHORTEST_WAIT, min(left, _LOOK_SECONDS)))
+            await pause.rest(max(_SHORTEST_WAIT, min(left, _LOOK_SECONDS)))
 
     stack.push_async_callback(Job(watch, "observe-mode").stop)
 

@@ -15,6 +15,7 @@ from benchmarks.credentials.examples import example
 from gateway.model.target import Pin, Target
 from gateway.policy.observing import ObservedUpstream, ObserveMode
 from tests.unit.clock import Clock
+from tests.unit.exchanges import new_exchange
 from tests.unit.harness import READING, Bench, answering, bench, call, listed, message, modern, result, retarget
 from tests.unit.recurring import bearer
 
@@ -178,3 +179,19 @@ async def test_confidential_data_of_an_enforced_system_does_not_leave_through_an
     assert "toxic-flow/exfiltration" in [reason["code"] for reason in entries[1]["reasons"]]
     assert entries[1]["effect"] == "deny"
     assert answer.codes[0] == "toxic-flow/exfiltration"
+
+
+async def test_the_one_endpoint_shows_an_observed_upstream(observed: Bench):
+    """A request there names no upstream."""
+    await observed.ask(call())
+    pipeline, request = observed.gateway.pipeline, observed.upstream.sent[0]
+
+    async def read() -> bytes:
+        return b""
+
+    exchange = new_exchange(headers=(), method="POST", upstream="", url="http://127.0.0.1:8080/mcp", body=read)
+    context = pipeline.open_context(exchange, "POST /mcp")
+
+    assert await pipeline.visibility.shows_upstream(context, request, "files")
+    enforced = replace(observed.gateway, observing=ObserveMode({}, frozenset({"files"}), Clock()))
+    assert not await enforced.pipeline.visibility.shows_upstream(context, request, "files")

@@ -56,3 +56,22 @@ async def test_a_gateway_that_enforces_tells_of_nothing(tmp_path: Path):
         pass
 
     assert there.entries("enforcement") == []
+
+
+async def test_a_change_of_the_configuration_is_recorded_at_once(tmp_path: Path):
+    clock, heard = Clock(now=1000.0), asyncio.Event()
+    mode = ObserveMode({}, frozenset(), clock)
+    async with bench(tmp_path) as there:
+        recorder = EventRecorder(there.gateway.journal, Metrics())
+        async with AsyncExitStack() as stack:
+            open_observe_mode(stack, mode, recorder, clock, lambda _ended: heard.set())
+            await asyncio.sleep(0)
+            mode.adopt(ObserveMode({"files": ObservedUpstream("files", 2000.0)}, frozenset(), clock))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            mode.adopt(ObserveMode({}, frozenset({"files"}), clock))
+            await asyncio.wait_for(heard.wait(), 10)
+            await recorder.written()
+    entries = there.entries("enforcement")
+
+    assert [entry["event"] for entry in entries] == ["suspended", "began"]
