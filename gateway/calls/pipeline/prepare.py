@@ -203,7 +203,10 @@ class Preparation(Struct, frozen=True):
         return self.schemas.refuse_arguments(call.target, arguments, len(sent.body))
 
     def _find_task(self, context: RequestContext, request: UpstreamRequest, message: Message) -> Task | Refusal:
-        """Return the task of a call, unless an operator has stopped the call: it may have waited for a person meanwhile."""
+        """Return the task of a call. The call may have waited for a person: refuse it if an operator has stopped it, or removed its
+        upstream."""
+        if context.exchange.upstream not in self.catalogue.served:
+            return _REMOVED
         task = self.tasks.find_task(context, request, message, context.arrived)
         if not self.stops.register.stops or isinstance(task, Refusal):
             return task
@@ -239,6 +242,7 @@ _NOTHING: Final[JsonObject] = {}
 _WITHOUT_MORE: Final = frozenset({"name", "arguments", "uri"})
 """Members of `params` beside which nothing has to be looked for, as in most calls."""
 _AMBIGUOUS: Final = reasons.REQUEST_AMBIGUOUS_ARGUMENT.refusal()
+_REMOVED: Final = reasons.UPSTREAM_UNKNOWN.refusal()
 _CONTRADICTED: Final = reasons.REQUEST_HEADER.refusal(
     problem="a header Mcp-Param does not match the argument that it repeats"
 )

@@ -80,7 +80,8 @@ class Catalogue:
     ) -> None:
         self._upstreams = dict(upstreams)
         """The settings by upstream, also of removed upstreams: calls under way ask for them."""
-        self._served = frozenset(upstreams)
+        self.served = frozenset(upstreams)
+        """The upstreams of the configuration in force."""
         self._clock = clock
         self._worker = WorkerThread()
         self._credentials = {name: credential_of(name) for name in upstreams}
@@ -274,7 +275,7 @@ class Catalogue:
                 await self._ledger.adopt_terms(name, settings, self._credentials[name])
         self._upstreams |= upstreams
         self._name_upstreams(upstreams)
-        self._served = frozenset(upstreams)
+        self.served = frozenset(upstreams)
         await self._listings.adopt(transports, relisted)
 
     def _name_upstreams(self, upstreams: Mapping[str, Upstream]) -> None:
@@ -321,7 +322,7 @@ class Catalogue:
 
     def status(self) -> tuple[UpstreamStatus, ...]:
         """Return the state of each upstream."""
-        return tuple(self._describe(name, sorts) for name, sorts in self.definitions.items() if name in self._served)
+        return tuple(self._describe(name, sorts) for name, sorts in self.definitions.items() if name in self.served)
 
     def _describe(self, upstream: str, sorts: Mapping[Subject, Definitions]) -> UpstreamStatus:
         state, problem = self._listings.states[upstream], self._keeper.problem
@@ -346,7 +347,7 @@ class Catalogue:
         return tuple(
             change
             for name, _, definitions in self._ledger
-            if definitions.listed and upstream in (None, name) and name in self._served
+            if definitions.listed and upstream in (None, name) and name in self.served
             for change in definitions.changes(known=self._ledger.has_pins(name))
         )
 
