@@ -106,9 +106,12 @@ def test_a_kill_at_any_moment_loses_no_question_and_uses_no_approval_twice(echo_
     assert verified(tmp_path).ok
 
 
+@pytest.mark.parametrize(("endpoint", "tool"), [("mcp/echo", "echo"), ("mcp", "echo__echo")])
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_the_sdk_for_python_gets_its_result_at_the_click(gateway: GatewayProcess, mode: Any):
-    text = f"sdk-{mode}"
+async def test_the_sdk_for_python_gets_its_result_at_the_click(
+    gateway: GatewayProcess, mode: Any, endpoint: str, tool: str
+):
+    text = f"sdk-{mode}-{tool}"
 
     def person() -> None:
         until(lambda: [one for one in waiting(gateway.folder) if one["state"] == "pending"])
@@ -120,9 +123,9 @@ async def test_the_sdk_for_python_gets_its_result_at_the_click(gateway: GatewayP
     headers = {"authorization": f"Bearer {token(gateway, f'sdk-{mode}')}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=300) as http,
-        Client(streamable_http_client(gateway.mcp("echo"), http_client=http), mode=mode) as client,
+        Client(streamable_http_client(f"{gateway.origin}/{endpoint}", http_client=http), mode=mode) as client,
     ):
-        result = await client.call_tool("echo", {"text": text})
+        result = await client.call_tool(tool, {"text": text})
     clicking.join()
 
     assert result.is_error is not True

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = Reply | OuterStream | NewsStream
 Found = TypeVar("Found")
-Fields: TypeAlias = Callable[[str], Awaitable[HeaderFields | None]]
-"""Gives the headers of a request for an upstream; `None` if nothing can be sent there."""
+Fields: TypeAlias = Callable[[str], Awaitable[HeaderFields]]
+"""Gives the headers of a request for an upstream."""
 
 _NO_SUCH_NAME: Final = reasons.REQUEST_NAME.refusal()
 _NO_QUESTION: Final = reasons.REQUEST_PARAMS.refusal(problem="search_tools takes a text as its query")
@@ -214,8 +214,6 @@ class Conversation(Struct, frozen=True):
 
         async def ask(upstream: str) -> Page | NoPage | None:
             sent = await fields(upstream)
-            if sent is None:
-                return None
             body = message.body
             if cursor is not None:
                 body = rewrite_params(body, {("cursor",): cursors[upstream]})
@@ -223,7 +221,7 @@ class Conversation(Struct, frozen=True):
             return await read_page(answer, message, self._worker)
 
         about = (str(message.era), str(message.method), cursor or "")
-        answers, kept, _ = await self.ask_all(about, list(cursors) or self.upstreams, ask)
+        answers, kept, is_complete = await self.ask_all(about, list(cursors) or self.upstreams, ask)
         pages = {upstream: page for upstream, page in answers.items() if isinstance(page, Page)}
         refused = [answer for answer in answers.values() if isinstance(answer, NoPage)]
         if refused and not pages:
@@ -231,8 +229,10 @@ class Conversation(Struct, frozen=True):
             return self.make_failure(message, refused[0].answer)
         hidden = {upstream: await self._hidden(message, upstream, pages[upstream]) for upstream in kept & pages.keys()}
         size = sum(len(page.listing.body) for page in pages.values())
-        merge = partial(merge_pages, message, pages, hidden, self.parts.server)
-        return make_result(message.id, await self._worker.run(size, merge))
+        merged = await self._worker.run(size, partial(merge_pages, message, pages, hidden))
+        # A client that keeps a list would not see what comes late.
+        ttl = min((page.ttl for page in pages.values()), default=0) if is_complete and not refused else 0
+        return make_result(message.id, merged | of_era(message, ttl, self.parts.server))
 
     # --- search ---
 

@@ -12,7 +12,15 @@ from msgspec import Struct
 from gateway.calls.endpoint.answers import Outcome, WholeAnswer, make_result, pass_on, read_whole
 from gateway.calls.endpoint.conversation import Answer, Conversation, refuse_unknown
 from gateway.calls.endpoint.lists import merge_greetings
-from gateway.calls.endpoint.messages import Address, Outward, find_address, inner_name, object_of, rewrite_message
+from gateway.calls.endpoint.messages import (
+    Address,
+    Outward,
+    find_address,
+    inner_fields,
+    inner_name,
+    object_of,
+    rewrite_message,
+)
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_id
 from gateway.calls.endpoint.news import NewsSource, NewsStream
 from gateway.calls.endpoint.sessions import LONGEST_KEPT, ClientSession, ClientSessions, Link, LinkFailure
@@ -166,10 +174,16 @@ class SessionExchange(Struct, frozen=True):
     async def _send(self, upstream: str, body: bytes | None, link: Link, *, method: str = "POST") -> Outcome:
         return await self.conversation.send(upstream, body, link.fields(self.conversation.fields), method=method)
 
-    async def _list_fields(self, upstream: str) -> HeaderFields | None:
-        """Return the headers of a list request; `None` for an upstream that opens no session."""
-        link = await self._open_link(upstream)
-        return link.fields(self.conversation.fields) if isinstance(link, Link) else None
+    async def _list_fields(self, upstream: str) -> HeaderFields:
+        """Return the headers of a list request. An upstream that is down, or has not listed yet, may be shown by its pins, which
+        takes no session."""
+        catalogue, fields = self.conversation.parts.pipeline.preparation.catalogue, self.conversation.fields
+        is_open, is_listed = upstream in self.session.links, catalogue.definitions[upstream]["tool"].listed
+        if is_open or is_listed or await catalogue.show_pinned(upstream, "tool") is None:
+            link = await self._open_link(upstream)
+            if isinstance(link, Link):
+                return link.fields(fields)
+        return inner_fields(fields, session=None, version=None)
 
     async def _forward(self, message: Message, address: Address) -> Answer:
         """Send a message on in the upstream's session. If the upstream has ended that one, open another, once."""

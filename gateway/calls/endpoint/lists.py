@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Final, TypeVar, cast
 
@@ -27,7 +27,9 @@ DEADLINE: Final = 0.8
 """Seconds for all upstreams together."""
 KEPT_SECONDS: Final = 60.0
 """How long a late list waits for the next question."""
-_MOST_LATE: Final = 256
+_MOST_OF_CALLER: Final = 64
+_MOST_LATE: Final = 4_096
+"""Late answers of one caller, and of all. Beyond it the oldest are given up."""
 
 Found = TypeVar("Found")
 
@@ -48,7 +50,7 @@ class LateAnswers:
 
         `on_late` is called for each later one.
         """
-        self._expire()
+        self._expire(asked)
         kept = frozenset(key for key in asked if key in self._open and self._open[key][0].done())
         tasks = {key: self._begin(key, work) for key, work in asked.items()}
         if tasks:
@@ -71,12 +73,26 @@ class LateAnswers:
         self._open[key] = cast("asyncio.Task[object]", task), self._monotonic() + KEPT_SECONDS
         return task
 
-    def _expire(self) -> None:
-        now = self._monotonic()
+    def _expire(self, asked: Collection[tuple[str, ...]]) -> None:
+        """Give up old answers, answers without a list, and the oldest of a caller with too many.
+
+        The first part of a key is the caller of its question.
+        """
+        now, owners = self._monotonic(), {key[0] for key in asked}
+        others = [key for key in self._open if key[0] in owners and key not in asked]
+        surplus = {*others[: max(len(others) - _MOST_OF_CALLER, 0)]}
         for key, (task, until) in tuple(self._open.items()):
-            if now >= until or len(self._open) > _MOST_LATE:
+            is_void = task.done() and not _has_list(task)
+            if now >= until or is_void or key in surplus or len(self._open) > _MOST_LATE:
                 task.cancel()
                 del self._open[key]
+
+
+def _has_list(task: asyncio.Task[object]) -> bool:
+    """Return whether a question has ended with something to show."""
+    if task.cancelled() or task.exception() is not None:
+        return False
+    return task.result() is not None and not isinstance(task.result(), NoPage)
 
 
 async def _run(work: Callable[[], Awaitable[Found]]) -> Found:
@@ -84,7 +100,7 @@ async def _run(work: Callable[[], Awaitable[Found]]) -> Found:
 
 
 def _tell(on_late: Callable[[], object], task: asyncio.Task[object]) -> None:
-    if not task.cancelled() and task.exception() is None and task.result() is not None:
+    if _has_list(task):
         on_late()
 
 
@@ -123,9 +139,7 @@ class _Timed(Struct):
     result: _TimedResult
 
 
-def merge_pages(
-    message: Message, pages: Mapping[str, Page], hidden: Mapping[str, frozenset[str]], server: Mapping[str, str]
-) -> dict[str, object]:
+def merge_pages(message: Message, pages: Mapping[str, Page], hidden: Mapping[str, frozenset[str]]) -> dict[str, object]:
     """Return the result of a list: the pages in their order, with the names for clients.
 
     Items with one name are left out, and so are the `hidden` names of an upstream.
@@ -144,7 +158,7 @@ def merge_pages(
     cursors = {upstream: page.listing.cursor for upstream, page in pages.items() if page.listing.cursor is not None}
     if cursors:
         result["nextCursor"] = write_cursor(cursors)
-    return result | of_era(message, min((page.ttl for page in pages.values()), default=0), server)
+    return result
 
 
 _NONE: Final[frozenset[str]] = frozenset()
