@@ -16,6 +16,7 @@ from gateway.surfaces.cli.terminal import err, note, out, pairs, plain, show
 
 if TYPE_CHECKING:
     from gateway.surfaces.cli.importing import Imported
+    from gateway.surfaces.cli.template import FirstStart
 
 
 def init(
@@ -55,16 +56,18 @@ def init(
 def write_files(
     output: Path,
     upstreams: Mapping[str, Mapping[str, Any]] | None,
+    first: FirstStart | None = None,
     *,
-    port: int = 8080,
-    client_file: Path | None = None,
     force: bool = False,
 ) -> None:
     """Write a configuration, and its grants beside it. Raise `ConfigurationError` if one is there, without `force`."""
     from gateway.surfaces.cli import template
+    from gateway.surfaces.cli.labels_file import EMPTY_LABELS
 
     grants = output.with_name("grants.yaml")
-    files = {output: template.configuration(upstreams, port, client_file), grants: template.grants(upstreams)}
+    files = {output: template.configuration(upstreams, first), grants: template.grants(upstreams)}
+    if first is not None:
+        files[output.with_name("labels.yaml")] = EMPTY_LABELS
     taken = [str(path) for path in files if path.exists() or path.is_symlink()]
     if taken and not force:
         raise ConfigurationError(

@@ -70,19 +70,20 @@ def label(
     An upstream's words are advice: read what is proposed. Trust of an upstream is never proposed.
     """
     settings = select_upstream(configuration(config, secrets=True), upstream)
-    found, problems = loop.run(_suggest(settings, replace=replace))
+    found, problems = loop.run(suggest(settings, replace=replace))
     if as_json:
         emit({"tools": [_as_json(one) for one in found], "problems": problems})
     else:
         _show_all(found)
     if write:
-        _write(configuration_path(config), settings, found, replace=replace)
+        write_suggestions(configuration_path(config), settings, found, replace=replace)
     elif not as_json and any(one.is_writable for one in found):
         note("Nothing is written. Add --write to write what has a +.")
     require_listed(problems)
 
 
-async def _suggest(settings: Configuration, *, replace: bool) -> tuple[list[Suggestion], dict[str, str]]:
+async def suggest(settings: Configuration, *, replace: bool) -> tuple[list[Suggestion], dict[str, str]]:
+    """Return a suggestion for each listed tool, and the problems of upstreams that list none."""
     from gateway.upstreams.catalogue.pins import Definition
     from gateway.upstreams.labelling.library import propose_with_library
 
@@ -132,7 +133,7 @@ def _refusal(target: Target, upstream: Upstream, in_file: Collection[str]) -> st
     return ""
 
 
-def _write(path: Path, settings: Configuration, found: Sequence[Suggestion], *, replace: bool) -> None:
+def write_suggestions(path: Path, settings: Configuration, found: Sequence[Suggestion], *, replace: bool) -> None:
     """Write the proposals into the labels file, and name the file in the configuration. Raise `ConfigurationError`."""
     added: dict[str, dict[str, Labels]] = {}
     for one in found:

@@ -21,7 +21,8 @@ Added: TypeAlias = Mapping[str, Mapping[str, Labels]]
 
 _NAME: Final = "labels.yaml"
 
-_HEAD: Final = "# Labels of the upstreams' tools: docs/policy/labels.md.\nformat: 1\nupstreams: {}\n"
+EMPTY_LABELS: Final = "# Labels of the upstreams' tools: docs/policy/labels.md.\nformat: 1\nupstreams: {}\n"
+"""A new file."""
 _INDENT: Final = re.compile(r"^upstreams:.*\n(?: *(?:#.*)?\n)*( +)[^ #]", re.MULTILINE)
 _UPSTREAMS: Final = re.compile(r"^upstreams:", re.MULTILINE)
 _LONGEST: Final = 256
@@ -73,7 +74,7 @@ def add_labels(text: str | None, name: str, added: Added, *, replace: bool = Fal
     """
     from ruamel.yaml import YAML
 
-    before = _HEAD if text is None else text
+    before = EMPTY_LABELS if text is None else text
     parse_labels(before, name)
     editor: Any = YAML()
     editor.width = _WIDTH

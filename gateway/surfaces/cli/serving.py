@@ -74,7 +74,7 @@ def up(
     if source is not None:
         from gateway.surfaces.cli import adoption
 
-        uvloop.run(adoption.run(source, start.CONFIGURATION, port=port or 8080))
+        adoption.up(source, start.CONFIGURATION, port=port or 8080)
     elif once:
         _run_tour(port, state, as_json=as_json, verbose=verbose)
     else:

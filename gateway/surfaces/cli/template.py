@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from textwrap import indent
 from typing import Any, Final
@@ -39,6 +41,10 @@ policy:
   grants: grants.yaml      # who may call what
   # path: rego/            # your own policy folder, in place of the one that ships
   # stale_after: 1h        # refuse every call once a newer policy could not be had for so long; by default never
+
+# Observe mode: calls that policy would refuse or ask about pass, and the record says so: docs/policy/observing.md.
+# enforce: false
+# observe_until: 2027-01-31T00:00:00Z
 
 # Where the gateway keeps its own keys. Back it up; let nobody else read it.
 state: state
@@ -79,6 +85,9 @@ console: {}
 
 # telemetry: {log: console, level: info, otlp: "http://127.0.0.1:4318/v1/traces"}
 
+# A file with labels of tools, as `opagate catalogue label --write` writes it: docs/policy/labels.md.
+# labels: labels.yaml
+
 # The client's file that has the secrets of imported servers: each ${NAME} of such a server is read there first.
 # client_file: /home/ada/.cursor/mcp.json
 
@@ -98,8 +107,6 @@ console: {}
 #     sandbox        true: it runs code inside a sandbox of the task, from which nothing leaves
 #     cases          milder labels for some arguments: [{when: {/sql: {statement: select}}, effect: read}]
 """
-
-_NO_CLIENT_FILE: Final = "# client_file: /home/ada/.cursor/mcp.json\n"
 
 _EXAMPLE: Final = """\
 upstreams:
@@ -169,14 +176,32 @@ _GRANT_FOR_IMPORTED: Final = """\
 """
 
 
-def configuration(
-    upstreams: Mapping[str, Mapping[str, Any]] | None, port: int = 8080, client_file: Path | None = None
-) -> str:
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """The settings of a first start: its port, the client's file with the secrets, and the end of observe mode."""
+
+    port: int
+    client_file: Path
+    observe_until: date
+
+    def fill_in(self, head: str) -> str:
+        """Return the head of a configuration with these settings in force."""
+        named = yaml.safe_dump({"client_file": str(self.client_file.expanduser().absolute())}, width=10_000)
+        settings = {
+            "listen: 127.0.0.1:8080\n": f"listen: 127.0.0.1:{self.port}\n",
+            "# client_file: /home/ada/.cursor/mcp.json\n": named,
+            "# labels: labels.yaml\n": "labels: labels.yaml\n",
+            "# enforce: false\n": "enforce: false\n",
+            "# observe_until: 2027-01-31T00:00:00Z\n": f"observe_until: {self.observe_until}T00:00:00Z\n",
+        }
+        for before, after in settings.items():
+            head = head.replace(before, after)
+        return head
+
+
+def configuration(upstreams: Mapping[str, Mapping[str, Any]] | None, first: FirstStart | None = None) -> str:
     """Return gateway.yaml: with these upstreams, or with a working example."""
-    head = _HEAD.replace("listen: 127.0.0.1:8080", f"listen: 127.0.0.1:{port}")
-    if client_file is not None:
-        named = yaml.safe_dump({"client_file": str(client_file.expanduser().absolute())}, width=10_000)
-        head = head.replace(_NO_CLIENT_FILE, named)
+    head = _HEAD if first is None else first.fill_in(_HEAD)
     if upstreams is None:
         return head + _EXAMPLE.format(python=yaml.safe_dump(sys.executable, width=10_000).splitlines()[0])
     if not upstreams:

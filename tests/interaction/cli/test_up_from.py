@@ -39,8 +39,8 @@ def write_client(folder: Path) -> Path:
 
 
 @contextmanager
-def up_from(folder: Path, client: Path, *options: str) -> Generator[list[str]]:
-    """Run `opagate up --from` until it says that it is up. Gives the printed lines."""
+def up_from(folder: Path, client: Path, *options: str, last: str = "grants propose") -> Generator[list[str]]:
+    """Run `opagate up --from` until a printed line has `last`. Gives the printed lines."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     with subprocess.Popen(
@@ -55,7 +55,7 @@ def up_from(folder: Path, client: Path, *options: str) -> Generator[list[str]]:
         lines: list[str] = []
         for line in process.stdout:
             lines.append(line)
-            if "token --agent" in line:
+            if last in line:
                 break
         try:
             assert process.poll() is None, "".join(lines)
@@ -84,6 +84,16 @@ def test_one_command_leads_from_a_clients_file_to_a_gateway(tmp_path: Path, port
     assert MARK not in "".join(lines)
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "client.json"]
     assert [path for path in kept if MARK.encode() in path.read_bytes()] == []
+
+
+def test_a_first_start_labels_the_tools_and_observes(tmp_path: Path, port: int):
+    with up_from(tmp_path, write_client(tmp_path), "--port", str(port), last="wrote labels of"):
+        settings = config.load(tmp_path / "gateway.yaml", secrets=False)
+
+    assert settings.upstreams["files"].tools["read_file"].effect == "read"
+    assert settings.upstreams["files"].tools["delete_file"].effect == "destructive"
+    assert settings.enforce is False
+    assert settings.observe_until is not None
 
 
 def test_a_second_start_serves_what_the_first_one_wrote(tmp_path: Path, port: int):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gateway import config
 from gateway.config import PolicySettings
 from gateway.policy.folder.data_files import GRANTS
 from gateway.surfaces.cli import policy_checks, template
+from gateway.surfaces.cli.labels_file import EMPTY_LABELS
 
 IMPORTED = {
     "github": {"url": "https://mcp.github.example/mcp", "audience": "mcp.github.example"},
@@ -65,11 +67,15 @@ def test_a_question_of_a_fresh_gateway_has_people_and_a_console(upstreams: dict[
     assert settings.is_development
 
 
-def test_the_port_and_the_clients_file_stand_in_the_configuration(tmp_path: Path):
+def test_the_settings_of_a_first_start_stand_in_the_configuration(tmp_path: Path):
     source = tmp_path / "a file: with #.json"
-    settings = config.parse(template.configuration(IMPORTED, 8123, source), base=tmp_path)
+    (tmp_path / "labels.yaml").write_text(EMPTY_LABELS, "utf-8")
+    first = template.FirstStart(8123, source, date(2099, 1, 31))
+    settings = config.parse(template.configuration(IMPORTED, first), base=tmp_path)
 
     assert (settings.listen, settings.client_file) == ("127.0.0.1:8123", source)
+    assert settings.enforce is False
+    assert settings.observe_until == datetime(2099, 1, 31, tzinfo=UTC)
 
 
 def test_no_upstreams_are_still_a_configuration(tmp_path: Path):
