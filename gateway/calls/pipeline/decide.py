@@ -94,7 +94,7 @@ def _tell_call(target: Target, labels: list[str]) -> tuple[str, str]:
     named = " and ".join(f"`{name}`" for name in labels)
     return (
         f"The tool {target.id} has no label {named}, so it {said}.",
-        f"An operator can set its {named} under upstreams.{target.upstream}.tools.",
+        f"An operator can set its {named} under upstreams.{target.upstream}.tools: `opagate catalogue label {target.upstream}`.",
     )
 
 

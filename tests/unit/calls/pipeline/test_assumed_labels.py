@@ -33,7 +33,10 @@ def test_a_reason_that_rests_on_an_assumed_label_names_it_and_where_to_set_it(fa
     (reason,) = name_assumed_labels(denial(f"/resource/properties/{fact}"), target()).reasons
 
     assert reason.message == f"The tool mail/send has no label `{fact}`, so it {said}. It is refused."
-    assert reason.remedy == f"An operator can set its `{fact}` under upstreams.mail.tools. Ask for a grant."
+    assert (
+        reason.remedy
+        == f"An operator can set its `{fact}` under upstreams.mail.tools: `opagate catalogue label mail`. Ask for a grant."
+    )
     assert reason.code == "tool/effect"
 
 
