@@ -80,14 +80,9 @@ class ShadowPolicy:
         on_result: Callable[[ShadowResult], None],
     ) -> None:
         """Take the settings, which name the folder of the shadow policy."""
-        engine = settings.engine if isinstance(settings.engine, EmbeddedEngine) else EmbeddedEngine()
-        self._job = ShadowJob(
-            PolicyFiles.configured(settings),
-            str(settings.shadow),
-            tuple(sorted(supported)),
-            settings.reload.total_seconds(),
-            engine.deadline.total_seconds(),
-        )
+        self._supported = tuple(sorted(supported))
+        self._job = self._describe_job(settings)
+        self._renewal = asyncio.Event()
         self._on_difference = on_difference
         self._on_result = on_result
         self._noted: dict[str, _Question] = {}
@@ -107,6 +102,16 @@ class ShadowPolicy:
         """End the process. Open questions stay without an answer."""
         if self._work is not None:
             await self._work.stop()
+
+    def adopt(self, settings: PolicySettings) -> None:
+        """Decide with other limits of tasks from now on, in a new process."""
+        self._job = self._describe_job(settings)
+        self._renewal.set()
+
+    def _describe_job(self, settings: PolicySettings) -> ShadowJob:
+        engine = settings.engine if isinstance(settings.engine, EmbeddedEngine) else EmbeddedEngine()
+        seconds = settings.reload.total_seconds(), engine.deadline.total_seconds()
+        return ShadowJob(PolicyFiles.configured(settings), str(settings.shadow), self._supported, *seconds)
 
     def status(self) -> ShadowStatus:
         """Return the state for people."""
@@ -150,14 +155,18 @@ class ShadowPolicy:
         assert process.stdin is not None  # noqa: S101 - a pipe
         assert process.stdout is not None  # noqa: S101 - a pipe
         self._is_told.clear()
+        self._renewal.clear()
+        renewed = asyncio.create_task(self._renewal.wait())
         works = {asyncio.create_task(self._read(process.stdout)), asyncio.create_task(self._ask(process.stdin))}
         try:
-            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*works, renewed}, return_when=asyncio.FIRST_COMPLETED)
+            if renewed in done:
+                return
             self._take_news(ShadowLine(problem="its process ended, or took too long for an answer"))
         finally:
-            for work in works:
+            for work in (*works, renewed):
                 work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            await asyncio.gather(*works, renewed, return_exceptions=True)
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()

@@ -335,9 +335,10 @@ class Decider(Struct, frozen=True):
             self.questions.shadow.confirm(context.id)
         effect = decision.effect if decision.would is None else f"would-{decision.would}"
         self.metrics.count_decision(target.upstream, prepared.call.action, effect, code, recorded.seconds)
-        record_decision_span(
-            context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
-        )
+        if context.trace.recording is not None:
+            record_decision_span(
+                context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
+            )
 
     def _end_if_spent(self, task: str, decision: Decision) -> None:
         """End the leases of a task that has used up its calls or its denials beyond the hard limit."""

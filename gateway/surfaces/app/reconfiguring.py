@@ -179,6 +179,8 @@ class Reconfiguration:
                 transport.adopt_limits(limits)
         if "task" in change.limits:
             gateway.policy.adopt_task_limits(after.policy)
+            if gateway.shadow is not None:
+                gateway.shadow.adopt(after.policy)
         fresh = {name: served.transports[name] for name in (*change.added, *change.rebuilt)}
         watch_upstreams(gateway.tls, fresh)
         self._served.adopt(served)

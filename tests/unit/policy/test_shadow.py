@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import PolicySettings
+from gateway.config import PolicySettings, TaskLimit
 from gateway.model.decision import Decision, PolicyRevision
 from gateway.policy import verdict
 from gateway.policy.shadow import ShadowDifference, ShadowPolicy
@@ -92,6 +92,25 @@ async def test_grants_are_tried_on_live_calls(tmp_path: Path):
 
     assert (found["id"], found["enforced"]["effect"]) == (decided[0]["id"], "allow")
     assert (found["shadow"]["effect"], found["shadow"]["codes"]) == ("deny", ["tool/not-granted"])
+
+
+async def test_other_limits_of_tasks_come_into_force_in_the_shadow_too(tmp_path: Path):
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next/grants.yaml").write_text(GRANTS, "utf-8")
+    async with bench(tmp_path, policy="shadow: next,") as there:
+        shadow = there.gateway.shadow
+        assert shadow is not None
+        await there.ask(call(path="a"))
+        while shadow.status().counts["agreed"] < 1:
+            await asyncio.sleep(0.05)
+        shadow.adopt(there.configuration.policy.with_task_limits({"calls": TaskLimit(soft=1)}))
+        await there.ask(call(path="a"))
+        while not there.entries("shadow"):
+            await asyncio.sleep(0.05)
+        assert shadow.status().problem is None
+    (found,) = there.entries("shadow")
+
+    assert found["shadow"]["codes"] == ["budget/calls"]
 
 
 @pytest.mark.parametrize(
