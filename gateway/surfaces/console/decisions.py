@@ -220,6 +220,7 @@ def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) ->
         "explanation": explanation,
         "settled": found.settled,
         "approved": found.approval,
+        "shadow": found.shadow,
         "reasons": [
             {**describe_reason(reason, rules, facts), "words": _words(reason, facts)}
             for reason in cast("list[Mapping[str, Any]]", decision.get("reasons") or [])

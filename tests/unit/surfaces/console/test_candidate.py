@@ -157,7 +157,9 @@ async def test_the_page_has_the_shadow_policy_with_its_latest_differences(tmp_pa
             await asyncio.sleep(0.05)
         found = await policy_page(browser.visit(person("vera", "viewer")))
         decision = browser.there.entries("call")[0]["id"]
+        shown = await browser.visit(person("vera", "viewer")).get(f"/console/decisions/{decision}")
 
+    assert "<dt>shadow</dt>" in shown.body.decode()
     assert "0 calls decided alike, 1 otherwise" in found
     assert f'href="/console/decisions/{decision}"' in found
     assert "tool/not-granted" in found.partition('id="shadow"')[2]
