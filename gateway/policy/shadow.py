@@ -164,9 +164,10 @@ class ShadowPolicy:
                 return
             self._take_news(ShadowLine(problem="its process ended, or took too long for an answer"))
         finally:
-            for work in (*works, renewed):
+            renewed.cancel()
+            for work in works:
                 work.cancel()
-            await asyncio.gather(*works, renewed, return_exceptions=True)
+            await asyncio.gather(*works, return_exceptions=True)
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
