@@ -22,8 +22,9 @@ from gateway.model.wire import Json, JsonObject, RequestId
 # --- structured results ----------------------------------------------------------------------------------
 
 
-_STRUCTURED: Final = compiled(r"(?i)tructured|\\u0", groups=False)
-"""What each message with structured content has, in any spelling that some client reads as its name."""
+_STRUCTURED: Final = compiled(r"(?i)" + r"[_\-\x{307}]*".join("ructured") + r"|\\u(?:0|fb0)", groups=False)
+"""What each message with structured content has, in any spelling that some client reads as its name (`strict.fold`). Two
+ligatures are the first letters of the name."""
 _TOLD: Final = frozenset({"structuredContent", "isError"})
 _ESCAPED: Final = b"\\u00"
 

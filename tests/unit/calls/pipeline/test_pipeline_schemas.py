@@ -216,6 +216,9 @@ async def test_a_result_with_two_readings_reaches_no_caller(structured: Bench, b
     [
         {"StructuredContent": {"count": SECRET}},
         {"structured_content": {"count": SECRET}},
+        {"Struc_tured-Content": {"count": SECRET}},
+        {"\ufb06ructuredContent": {"count": SECRET}},
+        {"STRUCT\u0307UREDCONTENT": {"count": SECRET}},
         {"structuredContent": {"count": 3}, "STRUCTUREDCONTENT": {"count": SECRET}},
         {"structuredContent": {"count": SECRET}, "isError": True, "iserror": False},
     ],

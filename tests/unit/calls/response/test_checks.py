@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import pytest
 
 from gateway.base.concurrency.worker_thread import WorkerThread
-from gateway.calls.response.checks import LateContentsCheck, PinnedContentsCheck
+from gateway.base.json import strict
+from gateway.calls.response.checks import _STRUCTURED, LateContentsCheck, PinnedContentsCheck
 from gateway.calls.response.frames import AnswerFrame
 from gateway.model.target import Pin
 from gateway.model.wire import Json
@@ -19,6 +22,21 @@ WORKER = WorkerThread()
 async def judge(uri: str, _contents: Json) -> Pin | None:
     """Judge that the contents of the pinned address have changed. No other address has a pin."""
     return Pin.CHANGED if uri == PINNED else None
+
+
+def test_no_spelling_that_a_client_reads_as_structured_content_goes_unread():
+    """Each character that a reader may take for letters of the name stands in their place, as it is and escaped."""
+    name = strict.fold("structuredContent")
+    spelled = {"-".join(name), "_".join(name), "\u0307".join(name)}
+    for letter in map(chr, {*range(sys.maxunicode)} - {*range(0xD800, 0xE000)}):
+        folded = strict.fold(letter)
+        if folded and folded in name:
+            spelled |= {name[: at.start()] + letter + name[at.end() :] for at in re.finditer(folded, name)}
+
+    assert {strict.fold(one) for one in spelled} == {name}
+    for one in spelled:
+        for written in (json.dumps(one), json.dumps(one, ensure_ascii=False)):
+            assert _STRUCTURED.search(written.encode()) is not None, written
 
 
 @pytest.mark.parametrize(
