@@ -19,7 +19,13 @@ _BOOKKEEPING: Final = frozenset({"segment", "observed", "exposed", "reserved"})
 _CHAIN: Final = frozenset({"seq", "time", "kind", "prev", "check"})
 _ACTIVITIES: Final = {"mint": 1, "read": 2, "write": 3, "destructive": 4}
 _OTHER: Final = 99
-_ENTITIES: Final = {"policy": "policy", "pin": "definition", "key": "key", "switch": "stop"}
+_ENTITIES: Final = {
+    "policy": "policy",
+    "pin": "definition",
+    "key": "key",
+    "switch": "stop",
+    "configuration": "configuration",
+}
 _OUTCOMES: Final = {"completed": 1, "error": 2, "upstream-failed": 2, "refused": 2}
 _INFORMATIONAL, _LOW, _MEDIUM, _HIGH = 1, 2, 3, 4
 _SEVERITIES: Final = {"cut": _HIGH, "recovered": _MEDIUM, "flood": _LOW, "abandoned": _LOW, "resumed": _HIGH}

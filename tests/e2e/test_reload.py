@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests import forked_gateway
 from tests.e2e.conftest import policy
 from tests.e2e.wire import Caller, call, caller, entries, legacy, metric, page, stateless, until
 from tests.gateway_process import GatewayProcess, running_gateway
@@ -175,6 +176,9 @@ def test_a_setting_that_needs_a_restart_is_named_and_the_rest_of_its_file_counts
 
     assert json.loads(page(here.gateway, "/readyz")[1])["needs_restart"] == ["errors"]
     assert "configuration.waits" in here.gateway.printed()
+    arguments = ["check", "--config", "gateway.yaml"]
+    checked = forked_gateway.run(arguments, here.gateway.folder, {**os.environ, "SHOWN": "nothing"})
+    assert "changed, needs a restart: errors" in checked.stdout
     assert here.caller("alice").call("echo", text="x" * 2000).status == 413
     assert here.caller("alice").call("echo", text="short").text == "short"
 

@@ -1,12 +1,15 @@
-"""The checks of TLS files, of the room on the disks, and of the number of files that a gateway may open."""
+"""The checks of TLS files, of the room on the disks, of the number of open files, and of changes that a running gateway lacks."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from gateway.model.errors import ConfigurationError
 from gateway.wire.http.capacity import find_room
@@ -22,6 +25,10 @@ ROOM: Final = 2**20
 """Bytes that a first start writes, without an upstream: most of them are the compiled policy."""
 
 
+_ANSWER_SECONDS: Final = 1.0
+_LONGEST_ANSWER: Final = 2**20
+
+
 class FileFinding(NamedTuple):
     """A finding about files. `what` names the place in the configuration."""
 
@@ -32,7 +39,8 @@ class FileFinding(NamedTuple):
 
 
 def look(settings: Configuration) -> Iterator[FileFinding]:
-    """Yield the state of the TLS files, and whether limits and records have room."""
+    """Yield the state of the TLS files, whether limits and records have room, and what a running gateway has not taken."""
+    yield from _look_at_running(settings)
     yield from _look_for_room(settings)
     try:
         yield FileFinding("ok", "open files", f"room for {find_room(settings)} connections of clients")
@@ -45,6 +53,28 @@ def look(settings: Configuration) -> Iterator[FileFinding]:
             yield FileFinding("fail", place, error.message, error.remedy)
         else:
             yield _describe_validity(files)
+
+
+def _look_at_running(settings: Configuration) -> Iterator[FileFinding]:
+    """Yield what keeps changed files from a gateway that runs with this configuration. Nobody answers where none runs."""
+    if settings.tls is not None:
+        return
+    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/readyz", headers={"host": urlsplit(settings.base_url).netloc})
+        answer: object = json.loads(connection.getresponse().read(_LONGEST_ANSWER))
+    except (OSError, ValueError, http.client.HTTPException):
+        return
+    finally:
+        connection.close()
+    told = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    waiting, problems = told.get("needs_restart"), told.get("problems")
+    if isinstance(waiting, list) and waiting:
+        names = ", ".join(map(str, cast("list[object]", waiting)))
+        yield FileFinding("warn", "running gateway", f"changed, needs a restart: {names}", "restart the gateway")
+    if isinstance(problems, dict) and "configuration" in problems:
+        problem = str(cast("dict[str, object]", problems)["configuration"])
+        yield FileFinding("warn", "running gateway", problem, "mend the file; the gateway looks at it again")
 
 
 def _look_for_room(settings: Configuration) -> Iterator[FileFinding]:
