@@ -48,7 +48,8 @@ def find_condition(values: Sequence[Any]) -> Condition:
     texts = [item for item in items if isinstance(item, str)]
     if not found and len(texts) == len(items):
         found = _name_domains(texts) or _name_hosts(texts) or _name_folder(texts)
-    return {**found, "max_items": max(map(len, lists))} if found and lists else found
+    # One list says nothing of the length of others.
+    return {**found, "max_items": max(map(len, lists))} if found and len(lists) > 1 else found
 
 
 def _is_plain(item: object) -> bool:

@@ -36,6 +36,7 @@ from gateway.surfaces.granting.proposal import propose, write_yaml
             [["ana@corp.example"], ["ben@corp.example", "c@corp.example"]],
             {"matches": r"[A-Za-z0-9._+-]+@corp\.example", "max_items": 2},
         ),
+        ([["ana@corp.example"]], {"matches": r"[A-Za-z0-9._+-]+@corp\.example"}),
         ([[], ["a@b.example"]], {}),
         ([{"a": 1}, {"a": 1}], {}),
         ([None, None], {}),
