@@ -3,6 +3,7 @@ OAuth server (`provider.mjs`) and a real MCP server."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -19,6 +20,7 @@ from tests.e2e.wire import entries
 from tests.gateway_process import GatewayProcess, open_config, open_policy, running_gateway
 from tests.interaction.identity.server import SECRET, OAuthServer
 from tests.requirements import requirement
+from tests.unit.identity.web import Answer, serving
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -87,8 +89,8 @@ async def echoed(url: str, auth: httpx2.Auth) -> object:
         return [block.text for block in result.content if block.type == "text"]
 
 
-def person(gateway: GatewayProcess, storage: Storage) -> OAuthClientProvider:
-    """A client without credentials, and a person at a browser."""
+def person(gateway: GatewayProcess, storage: Storage, document: str | None = None) -> OAuthClientProvider:
+    """A client without credentials, perhaps with a document of its own, and a person at a browser."""
     browser = Browser()
     metadata = OAuthClientMetadata(
         client_name="agent",
@@ -96,7 +98,9 @@ def person(gateway: GatewayProcess, storage: Storage) -> OAuthClientProvider:
         application_type="native",
         token_endpoint_auth_method="none",
     )
-    return OAuthClientProvider(gateway.mcp("echo"), metadata, storage, browser.visit, browser.result)
+    return OAuthClientProvider(
+        gateway.mcp("echo"), metadata, storage, browser.visit, browser.result, client_metadata_url=document
+    )
 
 
 @requirement("mcp/oauth-clients")
@@ -110,6 +114,24 @@ async def test_a_client_that_knows_only_the_url_finds_its_way_to_a_token(gateway
     assert storage.client is not None
     assert called["principal"]["issuer"] == server.issuer
     assert (called["principal"]["user"], called["principal"]["id"]) == ("alice", storage.client.client_id)
+
+
+@requirement("mcp/oauth-clients")
+async def test_a_client_with_a_document_is_known_by_its_address(gateway: GatewayProcess, server: OAuthServer):
+    """OAuth Client ID Metadata Document, the first choice of the revision 2025-11-25: nothing is registered."""
+    address = "https://gateway.test/agent.json"
+    document = {"client_id": address, "client_name": "agent", "redirect_uris": [CALLBACK], "application_type": "native"}
+    async with serving() as site:
+        kind = {"content-type": "application/json"}
+        body = json.dumps({**document, "token_endpoint_auth_method": "none"}).encode()
+        site.answers["/agent.json"] = Answer(body, headers=kind)
+        await server.read_documents_at(site.url)
+        storage = Storage()
+
+        assert await echoed(gateway.mcp("echo"), person(gateway, storage, address)) == ["hello"]
+
+    (called,) = entries(gateway.folder, "call")
+    assert (called["principal"]["id"], called["principal"]["user"]) == (address, "alice")
 
 
 @requirement("mcp/oauth-clients")
