@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.wire import Caller, Sent, call, entries, legacy, stateless, until
-from tests.gateway_process import free_port, open_config, open_policy, running_gateway
+from tests.gateway_process import free_port, gateway_process, open_config, open_policy, running_gateway
 from tests.requirements import requirement
 from tests.servers.serving import ROOT, running
 from tests.servers.shifting import say
@@ -132,3 +136,22 @@ def test_an_upstream_that_goes_away_keeps_its_list_and_not_its_changed_tools(tmp
             assert names(caller, stateless("tools/list")) == ["other"]
         assert names(caller, stateless("tools/list")) == ["other"]
         assert codes(caller, "read") == ["catalogue/changed"]
+
+
+@requirement("fault/pinned-lists")
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_client_of_the_one_endpoint_sees_the_tools_of_a_server_that_still_starts(
+    slow: Slow, tmp_path: Path, mode: str
+):
+    async with gateway_process(slow.config, tmp_path) as gateway:
+        assert names(Caller(gateway, "slow"), stateless("tools/list")) == ["read", "write"]
+    slow.close()
+    async with (
+        gateway_process(slow.config, tmp_path) as gateway,
+        httpx2.AsyncClient(timeout=300) as http,
+        Client(streamable_http_client(f"{gateway.origin}/mcp", http_client=http), mode=mode) as client,
+    ):
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["slow__read", "slow__write"]
+        slow.open()
+        await asyncio.to_thread(until, lambda: codes(Caller(gateway, "slow"), "read") == ["ok"])
+        assert (await client.call_tool("slow__read", {})).is_error is False

@@ -178,8 +178,7 @@ class SessionExchange(Struct, frozen=True):
         """Return the headers of a list request. An upstream that is down, or has not listed yet, may be shown by its pins, which
         takes no session."""
         catalogue, fields = self.conversation.parts.pipeline.preparation.catalogue, self.conversation.fields
-        is_open, is_listed = upstream in self.session.links, catalogue.definitions[upstream]["tool"].listed
-        if is_open or is_listed or await catalogue.show_pinned(upstream, "tool") is None:
+        if upstream in self.session.links or not catalogue.has_only_pins(upstream, "tool"):
             link = await self._open_link(upstream)
             if isinstance(link, Link):
                 return link.fields(fields)

@@ -198,6 +198,11 @@ class Catalogue:
             return definitions.without_pin
         return Pin.MATCH if seen.digest == known.digest and uri not in definitions.suspects else Pin.CHANGED
 
+    def has_only_pins(self, upstream: str, subject: Subject) -> bool:
+        """Return whether the upstream has not listed its definitions yet, and has pins. Raises `KeyError` for an unknown upstream."""
+        definitions = self.definitions[upstream][subject]
+        return not definitions.listed and bool(definitions.pinned())
+
     async def show_pinned(self, upstream: str, subject: Subject) -> tuple[bytes, ...] | None:
         """Return the pinned definitions, to be shown while the upstream cannot list them; `None` without pins. Clients are
         told if the upstream lists others later."""

@@ -47,22 +47,34 @@ def commands(changes: Mapping[str, str]) -> str:
 class Form:
     """A person at Keycloak's pages: fills the login in, and agrees."""
 
-    back: str = ""
+    def __init__(self) -> None:
+        self.back = ""
+        self._cookies: dict[str, str] = {}
 
     async def visit(self, url: str) -> None:
         async with httpx2.AsyncClient(trust_env=False, timeout=300) as http:
-            answer = await http.get(url)
+            answer = await self._send(http, url)
             while True:
                 if answer.is_redirect:
                     url = urljoin(url, answer.headers["location"])
                     if url.startswith(CALLBACK):
                         self.back = url
                         return
-                    answer = await http.get(url)
+                    answer = await self._send(http, url)
                 else:
                     assert answer.status_code == 200, answer.text
                     url, fields = self._filled(url, answer.text)
-                    answer = await http.post(url, data=fields)
+                    answer = await self._send(http, url, fields)
+
+    async def _send(self, http: httpx2.AsyncClient, url: str, form: dict[str, str] | None = None) -> httpx2.Response:
+        """Ask for a page as a browser does, to which this machine is as safe as TLS: it sends `Secure` cookies."""
+        headers = {"cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
+        answer = await http.request("GET" if form is None else "POST", url, headers=headers, data=form)
+        http.cookies.clear()
+        for cookie in answer.headers.get_list("set-cookie"):
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self._cookies[name] = value
+        return answer
 
     def _filled(self, url: str, page: str) -> tuple[str, dict[str, str]]:
         action = re.search(r'<form[^>]*\saction="([^"]+)"', page)
