@@ -46,14 +46,15 @@ class PinnedLists(Struct, frozen=True):
         message, upstream = request.message, context.exchange.upstream
         if message is None or message.method not in _LISTS or cursor_of(message) is not None:
             return await forward(context, request)
-        kind = cast("Literal['tool', 'prompt']", TABLE[message.method].target)
-        if not self.parts.catalogue.definitions[upstream][kind].listed:
-            pinned = await self._show(context, request, message, kind, "the upstream has not listed yet")
-            return await forward(context, request) if pinned is None else pinned
+        kind, catalogue = cast("Literal['tool', 'prompt']", TABLE[message.method].target), self.parts.catalogue
+        if catalogue.has_only_pins(upstream, kind) or catalogue.is_away(upstream):
+            pinned = await self._show(context, request, message, kind, "it has not listed yet, or is down or slow")
+            if pinned is not None:
+                return pinned
         try:
             return await forward(context, request)
         except (UpstreamUnreachable, UpstreamTimeout) as error:
-            self.parts.catalogue.relist(upstream)
+            catalogue.relist(upstream)
             pinned = await self._show(context, request, message, kind, error.message)
             if pinned is None:
                 raise

@@ -203,6 +203,11 @@ class Catalogue:
         definitions = self.definitions[upstream][subject]
         return not definitions.listed and bool(definitions.pinned())
 
+    def is_away(self, upstream: str) -> bool:
+        """Return whether the latest listing found the upstream down or too slow. Raises `KeyError` for an unknown upstream."""
+        state = self._listings.states[upstream]
+        return state.is_slow or state.is_down
+
     async def show_pinned(self, upstream: str, subject: Subject) -> tuple[bytes, ...] | None:
         """Return the pinned definitions, to be shown while the upstream cannot list them; `None` without pins. Clients are
         told if the upstream lists others later."""

@@ -37,12 +37,13 @@ _PAUSE_SECONDS: Final = 10.0
 @dataclass(slots=True)
 class ListingState:
     """The state of an upstream's listing. `retry_at` is the earliest time for a call to cause an attempt. `pinned`
-    counts new pins of the upstream. `is_slow`: the last attempt took too long. After an announcement, the next listing is at `relist_at` at the earliest."""
+    counts new pins of the upstream. `is_slow`: the last attempt took too long. `is_down`: it found no upstream. After an announcement, the next listing is at `relist_at` at the earliest."""
 
     revision: str | None = None
     refreshed: float | None = None
     error: str | None = None
     is_slow: bool = False
+    is_down: bool = False
     unlisted: str | None = None
     announces: frozenset[str] = frozenset()
     failures: int = 0
@@ -161,10 +162,12 @@ class UpstreamListings:
             found = await self._take_inventory(name, state)
         except GatewayError as error:
             state.error, state.is_slow = error.message, isinstance(error, UpstreamTimeout)
+            state.is_down = isinstance(error, UpstreamUnreachable)
             state.failures += 1
             state.retry_at = self._clock() + _BACK_OFF[0]
         else:
             state.error, state.unlisted, state.announces = None, found.unlisted, found.announces
+            state.is_slow = state.is_down = False
             state.failures = 0 if found.unlisted is None else state.failures + 1
             state.revision, state.refreshed = found.revision, self._clock()
             await self._note(name, found)

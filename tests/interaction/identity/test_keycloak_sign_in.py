@@ -93,7 +93,8 @@ def set_up(keycloak: Keycloak, realm: str, gateway: str, home: Path) -> None:
     user = {"username": "grace", "enabled": True, "email": "grace@corp.example", "emailVerified": True}
     credentials = [{"type": "password", "value": PASSWORD, "temporary": False}]
     person = {**user, "firstName": "Grace", "lastName": "H", "credentials": credentials}
-    keycloak.admin("POST", "", {"realm": realm, "enabled": True, "sslRequired": "none", "users": [person]})
+    keycloak.admin("POST", "", {"realm": realm, "enabled": True, "sslRequired": "none"})
+    keycloak.admin("POST", f"{realm}/users", person)
     script = commands(
         {
             "https://idp.example": keycloak.origin,

@@ -117,3 +117,18 @@ async def test_a_start_does_not_wait_for_an_upstream_whose_list_is_known(world: 
         await catalogue.start()
     assert [status.listed for status in catalogue.status()] == [False, True]
     await catalogue.stop()
+
+
+@requirement("fault/pinned-lists")
+async def test_an_upstream_is_away_from_a_listing_that_found_it_down_to_the_next_that_succeeds(world: World):
+    await pinned(world)
+    catalogue = world.catalogue()
+    await catalogue.refresh("files")
+    assert not catalogue.is_away("files")
+    world.down = True
+    await catalogue.refresh("files")
+    assert catalogue.is_away("files")
+    assert [json.loads(item)["name"] for item in await catalogue.show_pinned("files", "tool") or ()] == ["read_file"]
+    world.down = False
+    await catalogue.refresh("files")
+    assert not catalogue.is_away("files")
