@@ -83,7 +83,8 @@ class Reconfiguration:
                 self._loaded = seen
                 await self._take(compare(self._served.current.configuration, wanted), digest)
         except GatewayError as error:
-            self._loaded = seen
+            # The cause may lie elsewhere, such as a full disk or a secret's file, so each look tries again.
+            self._loaded = ()
             self._keep_out(f"{error.message}; {error.remedy}; the configuration before stays in force")
         else:
             self._served.problem = None

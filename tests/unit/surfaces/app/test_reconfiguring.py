@@ -122,8 +122,10 @@ async def test_a_change_without_a_record_stays_out(tmp_path: Path, monkeypatch: 
         assert here.there.entries("call")[-1]["target"]["effect"] == "read"
 
         monkeypatch.undo()
-        await here.relabel("{effect: destructive}")
+        await here.reconfiguration.look()
         assert here.problem is None
+        await here.there.ask(call(path="a"))
+        assert here.there.entries("call")[-1]["target"]["effect"] == "destructive"
 
 
 async def test_an_upstream_does_not_come_while_nobody_can_read_the_pins(tmp_path: Path):
