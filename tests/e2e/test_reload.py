@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +16,16 @@ import pytest
 
 from tests import forked_gateway
 from tests.e2e.conftest import policy
-from tests.e2e.wire import Caller, call, caller, entries, legacy, metric, page, stateless, until
+from tests.e2e.running import mortal_gateway
+from tests.e2e.wire import Caller, call, caller, entries, legacy, metric, page, stateless, until, verified
 from tests.gateway_process import GatewayProcess, running_gateway
 from tests.requirements import requirement
 from tests.servers.serving import ROOT, ServerProcess
 
 ISOLATION: Final = "isolation: {kind: none, accepted_by: tests, until: 2099-01-01}"
+
+
+VARIABLES: Final = {"SHOWN": "nothing"}
 
 
 class Site:
@@ -62,12 +65,12 @@ class Site:
         return entries(self.gateway.folder, "call")
 
 
-@contextmanager
-def site(folder: Path, echo: ServerProcess, more: str = "") -> Generator[Site]:
+def set_up(folder: Path, echo: ServerProcess) -> str:
+    """Write the files beside the configuration, and return the configuration."""
     (folder / "labels.yaml").write_text("format: 1\n", "utf-8")
     (folder / "words").write_text("notifications/none\n", "utf-8")
     command = json.dumps([sys.executable, "-m", "tests.servers.talkative", str(folder / "words")])
-    config = (
+    return (
         "identity: [{kind: development}]\n"
         f"policy: {{engine: {{kind: embedded, deadline: 20s}}, path: '{policy(folder)}', reload: 100ms}}\n"
         "labels: labels.yaml\n"
@@ -76,16 +79,13 @@ def site(folder: Path, echo: ServerProcess, more: str = "") -> Generator[Site]:
         f"  echo: {{url: '{echo.mcp}', audience: echo, environment: test}}\n"
         f"  local: {{command: {command}, env: {{SHOWN: '${{SHOWN}}'}}, cwd: '{ROOT}', {ISOLATION}, audience: local, environment: test,\n"
         "    tools: {'*': {effect: read, egress: false, sensitivity: internal}}}\n"
-        f"{more}"
     )
-    with running_gateway(config, folder, environment={"SHOWN": "nothing"}) as gateway:
-        yield Site(gateway)
 
 
 @pytest.fixture
 def here(echo_server: ServerProcess, tmp_path: Path) -> Generator[Site]:
-    with site(tmp_path, echo_server) as found:
-        yield found
+    with running_gateway(set_up(tmp_path, echo_server), tmp_path, environment=VARIABLES) as gateway:
+        yield Site(gateway)
 
 
 READ: Final = "{effect: read, egress: false, sensitivity: internal}"
@@ -177,7 +177,7 @@ def test_a_setting_that_needs_a_restart_is_named_and_the_rest_of_its_file_counts
     assert json.loads(page(here.gateway, "/readyz")[1])["needs_restart"] == ["errors"]
     assert "configuration.waits" in here.gateway.printed()
     arguments = ["check", "--config", "gateway.yaml"]
-    checked = forked_gateway.run(arguments, here.gateway.folder, {**os.environ, "SHOWN": "nothing"})
+    checked = forked_gateway.run(arguments, here.gateway.folder, os.environ | VARIABLES)
     assert "changed, needs a restart: errors" in checked.stdout
     assert here.caller("alice").call("echo", text="x" * 2000).status == 413
     assert here.caller("alice").call("echo", text="short").text == "short"
@@ -223,6 +223,26 @@ def test_a_folder_of_files_swapped_by_its_link_counts_as_a_whole(here: Site):
     here.caller("alice").call("echo", text="1")
 
     assert here.decided()[-1]["target"]["effect"] == "destructive"
+
+
+@requirement("operations/reload")
+def test_a_gateway_killed_right_after_a_reload_starts_with_what_its_journal_says(
+    echo_server: ServerProcess, tmp_path: Path
+):
+    config = set_up(tmp_path, echo_server)
+    with mortal_gateway(config, tmp_path, environment=VARIABLES) as gateway:
+        here = Site(gateway)
+        here.caller("alice").call("echo", text="1")
+        here.label(echo=READ)
+        until(lambda: entries(tmp_path, "configuration"), within=60)
+        gateway.process.kill()
+        gateway.process.wait()
+    assert verified(tmp_path).ok
+    with running_gateway(config, tmp_path, environment=VARIABLES) as again:
+        assert Site(again).caller("alice").call("echo", text="2").text == "2"
+        assert "history.snapshot-unused" not in again.printed()
+    assert [entry["target"]["effect"] for entry in entries(tmp_path, "call")] == ["write", "read"]
+    assert verified(tmp_path).ok
 
 
 @requirement("operations/reload")
