@@ -12,7 +12,7 @@ from tests.unit.wire.http.test_edge import HOST, JSON, Client, Recorder, client,
 
 
 @pytest.mark.parametrize(
-    "path", ["/page", "/", "//mcp/files", "/mcp", "/MCP/files", "/mcp%2Ffiles", "/%6dcp/files", "/tasks/t"]
+    "path", ["/page", "/", "//mcp/files", "/mcpx", "/MCP", "/MCP/files", "/mcp%2Ffiles", "/%6dcp/files", "/tasks/t"]
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT"])
 async def test_all_but_mcp_reaches_the_pages_under_its_raw_path(method: str, path: str):
@@ -28,7 +28,7 @@ async def test_no_request_to_mcp_reaches_the_pages():
     async def fail(*_asgi: Any) -> None:
         raise AssertionError
 
-    for path in ("/mcp/files", "/mcp/", "/mcp//", "/mcp/a/b"):
+    for path in ("/mcp", "/mcp/files", "/mcp/", "/mcp//", "/mcp/a/b"):
         assert await Client(Edge(configured(), handlers(Recorder(), fail))).ask("GET", path, HOST) == 200
 
 
