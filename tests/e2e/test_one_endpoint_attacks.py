@@ -242,6 +242,14 @@ def test_pages_of_all_upstreams_come_whole(handles_server: ServerProcess, echo_s
         assert own == ["open_a", "shut_b", "shut_c", "open_d", "task", "ask", "odd"]
 
 
+@pytest.mark.parametrize("sse", [False, True])
+@pytest.mark.parametrize("mib", [1, 9])
+def test_a_large_result_comes_whole(gateway: GatewayProcess, mib: int, *, sse: bool):
+    client = caller(gateway, "alice", "")
+    answer = client.ask(stateless("tools/call", name="echo__big", arguments={"mib": mib, "sse": sse}))
+    assert len(answer.text) == mib * 2**20
+
+
 # --- the search among tools ---
 
 

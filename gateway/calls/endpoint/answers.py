@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.calls.endpoint.messages import Outward, object_of
 from gateway.calls.endpoint.names import outer_handle
@@ -37,9 +37,10 @@ class EventRewriter(Struct):
     frames: Frames
 
     @classmethod
-    def begin(cls, outward: Outward, mark: str) -> EventRewriter:
-        """Return a rewriter. A message of more than some megabytes ends the stream."""
-        return cls(outward, mark, begin_frames("events", HOLD_LISTS, may_pass_unseen=False))
+    def begin(cls, outward: Outward, mark: str, *, is_alone: bool = False) -> EventRewriter:
+        """Return a rewriter. A message of more than some megabytes passes as it is on a stream that `is_alone`, and ends a
+        stream that is one of several."""
+        return cls(outward, mark, begin_frames("events", HOLD_LISTS, may_pass_unseen=is_alone))
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the rewritten events that are whole. Raises `UpstreamBroken`."""
@@ -68,12 +69,25 @@ class EventRewriter(Struct):
 class OuterStream:
     """The answer of one upstream to one request, for the edge (`wire.http.exchange.Stream`)."""
 
-    __slots__ = ("_body", "_events", "_inner", "_outward", "headers", "idle", "is_events", "leaves", "status", "whole")
+    __slots__ = (
+        "_body",
+        "_events",
+        "_inner",
+        "_is_large",
+        "_outward",
+        "headers",
+        "idle",
+        "is_events",
+        "leaves",
+        "status",
+        "whole",
+    )
 
     def __init__(self, inner: ResponseStream, outward: Outward, mark: str) -> None:
         self._inner = inner
         self._outward = outward
-        self._events = EventRewriter.begin(outward, mark) if inner.is_events else None
+        self._events = EventRewriter.begin(outward, mark, is_alone=True) if inner.is_events else None
+        self._is_large = False
         self._body = bytearray()
         self.status = inner.status
         self.headers = without_session(inner.headers)
@@ -109,11 +123,13 @@ class OuterStream:
     def _feed(self, chunk: bytes) -> bytes:
         if self._events is not None:
             return self._events.feed(chunk) if chunk else b""
+        if self._is_large:
+            return chunk
         self._body += chunk
         if len(self._body) <= HOLD_LISTS:
             return b""
         # A result of this size passes as it is. Its names lead nowhere at this endpoint.
-        passed, self._body = bytes(self._body), bytearray()
+        passed, self._body, self._is_large = bytes(self._body), bytearray(), True
         return passed
 
     def _finish(self) -> bytes:
@@ -142,7 +158,9 @@ def pass_on(outcome: Outcome, outward: Outward, mark: str) -> Reply | OuterStrea
     """Return an answer of one upstream for the client."""
     if isinstance(outcome, ResponseStream):
         return OuterStream(outcome, outward, mark)
-    return Reply(outcome.status, outcome.headers, outward.rewrite(outcome.body) or b"")
+    # The gateway's own answer is for this request, whatever it says.
+    own = structs.replace(outward, may_pass=None)
+    return Reply(outcome.status, outcome.headers, own.rewrite(outcome.body) or b"")
 
 
 # --- whole answers ---------------------------------------------------------------------------------------
