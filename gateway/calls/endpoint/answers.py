@@ -38,8 +38,7 @@ class EventRewriter(Struct):
 
     @classmethod
     def begin(cls, outward: Outward, mark: str, *, is_alone: bool = False) -> EventRewriter:
-        """Return a rewriter. A message of more than some megabytes passes as it is on a stream that `is_alone`, and ends a
-        stream that is one of several."""
+        """Return a rewriter. `is_alone`: large messages pass as sent. Otherwise a large message ends the part of its upstream."""
         return cls(outward, mark, begin_frames("events", HOLD_LISTS, may_pass_unseen=is_alone))
 
     def feed(self, chunk: bytes) -> bytes:
