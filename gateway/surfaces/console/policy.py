@@ -25,6 +25,7 @@ from gateway.model.errors import GatewayError
 from gateway.policy.trials.comparison import PolicyFiles, compare
 from gateway.record.journal.chain import timestamp
 from gateway.record.journal.columns import CALLS, OTHER, Search
+from gateway.record.journal.entry import find_unenforced
 from gateway.record.journal.placed import lines_before
 from gateway.surfaces.console.decisions import describe_row
 from gateway.surfaces.console.overview import describe_policy
@@ -229,6 +230,9 @@ def read_asked(console: ConsoleParts) -> list[_RecordedInput]:
         except (GatewayError, KeyError, TypeError, ValueError, AttributeError):
             document = None  # counted as unclear on the page
         row = {**describe_row(place, decision), "has_arguments": _has_arguments(decision)}
+        if (unenforced := find_unenforced(decision)) is not None:
+            # Observe mode let the call pass; the policies are compared by their own verdicts.
+            row["effect"] = unenforced[0]
         found.append(_RecordedInput(row, document))
     return found
 

@@ -54,6 +54,19 @@ async def test_the_page_lists_the_decisions_that_would_change(stranger: Browser)
     assert "files/read_more" not in after
 
 
+async def test_calls_of_observe_mode_are_compared_by_the_verdict_of_policy(tmp_path: Path):
+    (tmp_path / "wider.yaml").write_text(GRANTS.replace('"read_*"', '"*"'))
+    async with visited(tmp_path, "enforce: false\n", pages="{candidate: {grants: wider.yaml}}") as browser:
+        for tool in ("read_file", "hidden", "ask_first"):
+            await browser.there.ask(call(tool, path="a"))
+        inside = operator(browser)
+        await inside.send("/console/policy/compare")
+        after = await policy_page(inside)
+
+    assert "decisions are not compared" not in after
+    assert "2 of the last 3 recorded decisions would change" in after
+
+
 async def test_a_comparison_is_on_record_before_it_begins(stranger: Browser):
     await operator(stranger).send("/console/policy/compare")
     (entry,) = [one for one in stranger.there.entries("console") if one["event"] == "policy-compare"]
