@@ -66,8 +66,7 @@ class ConfigurationChange(Struct, frozen=True, kw_only=True):
 def compare(running: Configuration, wanted: Configuration) -> ConfigurationChange:
     """Return the change from the configuration in force to a changed file."""
     waiting, limits = _find_waiting_sections(running, wanted), wanted.limits
-    has_own_limits = running.policy.engine.kind == "opa" or running.policy.shadow is not None
-    if has_own_limits and limits.task != running.limits.task:
+    if running.policy.engine.kind == "opa" and limits.task != running.limits.task:
         waiting.append("limits.task")
         limits = limits.model_copy(update={"task": running.limits.task})
     upstreams: dict[str, Upstream] = {}
