@@ -147,8 +147,6 @@ class Pipeline(Struct, frozen=True):
             message = body if isinstance(body, Refusal) else classify(body, exchange.fields)
         if isinstance(message, Refusal):
             return await self.refuser.refuse(context, message, principal)
-        if message is not None and (self.admission.tracing.records or "_meta" in message.params):
-            context = join_message_trace(self.admission.tracing, self.admission.known, context, principal, message)
         if (message is None or message.disposition is not _DECIDE) and waits_for_news(exchange.method, message):
             if (refusal := place.become_stream()) is not None:
                 return await self.refuser.refuse(context, refusal, principal, message)
@@ -159,6 +157,8 @@ class Pipeline(Struct, frozen=True):
         self, context: RequestContext, principal: Principal, message: Message | None
     ) -> Reply | ResponseStream:
         """Serve a read message with the upstream's answer or a refusal. Failures become refusals here alone."""
+        if message is not None and (self.admission.tracing.records or "_meta" in message.params):
+            context = join_message_trace(self.admission.tracing, self.admission.known, context, principal, message)
         try:
             outcome = await self._serve(context, principal, message)
         except GatewayError as error:
