@@ -45,7 +45,7 @@ from gateway.history.state import (
 )
 from gateway.model.content import CallContent
 from gateway.model.shingles import is_word_mark, mark_of, name_of
-from gateway.model.target import Effect, Sensitivity
+from gateway.model.target import Effect, Pin, Sensitivity
 
 if TYPE_CHECKING:
     from gateway.history.carried import Carried
@@ -138,9 +138,11 @@ def _find_unnamed_systems(
 def name_target(state: TaskState, target: Target) -> str:
     """Return the name of a used target: `files/read` for a tool, `files/` for resources and prompts.
 
-    Tools beyond `MAX_TOOLS` get the name of the upstream. Stricter labels of the upstream still count for these.
+    Tools beyond `MAX_TOOLS` get the name of the upstream, and so do tools that no list has: a caller chose that name, and it may
+    be a password. Stricter labels of the upstream still count for these.
     """
-    name = f"{target.upstream}/{target.name}" if target.type == "tool" else f"{target.upstream}/"
+    is_named = target.type == "tool" and target.pin is not Pin.UNKNOWN
+    name = f"{target.upstream}/{target.name}" if is_named else f"{target.upstream}/"
     return name if name in state.used or len(state.used) < MAX_TOOLS else f"{target.upstream}/"
 
 

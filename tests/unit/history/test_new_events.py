@@ -8,10 +8,16 @@ from msgspec import structs
 
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.new_events import build_observation, build_reservation, changes_nothing, lost_result
+from gateway.history.new_events import (
+    build_observation,
+    build_reservation,
+    changes_nothing,
+    lost_result,
+    name_target,
+)
 from gateway.history.state import TaskState
 from gateway.model.content import CallContent, ResultContent
-from gateway.model.target import Sensitivity
+from gateway.model.target import Pin, Sensitivity, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,3 +119,13 @@ def test_without_content_what_depends_on_it_is_unknown(make_call: Callable[..., 
 
     assert (known.credentials, known.call_destinations, known.ungrounded) == (None, None, None)
     assert (known.destinations, known.spread) == (None, None)
+
+
+def test_a_tool_that_no_list_has_is_not_named_in_the_record():
+    """A caller chose the name, and it may be a password."""
+    listed, unlisted = (
+        Target("tool", "crm", name, "crm", None, "test", "untrusted", pin=pin)
+        for name, pin in (("read", Pin.MATCH), ("k7Qz-93mW", Pin.UNKNOWN))
+    )
+
+    assert [name_target(TaskState(), target) for target in (listed, unlisted)] == ["crm/read", "crm/"]
