@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -215,7 +216,8 @@ def is_own_bridge(settings: Mapping[str, Any]) -> bool:
     command, arguments = settings.get("command"), settings.get("args")
     words = [command, *cast("list[object]", arguments)] if isinstance(arguments, list) else [command]
     texts = [word for word in words if isinstance(word, str)]
-    return "stdio" in texts and any(Path(text).name in {"opagate", "gateway"} for text in texts)
+    is_own = any(Path(text).name == "opagate" for text in texts) or ("-m", "gateway") in pairwise(texts)
+    return is_own and "stdio" in texts
 
 
 def _declare_outer_folders(upstreams: Mapping[str, dict[str, Any]]) -> None:

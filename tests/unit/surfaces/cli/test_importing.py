@@ -269,10 +269,17 @@ def test_a_program_that_fetches_its_package_has_the_machines_way_to_the_network(
         {"command": "opagate", "args": ["stdio"]},
         {"command": "/home/me/.venv/bin/opagate", "args": ["stdio", "files"]},
         {"command": "uvx", "args": ["opagate", "stdio"]},
+        {"command": "python3", "args": ["-m", "gateway", "stdio"]},
     ],
 )
 def test_the_gateway_is_no_server_behind_itself(server: dict[str, Any]):
     assert read({"opagate": server}).upstreams == {}
+
+
+def test_the_gateway_of_somebody_else_is_a_server():
+    server = {"command": "docker", "args": ["mcp", "gateway", "run", "--transport", "stdio"]}
+
+    assert set(read({"docker": server}).upstreams) == {"docker"}
 
 
 def test_no_value_of_a_client_stands_in_the_text_of_an_import():
