@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -22,7 +23,7 @@ from gateway.upstreams.stdio import StdioUpstream
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from gateway.calls.composition import Gateway
     from gateway.model.wire import JsonObject
@@ -87,12 +88,22 @@ _HEADERS: Final = ((b"cache-control", b"max-age=300"), (b"access-control-allow-o
 
 
 def document_routes(served: ServedUpstreams) -> list[Route]:
-    """Return the routes of the documents. Whichever the method, there is no page for a name that no upstream has."""
+    """Return the routes of the documents."""
+    show_metadata = _MetadataPage(served)
+    return [Route(path, show_metadata) for path in (_METADATA, f"{_METADATA}/mcp", f"{_METADATA}/mcp/{{upstream}}")]
 
-    async def show_metadata(request: Request) -> Response:
-        found = challenge.document(served.current.configuration, request.path_params.get("upstream"))
+
+class _MetadataPage:
+    """An ASGI application. Whichever the method, there is no page for a name that no upstream has."""
+
+    def __init__(self, served: ServedUpstreams) -> None:
+        self._served = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        found = challenge.document(self._served.current.configuration, request.path_params.get("upstream"))
         if found is None:
             raise HTTPException(404)
-        return json_response(found, *_HEADERS)
-
-    return [Route(path, show_metadata) for path in (_METADATA, f"{_METADATA}/mcp", f"{_METADATA}/mcp/{{upstream}}")]
+        if request.method not in {"GET", "HEAD"}:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+        await json_response(found, *_HEADERS)(scope, receive, send)

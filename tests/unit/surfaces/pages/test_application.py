@@ -76,7 +76,6 @@ MALFORMED = [
     "//",
     "*",
     "/nothing",
-    "/mcp",
     "//mcp/files",
     "//healthz",
     "/healthz/",
