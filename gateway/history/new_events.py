@@ -138,7 +138,7 @@ def _find_unnamed_systems(
 def name_target(state: TaskState, target: Target) -> str:
     """Return the name of a used target: `files/read` for a tool, `files/` for resources and prompts.
 
-    Tools beyond `MAX_TOOLS` get the name of the upstream, and so do tools that no list has: a caller chose that name, and it may
+    Tools beyond `MAX_TOOLS` get the name of the upstream, and so do tools that no list has. A caller chose that name, and it may
     be a password. Stricter labels of the upstream still count for these.
     """
     is_named = target.type == "tool" and target.pin is not Pin.UNKNOWN
