@@ -66,8 +66,9 @@ def export(
 ) -> None:
     """Print entries as JSON lines, oldest first; or the tasks in them as traces.
 
-    With `--after` a timer exports what is new: each entry has its number in `seq`, each event in `metadata.sequence`,
-    each log in `opagate.journal.seq`.
+    With `--after` a timer exports what is new. The number of an entry is its `seq`.
+
+    An event of OCSF has it in `metadata.sequence`, a log of OTLP in `opagate.journal.seq`.
     """
     if to is not None and (form is not ExportForm.OTLP or output is not None):
         raise typer.BadParameter("--to goes with --format otlp, in the place of --output")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
-from gateway.model.reasons.policy_codes import APPROVAL_GRANT
+from gateway.model.reasons.policy_codes import APPROVAL_GRANT, CREDENTIAL_PRESENTED
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
 
 Kind = Literal["tool", "resource", "prompt"]
-_CHAINS: Final = "credential-chain/"
+_CHAINS: Final = CREDENTIAL_PRESENTED.partition("/")[0] + "/"
 """The family of reasons for which no grant is proposed, whoever would approve the call."""
 
 
