@@ -21,6 +21,7 @@ from typing import Any, Final
 import uvloop
 
 from benchmarks.gateway import targets
+from benchmarks.gateway.measured_calls import with_upstreams
 from benchmarks.gateway.ways import Upstream
 from gateway import config
 from gateway.authority.approvals.desk import Desk
@@ -126,7 +127,7 @@ async def _gateway(configuration: config.Configuration) -> AsyncGenerator[Gatewa
     async with open_gateway(configuration) as gateway:
         upstream = Upstream()
         upstream.answer = ANSWER
-        yield replace(gateway, upstreams=dict.fromkeys(gateway.upstreams, upstream))
+        yield with_upstreams(gateway, dict.fromkeys(configuration.upstreams, upstream))
 
 
 def _configure(folder: Path, url: str) -> config.Configuration:

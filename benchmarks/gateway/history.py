@@ -14,7 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count, cycle
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ from typing import Final
 import uvloop
 
 from benchmarks.gateway import targets
+from benchmarks.gateway.measured_calls import with_upstreams
 from benchmarks.gateway.targets import GRANTS
 from benchmarks.gateway.ways import WAYS, Upstream, ways
 from gateway import config
@@ -125,7 +126,7 @@ class Rig:
 
     def __init__(self, gateway: Gateway, configuration: config.Configuration, random: Random) -> None:
         self._upstream = Upstream()
-        self.gateway = replace(gateway, upstreams=dict.fromkeys(gateway.upstreams, self._upstream))
+        self.gateway = with_upstreams(gateway, dict.fromkeys(configuration.upstreams, self._upstream))
         self._configuration = configuration
         self._key = development.load_key(configuration.state)
         self._numbers = count()
@@ -260,7 +261,7 @@ async def run(folder: Path, lengths: tuple[int, ...], samples: int) -> list[Row]
     with targets.direct(folder / "upstream") as base:
         configuration = configured(folder, base.request.url)
         async with open_gateway(configuration) as gateway:
-            for upstream in gateway.upstreams:
+            for upstream in configuration.upstreams:
                 await gateway.catalogue.ensure(upstream)
             rig = Rig(gateway, configuration, Random(SEED))
             gc.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +16,14 @@ from typing import Any, Final
 import yaml
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from msgspec import structs
 
 from benchmarks.credentials.corpus import prose
 from gateway import config
 from gateway.calls.composition import Gateway
 from gateway.model.wire import UpstreamReply, UpstreamRequest
 from gateway.surfaces.app import open_gateway
+from gateway.upstreams.served import ServedUpstreams
 from gateway.wire.http.exchange import Exchange
 from gateway.wire.protocol.headers import group_headers
 from gateway.wire.protocol.replies import Reply
@@ -125,7 +127,7 @@ class Client:
         """Return a call, after the calls of its history. Its argument and answer have so many bytes of prose, if a size is given."""
         text = None if size is None else _prose(size)
         answer = text or (_LETTER if self.kind.is_known else _SHORT_TEXT)
-        there = replace(self.gateway, upstreams={"files": _Upstream(answer), "mail": _Upstream(_LETTER)})
+        there = with_upstreams(self.gateway, {"files": _Upstream(answer), "mail": _Upstream(_LETTER)})
         send = partial(self._send, there, is_allowed=self.kind.is_allowed)
         if not self.kind.is_known:
             return partial(send, "files", _call(self.kind.tool, {"path": text or SHORT_PATH}))
@@ -135,12 +137,12 @@ class Client:
     async def prepare_result(self, size: int) -> Callable[[], Awaitable[None]]:
         """Return a call of users with a result of so many bytes of prose, after the calls of its history."""
         await self.prepare()
-        there = replace(self.gateway, upstreams={"files": _Upstream(_prose(size))})
+        there = with_upstreams(self.gateway, {"files": _Upstream(_prose(size))})
         return partial(self._send, there, "files", _call(self.kind.tool, INVOICE), is_allowed=True)
 
     def list_tools(self, tools: list[dict[str, Any]]) -> Callable[[], Awaitable[None]]:
         """Return a request for the list of an upstream with these tools."""
-        there = replace(self.gateway, upstreams={"files": _Upstream(result={"tools": tools})})
+        there = with_upstreams(self.gateway, {"files": _Upstream(result={"tools": tools})})
         body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {}}).encode()
         return partial(self._send, there, "files", body, is_allowed=True)
 
@@ -163,6 +165,11 @@ class Client:
         async for _ in reply:
             pass
         await reply.close()
+
+
+def with_upstreams(gateway: Gateway, upstreams: Mapping[str, Any]) -> Gateway:
+    """Return a gateway with other ways to its upstreams."""
+    return replace(gateway, served=ServedUpstreams(structs.replace(gateway.served.current, transports=upstreams)))
 
 
 class _Upstream:
