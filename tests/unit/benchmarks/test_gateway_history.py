@@ -20,7 +20,7 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator
     with targets.direct(tmp_path / "upstream") as base:
         configuration = history.configured(tmp_path, base.request.url)
         async with open_gateway(configuration) as gateway:
-            for upstream in gateway.upstreams:
+            for upstream in configuration.upstreams:
                 await gateway.catalogue.ensure(upstream)
             yield Rig(gateway, configuration, Random(1))
 
