@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -72,8 +73,17 @@ def _read_rules() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] -
 
 
 @pytest.fixture(autouse=True)
-def _plain_logs() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
-    """Whatever other tests and the commands that they run configured, all levels are captured here."""
+def _plain_logs(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    """Whatever other tests and the commands that they run configured, all levels are captured here.
+
+    A logger that keeps its configuration after its first use would write to the closed standard error of that test.
+    """
+    configure = structlog.configure
+
+    def configure_anew(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_anew)
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()
