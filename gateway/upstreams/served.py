@@ -14,7 +14,8 @@ from gateway.model.errors import UpstreamUnreachable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.config import Configuration
+    from gateway.config import Configuration, Upstream
+    from gateway.model.target import Target
     from gateway.model.wire import UpstreamReply, UpstreamRequest, UpstreamTransport
     from gateway.upstreams.http import HttpUpstream
     from gateway.upstreams.stdio import StdioUpstream
@@ -39,7 +40,16 @@ class Served(Struct, frozen=True, eq=False):
 
     def find_transport(self, upstream: str) -> UpstreamTransport:
         """Return the way to an upstream. An upstream that was removed during a call cannot be reached."""
-        return self.transports.get(upstream) or _RemovedUpstream(upstream)
+        return self.transports.get(upstream) or _AbsentUpstream(
+            f"upstream {upstream} was removed from the configuration", "ask the operator of the gateway"
+        )
+
+    def find_transport_of(self, target: Target) -> UpstreamTransport:
+        """Return the way to the upstream of a decided call. The call goes to no other system than the one it was decided for."""
+        settings = self.configuration.upstreams.get(target.upstream)
+        if settings is not None and _name_system(settings) != _name_system(target):
+            return _AbsentUpstream(f"upstream {target.upstream} was changed during the call", "send the call again")
+        return self.find_transport(target.upstream)
 
 
 class ServedUpstreams:
@@ -65,14 +75,18 @@ class ServedUpstreams:
             told(served)
 
 
-class _RemovedUpstream:
-    """The way to an upstream that the configuration has no more."""
+class _AbsentUpstream:
+    """The way to an upstream that the configuration has no more, or has as another system."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, problem: str, remedy: str) -> None:
+        self._problem = problem
+        self._remedy = remedy
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:  # noqa: ARG002 - nothing is sent
         """Raise `UpstreamUnreachable`."""
-        raise UpstreamUnreachable(
-            f"upstream {self._name} was removed from the configuration", "ask the operator of the gateway"
-        )
+        raise UpstreamUnreachable(self._problem, self._remedy)
+
+
+def _name_system(of: Upstream | Target) -> tuple[object, ...]:
+    """Return what tells one system from another in a decision."""
+    return of.audience, of.tenant, of.environment, of.trust, of.aggregates

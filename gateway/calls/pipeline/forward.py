@@ -195,8 +195,8 @@ class Forwarder(Struct, frozen=True):
         outgoing = begin_upstream_span(context, attached.carried_by(prepared.handles.outgoing), prepared.call.target)
         opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
         try:
-            sending = send_in_time(upstream, self.served.current.find_transport(upstream), outgoing, limits)
-            reply, answer.bounds = await opened.send(sending)
+            transport = self.served.current.find_transport_of(prepared.call.target)
+            reply, answer.bounds = await opened.send(send_in_time(upstream, transport, outgoing, limits))
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
             return opened.follow(build_stream(reply, answer))

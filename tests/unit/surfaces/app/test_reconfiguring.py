@@ -104,6 +104,37 @@ async def test_a_call_under_way_ends_after_its_upstream_was_removed_and_new_ones
         assert [entry["outcome"] for entry in here.there.entries("settled")] == ["completed"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("audience: files", "audience: elsewhere"),
+        ("environment: test", "environment: production"),
+        ("environment: test", "environment: test\n    tenant: other"),
+        ("environment: test", "environment: test\n    aggregates: [mail]"),
+    ],
+)
+async def test_a_call_goes_to_no_other_system_than_the_one_it_was_decided_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str
+):
+    async with site(tmp_path) as here:
+        policy, decide = here.there.gateway.policy, here.there.gateway.policy.decide
+        changed = FILES.replace(before, after)
+
+        async def decide_then_change(*asked: object) -> object:
+            monkeypatch.undo()
+            decision = await decide(*asked)  # type: ignore[arg-type]
+            await here.change(f"{changed}{SITE}    tools: {{'*': {READING}}}\n")
+            return decision
+
+        monkeypatch.setattr(policy, "decide", decide_then_change)
+        refused = await here.there.ask(call(path="a"))
+
+        assert here.problem is None
+        assert refused.codes == ["upstream/unreachable"]
+        assert here.there.upstream.sent == []
+        assert [entry["outcome"] for entry in here.there.entries("settled")] == ["upstream-failed"]
+
+
 async def test_a_change_without_a_record_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with site(tmp_path) as here:
         journal, written = here.there.gateway.journal, here.there.gateway.journal.append
