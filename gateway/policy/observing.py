@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 
 class ObservedUpstream(Struct, frozen=True):
-    """An upstream for which policy is not enforced. `until` is in seconds since the epoch, infinite without an end."""
+    """An upstream for which policy is not enforced. `until` is in seconds since the epoch, infinite without an end.
+
+    `behind` are the systems behind an aggregator.
+    """
 
     audience: str
     until: float
+    behind: tuple[str, ...] = ()
 
 
 class ObserveMode(Struct):
@@ -57,10 +61,15 @@ class ObserveMode(Struct):
         return {name: found.until for name, found in self.upstreams.items() if now < found.until}
 
     def is_guarded(self, systems: Iterable[SystemFact]) -> bool:
-        """Return whether any of these systems is one for which policy is enforced."""
-        names = {system.audience for system in systems}
-        ended = {found.audience for name, found in self.upstreams.items() if not self.is_on(name)}
-        return not names.isdisjoint(self.enforced | ended)
+        """Return whether any of these systems is not only observed. A system that the configuration has no more may have been
+        enforced when it was read."""
+        names, ended, observed = {system.audience for system in systems}, set[str](), set[str]()
+        for name, found in self.upstreams.items():
+            if self.is_on(name):
+                observed.update((found.audience, *found.behind))
+            else:
+                ended.add(found.audience)
+        return not names <= observed - ended - self.enforced
 
 
 def describe_ends(observed: Mapping[str, float]) -> dict[str, Json]:

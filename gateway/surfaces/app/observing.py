@@ -30,7 +30,10 @@ def build_observe_mode(
     """Return the observe mode of the configuration. A clock that is set back prolongs nothing."""
     observed, upstreams = configuration.observed, configuration.upstreams
     return ObserveMode(
-        {name: ObservedUpstream(upstreams[name].audience, until) for name, until in observed.items()},
+        {
+            name: ObservedUpstream(upstreams[name].audience, until, upstreams[name].aggregates or ())
+            for name, until in observed.items()
+        },
         frozenset(upstream.audience for name, upstream in upstreams.items() if name not in observed),
         SteadyClock(clock, elapsed).now,
     )

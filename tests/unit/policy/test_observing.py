@@ -144,8 +144,24 @@ def test_a_clock_that_is_set_back_prolongs_nothing():
 def test_the_data_of_an_upstream_that_is_enforced_again_are_guarded():
     hands = Hands(wall=100.0)
     mode = hands.mode(files=200.0)
-    found = [mode.is_guarded([SystemFact(name)]) for name in ("files.example", "vault.example", "gone.example")]
+    found = [mode.is_guarded([SystemFact(name)]) for name in ("files.example", "vault.example")]
     hands.wall = 200.0
 
-    assert found == [False, True, False]
+    assert found == [False, True]
     assert mode.is_guarded([SystemFact("files.example")])
+
+
+def test_the_data_of_a_system_that_the_configuration_has_no_more_are_guarded():
+    """A reload removes an enforced upstream, or renames its system. The task has read it all the same."""
+    mode = Hands(wall=100.0).mode(files=200.0)
+
+    assert mode.is_guarded([SystemFact("gone.example"), SystemFact("files.example")])
+    assert not mode.is_guarded([])
+
+
+def test_the_systems_behind_an_observed_upstream_are_observed_unless_one_is_enforced_itself():
+    hub = ObservedUpstream("hub.example", 200.0, ("crm.example", "vault.example"))
+    mode = ObserveMode({"hub": hub}, frozenset({"vault.example"}), lambda: 100.0)
+
+    assert not mode.is_guarded([SystemFact("hub.example"), SystemFact("crm.example")])
+    assert mode.is_guarded([SystemFact("vault.example")])
