@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import Struct, structs
 
 from gateway.calls.endpoint.messages import Outward, object_of
 from gateway.calls.endpoint.names import outer_handle
+from gateway.calls.response.conceal import LiveConcealer
 from gateway.calls.response.frames import HOLD_LISTS, AnswerFrame, begin_frames
 from gateway.calls.response.stream import ResponseStream
 from gateway.model.errors import UpstreamError
@@ -18,8 +20,10 @@ from gateway.model.wire import Headers, Json, RequestId
 from gateway.wire.protocol import sse
 from gateway.wire.protocol.headers import SESSION
 from gateway.wire.protocol.replies import Reply
+from gateway.wire.protocol.reserved import without_reserved
 
 if TYPE_CHECKING:
+    from gateway.calls.response.build import AnswerParts
     from gateway.calls.response.frames import Frames
 
 Outcome: TypeAlias = "Reply | ResponseStream"
@@ -213,6 +217,15 @@ def _find_response(events: bytes) -> bytes:
             if "method" not in members:
                 return data
     return b""
+
+
+async def show_definitions(reply: Reply, parts: AnswerParts) -> Reply:
+    """Return an answer made of definitions of upstreams. As in their own lists, live values and names of the gateway's own go out.
+    Raises `UpstreamBroken`."""
+    body, _ = await parts.worker.run(len(reply.body), partial(without_reserved, reply.body))
+    concealer = LiveConcealer(parts.live, parts.inspector.detector, parts.worker)
+    shown = await concealer.handle(AnswerFrame("document", body, body))
+    return Reply(reply.status, reply.headers, b"" if shown is None else shown.raw)
 
 
 def make_result(identifier: RequestId | None, result: Mapping[str, object], headers: Headers = ()) -> Reply:

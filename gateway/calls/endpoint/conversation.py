@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Struct, structs
 
-from gateway.calls.endpoint.answers import JSON, Outcome, OuterStream, WholeAnswer, make_result, pass_on, read_whole
+from gateway.calls.endpoint.answers import (
+    JSON,
+    Outcome,
+    OuterStream,
+    WholeAnswer,
+    make_result,
+    pass_on,
+    read_whole,
+    show_definitions,
+)
 from gateway.calls.endpoint.lists import LateAnswers, NoPage, Page, merge_pages, of_era, read_cursor, read_page
 from gateway.calls.endpoint.messages import (
     Address,
@@ -37,11 +46,13 @@ from gateway.calls.endpoint.search import (
 from gateway.calls.pipeline.admit import refuse_foreign
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.pipeline import Pipeline
+from gateway.calls.pipeline.refuse import refuse_failure
 from gateway.config import ToolSearchSettings
 from gateway.model import reasons
 from gateway.model.caller import Principal
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import UPSTREAM_FAILED
+from gateway.model.errors import UpstreamBroken
 from gateway.model.wire import Era, Kind, Message, RequestId, UpstreamRequest
 from gateway.upstreams.catalogue.catalogue import TargetType
 from gateway.upstreams.catalogue.pins import Definition
@@ -247,9 +258,9 @@ class Conversation(Struct, frozen=True):
             return _NO_QUESTION
         tools = await self._granted_tools()
         found = self.parts.search.find(question.query, tools, question.limit)
-        return make_result(message.id, render_found(found, tools) | of_era(message, 0, self.parts.server))
+        return await self._show(message, render_found(found, tools))
 
-    async def _list_for_search(self, message: Message) -> Reply | None:
+    async def _list_for_search(self, message: Message) -> Reply | Refusal | None:
         """Return the short list for a caller with many tools; `None` for other callers."""
         settings = self.parts.search_settings
         definitions = self.parts.pipeline.preparation.catalogue.definitions
@@ -259,7 +270,15 @@ class Conversation(Struct, frozen=True):
         if len(tools) <= settings.above:
             return None
         listed = [*describe_own_tools(tools), *find_pinned(tools, settings.pinned)]
-        return make_result(message.id, {"tools": listed, **of_era(message, 0, self.parts.server)})
+        return await self._show(message, {"tools": listed})
+
+    async def _show(self, message: Message, result: Mapping[str, object]) -> Reply | Refusal:
+        """Return the answer to a request with a result that was made of the catalogue."""
+        reply = make_result(message.id, {**result, **of_era(message, 0, self.parts.server)})
+        try:
+            return await show_definitions(reply, self.parts.pipeline.pinned_lists.parts)
+        except UpstreamBroken as error:
+            return refuse_failure(error)
 
     async def _granted_tools(self) -> list[ListedTool]:
         """Return the tools that the caller may see, as the catalogue knows them."""
