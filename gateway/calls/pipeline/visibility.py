@@ -93,7 +93,8 @@ MOST: Final = 64
 
 
 class ShownQuestion(NamedTuple):
-    """Everything that decides what a list shows. `policy` is `None` where answers may change with an unchanged policy."""
+    """Everything that decides what a list shows. `policy` is `None` where answers may change with an unchanged policy. `is_pinned`:
+    the definitions that are shown are those of the pins, and not those of the upstream."""
 
     policy: object | None
     definitions: Definitions
@@ -101,6 +102,7 @@ class ShownQuestion(NamedTuple):
     principal: Principal
     context: Context
     facts: SessionFacts
+    is_pinned: bool
 
 
 def without_time(context: Context) -> Context:
@@ -207,7 +209,7 @@ class Visibility(Struct, frozen=True):
         circumstances, facts = asked
         definitions = self.catalogue.definitions[upstream][kind]
         question = ShownQuestion(
-            self.policy.in_force, definitions, names, principal, without_time(circumstances), facts
+            self.policy.in_force, definitions, names, principal, without_time(circumstances), facts, is_pinned
         )
         shown = self.shown.find(upstream, question, context.began)
         if shown is None:

@@ -11,10 +11,11 @@ from msgspec import structs
 
 from gateway.calls.pipeline import visibility
 from gateway.model.target import Pin
-from gateway.model.wire import JsonObject
+from gateway.model.wire import JsonObject, UpstreamRequest
 from gateway.policy.policy import Policy
 from gateway.upstreams.catalogue.ledger import CatalogueLedger
-from tests.unit.harness import Bench, bench, listed, message, result
+from tests.unit.exchanges import new_exchange
+from tests.unit.harness import URL, Bench, bench, listed, message, result
 
 TOOLS = ("read_file", "read_more", "hidden")
 
@@ -99,6 +100,27 @@ async def test_a_list_is_asked_about_for_another_caller_and_after_another_histor
     assert visibility.shown.find("files", question, since) == names
     assert [visibility.shown.find("files", other, since) for other in others] == [None] * 4
     assert visibility.shown.find("others", question, since) is None
+
+
+async def test_a_list_of_the_upstream_is_asked_about_after_one_of_its_pins(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """A pinned definition is shown before the first listing. That the upstream lists another one must not show by its name."""
+    lists(there, *TOOLS)
+    await shown(there)
+    visibility, asked = there.gateway.pipeline.visibility, list[frozenset[str]]()
+    ((question, _, since),) = visibility.shown._shown.values()
+    definitions = structs.replace(question.definitions, listed=False, targets={})
+    monkeypatch.setitem(there.gateway.catalogue.definitions["files"], "tool", definitions)  # type: ignore[arg-type]
+    context = there.gateway.pipeline.open_context(new_exchange("POST", "files", URL, ()), "test", "files")
+    request = UpstreamRequest("POST", (), question.principal, None)
+    for is_pinned in (True, False):
+        context = structs.replace(context, began=since)
+        asked.append(
+            await visibility.shown_names(context, request, ("files", "tool"), ("read_file",), is_pinned=is_pinned)
+        )
+
+    assert asked == [{"read_file"}, set()]
 
 
 async def test_an_empty_list_is_asked_about_each_time(there: Bench, asked: list[int]):
