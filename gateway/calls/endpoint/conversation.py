@@ -316,12 +316,15 @@ class Conversation(Struct, frozen=True):
         return self.parts.pipeline.exposure.worker
 
     async def _hidden(self, message: Message, upstream: str, page: Page) -> frozenset[str]:
-        """Return the names in an earlier page that the caller may not see any more."""
+        """Return the names in the page of an earlier request that the caller may not see. Its token may have had more rights."""
         kind = TABLE[str(message.method)].target
         if kind is None:
             return frozenset()
         visibility = self.parts.pipeline.visibility
-        targets = {item.name: visibility.catalogue.target(upstream, kind, item.name) for item in page.listing.items}
+        catalogue, find = visibility.catalogue, partial(visibility.catalogue.target, upstream, kind)
+        if kind != "resource" and catalogue.has_only_pins(upstream, kind):
+            find = catalogue.definitions[upstream][kind].pinned_target
+        targets = {item.name: find(item.name) for item in page.listing.items}
         ids = await visibility.visible_ids(self.context, self._as_request(), tuple(targets.values()))
         return frozenset(name for name, target in targets.items() if target.id not in ids)
 

@@ -46,12 +46,12 @@ class LateAnswers:
     async def gather(
         self, asked: Mapping[tuple[str, ...], Callable[[], Awaitable[Found]]], on_late: Callable[[], object]
     ) -> tuple[dict[tuple[str, ...], Found], frozenset[tuple[str, ...]]]:
-        """Return the answers in time by question, in the order of the questions, and the questions with an earlier answer.
+        """Return the answers in time by question, in the order of the questions, and those that an earlier request began.
 
-        `on_late` is called for each later one.
+        `on_late` is called for each later answer.
         """
         self._expire(asked)
-        kept = frozenset(key for key in asked if key in self._open and self._open[key][0].done())
+        begun = asked.keys() & self._open.keys()
         tasks = {key: self._begin(key, work) for key, work in asked.items()}
         if tasks:
             await asyncio.wait(tasks.values(), timeout=DEADLINE)
@@ -63,7 +63,7 @@ class LateAnswers:
             self._open.pop(key, None)
             if not task.cancelled() and task.exception() is None:
                 found[key] = task.result()
-        return found, kept
+        return found, frozenset(found.keys() & begun)
 
     def _begin(self, key: tuple[str, ...], work: Callable[[], Awaitable[Found]]) -> asyncio.Task[Found]:
         kept = self._open.get(key)

@@ -94,7 +94,7 @@ MOST: Final = 64
 
 class ShownQuestion(NamedTuple):
     """Everything that decides what a list shows. `policy` is `None` where answers may change with an unchanged policy. `is_pinned`:
-    the definitions that are shown are those of the pins, and not those of the upstream."""
+    the list is of the lock file."""
 
     policy: object | None
     definitions: Definitions

@@ -100,6 +100,23 @@ async def test_a_late_answer_is_announced_and_comes_with_the_next_question():
     assert (await late.gather({("ada", "a"): work}, lambda: None))[1] == frozenset()
 
 
+async def test_an_answer_that_another_request_waits_for_too_is_of_an_earlier_question():
+    """Two tokens of one caller may show different lists, so the second request has to judge what the first one asked for."""
+    late, come = LateAnswers(lambda: 0.0), asyncio.Event()
+
+    async def work() -> str:
+        await come.wait()
+        return "page"
+
+    first = asyncio.ensure_future(late.gather({("ada", "a"): work}, lambda: None))
+    second = asyncio.ensure_future(late.gather({("ada", "a"): work}, lambda: None))
+    await asyncio.sleep(0)
+    come.set()
+    found = {("ada", "a"): "page"}
+    assert await first == (found, frozenset())
+    assert await second == (found, frozenset(found))
+
+
 async def test_a_late_failure_is_not_announced_and_asked_again():
     late, come, told = LateAnswers(lambda: 0.0), asyncio.Event(), list[int]()
 
