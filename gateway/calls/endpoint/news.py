@@ -51,7 +51,8 @@ class NewsStream:
         self._make = make
         self._changes = changes
         self._jobs: dict[str, Job] = {}
-        self._waiting: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[bytes | None, bool]] = asyncio.Queue()
+        self._is_announcing = False
         self._room = asyncio.Semaphore(_WAITING)
         self._closed = False
 
@@ -67,8 +68,10 @@ class NewsStream:
             self._waiting.put_nowait((events, False))
 
     def announce(self) -> None:
-        """Tell the reader that its lists may have changed."""
-        self.say(self._changes())
+        """Tell the reader that its lists may have changed. A slow reader is told once of several changes."""
+        if not self._is_announcing:
+            self._is_announcing = True
+            self._waiting.put_nowait((None, False))
 
     def end(self) -> None:
         """End the stream after all that waits."""
@@ -87,15 +90,18 @@ class NewsStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self.whole:
-            raise StopAsyncIteration
-        events, takes_room = await self._waiting.get()
-        if takes_room:
-            self._room.release()
-        if not events:
-            self.whole = True
-            raise StopAsyncIteration
-        return events
+        while not self.whole:
+            events, takes_room = await self._waiting.get()
+            if takes_room:
+                self._room.release()
+            if events is None:
+                self._is_announcing = False
+                events = self._changes()
+            elif not events:
+                self.whole = True
+            if events:
+                return events
+        raise StopAsyncIteration
 
     async def close(self) -> None:
         """End the streams of all upstreams. Safe to call again."""

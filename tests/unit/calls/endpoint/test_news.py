@@ -1,0 +1,36 @@
+"""The merged stream of news, for readers of any speed."""
+
+from __future__ import annotations
+
+from gateway.calls.endpoint.news import NewsSource, NewsStream
+
+CHANGED = b"data: changed\n\n"
+
+
+def never(upstream: str) -> NewsSource:
+    raise AssertionError(upstream)
+
+
+async def read_out(stream: NewsStream) -> list[bytes]:
+    return [events async for events in stream]
+
+
+async def test_a_slow_reader_is_told_once_of_many_changes():
+    stream = NewsStream(never, lambda: CHANGED)
+    for _ in range(1_000):
+        stream.announce()
+    assert await anext(stream) == CHANGED
+    stream.say(b"data: own\n\n")
+    stream.announce()
+    stream.announce()
+    stream.end()
+    assert await read_out(stream) == [b"data: own\n\n", CHANGED]
+    assert stream.whole
+
+
+async def test_a_subscription_without_lists_goes_on_after_a_change():
+    stream = NewsStream(never, lambda: b"")
+    stream.announce()
+    stream.say(b"data: own\n\n")
+    stream.end()
+    assert await read_out(stream) == [b"data: own\n\n"]
