@@ -72,6 +72,7 @@ Fields: TypeAlias = Callable[[str], Awaitable[HeaderFields]]
 _NO_SUCH_NAME: Final = reasons.REQUEST_NAME.refusal()
 _NO_QUESTION: Final = reasons.REQUEST_PARAMS.refusal(problem="search_tools takes a text as its query")
 _NO_CALL: Final = reasons.REQUEST_PARAMS.refusal(problem="call_tool takes a name and an object of arguments")
+_LOGIN_ENDED: Final = reasons.IDENTITY_REVOKED.refusal(problem="The login of this request was ended meanwhile.")
 _NO_SUCH_CURSOR: Final = reasons.REQUEST_PARAMS.refusal(problem="the cursor is not one of this endpoint")
 
 
@@ -158,7 +159,9 @@ class Conversation(Struct, frozen=True):
         if not answers:
             trace = structs.replace(context.trace, recording=None)
             context = structs.replace(context, arrived=pipeline.clock(), began=pipeline.monotonic(), trace=trace)
-        message = None if body is None else classify(body, fields)
+        # Streams of news and late lists ask again by themselves, long after their caller was identified.
+        is_ended = pipeline.forwarder.signals.register.is_ended(self.principal)
+        message = _LOGIN_ENDED if is_ended else None if body is None else classify(body, fields)
         if isinstance(message, Refusal):
             return await pipeline.refuser.refuse(context, message, self.principal)
         return await pipeline.serve(context, self.principal, message)

@@ -26,8 +26,8 @@ _WAITING: Final = 256
 """Pieces that wait for a slow reader; beyond it, the upstreams wait."""
 _AGAIN_SECONDS: Final = (1.0, 5.0, 20.0, 60.0)
 """Between two attempts at the stream of an upstream."""
-_NEVER: Final = frozenset({400, 404, 405, 501})
-"""HTTP statuses of a server without a stream of news."""
+_NEVER: Final = frozenset({400, 401, 404, 405, 501})
+"""HTTP statuses of a server without a stream of news, and of a caller whose login has ended."""
 
 
 class NewsSource(Struct, frozen=True):

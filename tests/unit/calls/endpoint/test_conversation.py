@@ -10,6 +10,7 @@ import pytest
 from gateway.calls.endpoint.answers import make_result, show_definitions
 from gateway.calls.endpoint.endpoint import Endpoint
 from gateway.config import ToolSearchSettings
+from gateway.model.caller import Principal
 from tests.unit.exchanges import new_exchange
 from tests.unit.harness import Answer, Bench, listed, message, modern, read_out, result
 
@@ -79,3 +80,21 @@ async def test_definitions_have_no_word_of_an_upstream_as_the_gateway(there: Ben
         "result": {"tools": [{"name": "a__x", "_meta": {"of.others/x": 1}}]},
     }
     assert (shown.status, shown.headers) == (200, reply.headers)
+
+
+async def test_nothing_is_sent_for_a_login_that_has_ended_since_its_request_came(
+    there: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """A stream of news asks its upstreams again for days."""
+
+    def is_ended(_principal: Principal) -> bool:
+        return True
+
+    monkeypatch.setattr(there.gateway.pipeline.forwarder.signals.register, "is_ended", is_ended)
+    client = Searching(there)
+    shown = await client.ask("resources/list")
+    refused = await client.ask("tools/call", name="files__read_file", arguments={"path": "a"})
+
+    assert shown.json["result"]["resources"] == []
+    assert (refused.status, refused.codes) == (401, ["identity/revoked"])
+    assert there.upstream.sent == []

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from gateway.calls.endpoint.news import NewsSource, NewsStream
+import asyncio
 
+import pytest
+
+from gateway.calls.endpoint.messages import Outward, build_edits
+from gateway.calls.endpoint.news import NewsSource, NewsStream
+from gateway.wire.protocol.replies import Reply
+
+EDITS = build_edits("files")
 CHANGED = b"data: changed\n\n"
 
 
 def never(upstream: str) -> NewsSource:
     raise AssertionError(upstream)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_a_stream_without_news_or_login_is_not_asked_for_again(status: int):
+    asked = list[str]()
+
+    async def refuse() -> Reply:
+        asked.append("files")
+        return Reply(status, (), b"")
+
+    stream = NewsStream(lambda upstream: NewsSource(Outward(upstream, EDITS, bool), upstream, refuse), lambda: CHANGED)
+    stream.add("files")
+    while not stream._jobs["files"].is_done():
+        await asyncio.sleep(0)
+    await stream.close()
+    assert asked == ["files"]
 
 
 async def read_out(stream: NewsStream) -> list[bytes]:
