@@ -84,7 +84,8 @@ def find_own_files(settings: BaseModel, source: Path | None, access: Iterable[Fi
     for name, path in _list_paths(settings):
         (trusted if name in _PUBLIC else hidden).add(path.resolve())
         if name in _ROTATED:
-            hidden.update(each.resolve() for each in path.parent.glob(f"{path.name}.*"))
+            places = {path.absolute(), path.resolve()}
+            hidden.update(each.resolve() for place in places for each in place.parent.glob(f"{place.name}.*"))
     changeable = {path.resolve() for files in access for path in files.write}
     return OwnFiles(tuple(sorted(hidden)), tuple(sorted(trusted)), tuple(sorted(changeable)))
 

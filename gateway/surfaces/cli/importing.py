@@ -201,14 +201,34 @@ def import_document(document: Mapping[str, Any]) -> Imported:
 
 def _import(servers: Servers, taken: Collection[str], around: Surroundings) -> Imported:
     found = Imported()
+    referred = {_name_variable(match) for _, settings in servers for match in references(settings)}
     for given, settings in servers:
         upstream = _unique(_slug(given), {*taken, *found.upstreams})
         if not isinstance(settings, Mapping):
             found.notes.append(f"{given}: it is no mapping, and was left out")
             continue
-        _ImportedServer(given, upstream, cast("Mapping[str, Any]", settings), found, around).take()
+        _ImportedServer(given, upstream, cast("Mapping[str, Any]", settings), found, around, referred).take()
     _declare_outer_folders(found.upstreams)
     return found
+
+
+def references(value: object) -> Iterator[re.Match[str]]:
+    """Yield the references in the texts of a server's settings."""
+    if isinstance(value, str):
+        yield from REFERENCE.finditer(value)
+    elif isinstance(value, Mapping | list):
+        held = cast("Mapping[str, object] | list[object]", value)
+        for item in held.values() if isinstance(held, Mapping) else held:
+            yield from references(item)
+
+
+def _name_variable(match: re.Match[str]) -> str:
+    """Return the environment variable in the place of a client's reference."""
+    kind, name = match[1], match[2]
+    if name == "userHome":
+        return "HOME"
+    is_plain = kind not in {"input", "config", "command"} and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+    return name if is_plain else _constant(name)
 
 
 def is_own_bridge(settings: Mapping[str, Any]) -> bool:
@@ -242,23 +262,30 @@ def _slug(name: str) -> str:
     return slug or "server"
 
 
-def _unique(name: str, taken: Collection[str]) -> str:
+def _unique(name: str, taken: Collection[str], joint: str = "-") -> str:
     if name not in taken:
         return name
-    return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
+    return next(made for n in range(2, len(taken) + 3) if (made := f"{name}{joint}{n}") not in taken)
 
 
 class _ImportedServer:
-    """A server on its way from a client's file into the configuration."""
+    """A server on its way from a client's file into the configuration. `referred` are variables that the file refers to."""
 
     def __init__(
-        self, given: str, upstream: str, settings: Mapping[str, Any], found: Imported, around: Surroundings
+        self,
+        given: str,
+        upstream: str,
+        settings: Mapping[str, Any],
+        found: Imported,
+        around: Surroundings,
+        referred: Collection[str],
     ) -> None:
         self._given = given
         self._upstream = upstream
         self._settings = settings
         self._found = found
         self._around = around
+        self._referred = referred
 
     def take(self) -> None:
         settings = self._settings
@@ -374,11 +401,13 @@ class _ImportedServer:
         return self._variable(name, where, value, own=whole)
 
     def _variable(self, name: str, where: str, value: object, *, own: bool = True) -> str:
-        """Return a new variable. The name of an environment variable is kept unless another server has the same."""
-        prefix = f"{_constant(self._upstream)}_"
-        chosen = prefix + _constant(name) if own else _constant(name)
-        if chosen in self._found.variables:
-            chosen = prefix + _constant(name)
+        """Return a new variable. The name of an environment variable is kept unless another one has it already.
+
+        A value of the file and a value of the environment under one name would reach each other's servers.
+        """
+        taken = {*self._found.variables, *self._referred}
+        prefixed = f"{_constant(self._upstream)}_{_constant(name)}"
+        chosen = _constant(name) if not own and _constant(name) not in taken else _unique(prefixed, taken, "_")
         self._found.variables[chosen] = f"{self._given}: {where}"
         self._found.values[chosen] = str(value)
         return f"${{{chosen}}}"
@@ -387,11 +416,7 @@ class _ImportedServer:
         """Return a text with the client's own references made into environment variables."""
 
         def replaced(match: re.Match[str]) -> str:
-            kind, name = match[1], match[2]
-            chosen = (
-                "HOME" if name == "userHome" else _constant(name) if kind in {"input", "config", "command"} else name
-            )
-            chosen = chosen if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", chosen) else _constant(chosen)
+            chosen = _name_variable(match)
             if chosen != "HOME":
                 self._found.variables.setdefault(chosen, f"{self._given}: {match[0].partition(':-')[0].rstrip('}')}}}")
             return f"${{{chosen}}}"

@@ -77,6 +77,38 @@ def test_no_secret_goes_to_a_server_that_has_changed(adopted: Path, changed: dic
         client_values.load(adopted)
 
 
+def add(path: Path, **settings: Any) -> None:
+    """Add upstreams to a configuration by hand."""
+    document = yaml.safe_load(path.read_text("utf-8"))
+    document["upstreams"] |= settings
+    path.write_text(yaml.safe_dump(document), "utf-8")
+
+
+def test_no_secret_goes_to_a_server_that_names_the_same_variable(adopted: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TOKEN", "of the environment")
+    add(adopted, other={"command": ["z"], "audience": "z", "env": {"TOKEN": "${TOKEN}"}})
+
+    with pytest.raises(ConfigurationError, match=r"\$\{TOKEN\} is a secret of a .* and other names it too"):
+        client_values.load(adopted)
+
+
+def test_no_secret_goes_to_a_server_that_was_added_after_connect(adopted: Path):
+    """The file of the client has a variable of the same name for the new server."""
+    client = adopted.with_name("mcp.json")
+    client.rename(client.with_name(client.name + client_values.BACKUP))
+    write_client(adopted.parent, {"c": {"command": "z", "env": {"TOKEN": "of c"}}})
+    add(adopted, c={"command": ["z"], "audience": "z", "env": {"TOKEN": "${TOKEN}"}})
+
+    with pytest.raises(ConfigurationError, match="and c names it too"):
+        client_values.load(adopted)
+
+
+def test_a_second_upstream_of_the_same_server_has_its_secrets_too(adopted: Path):
+    add(adopted, twin=yaml.safe_load(adopted.read_text("utf-8"))["upstreams"]["a"])
+
+    assert secret_of(client_values.load(adopted), "twin") == TOKEN
+
+
 def test_a_new_order_of_the_clients_servers_exchanges_no_secrets(adopted: Path):
     write_client(adopted.parent, {"b": SERVERS["b"], "a": SERVERS["a"]})
 
@@ -102,6 +134,19 @@ def test_the_file_before_connect_has_the_secrets_afterwards(adopted: Path):
     write_client(adopted.parent, {"opagate": {"command": "opagate", "args": ["stdio"]}})
 
     assert secret_of(client_values.load(adopted), "a") == TOKEN
+
+
+def test_the_file_before_connect_is_found_behind_a_link(adopted: Path, tmp_path: Path):
+    client, folder = adopted.with_name("mcp.json"), tmp_path / "dotfiles"
+    folder.mkdir()
+    client.rename(folder / f"mcp.json{client_values.BACKUP}")
+    write_client(folder, {"opagate": {"command": "opagate", "args": ["stdio"]}})
+    client.symlink_to(folder / "mcp.json")
+
+    settings = client_values.load(adopted)
+
+    assert secret_of(settings, "a") == TOKEN
+    assert settings.own_files.overlap_of_reading(folder / f"mcp.json{client_values.BACKUP}") is not None
 
 
 def test_a_command_without_need_of_secrets_works_without_the_clients_file(adopted: Path):

@@ -140,6 +140,22 @@ def test_the_same_variable_of_two_servers_is_told_apart():
     assert found.variables == {"TOKEN": "a: env TOKEN", "B_TOKEN": "b: env TOKEN"}
 
 
+def test_a_value_of_the_file_has_another_variable_than_a_reference_to_the_environment():
+    """Else the second server would get the token of the first one."""
+    literal = {"command": "x", "env": {"GH_TOKEN": "of the first"}}
+    found = read({"a": literal, "b": {"command": "y", "env": {"TOKEN": "${env:GH_TOKEN}"}}})
+
+    assert found.upstreams["b"]["env"] == {"TOKEN": "${GH_TOKEN}"}
+    assert found.values == {"A_GH_TOKEN": "of the first"}
+
+
+def test_no_two_values_share_a_variable_whatever_the_names_of_their_servers():
+    found = read({name: {"command": "x", "args": ["--token", name]} for name in ("a-b", "a_b", "A_B ")})
+
+    told = [found.values[upstream["command"][2][2:-1]] for upstream in found.upstreams.values()]
+    assert told == ["a-b", "a_b", "A_B "]
+
+
 ORDINARY = {
     "LOG_LEVEL": "debug",
     "PORT": 3000,
