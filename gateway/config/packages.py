@@ -224,6 +224,8 @@ _WITHOUT_EFFECT: Final = frozenset(
     {"-y", "--yes", "-q", "--quiet", "--silent", "--prefer-offline", "--isolated", "--no-progress"}
 )
 _NPM_NAME: Final = re.compile(r"(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
+_NPM_ELSEWHERE: Final = re.compile(r"(?i)/|^\.{1,2}$|\.(?:tgz|tar|tar\.gz)$")
+"""A version that npm reads as a repository (`owner/name`), a folder or a file."""
 _PYPI_LATEST: Final = re.compile(r"\s*@\s*latest$")
 _PYPI_AT: Final = re.compile(r"\s*@\s*(\d\S*)$")
 
@@ -266,7 +268,8 @@ def _is_in_registry(package: Package) -> bool:
     if "${" in package.spec or ":" in package.spec or "\n" in package.spec:
         return False
     if package.registry == "npm":
-        return _NPM_NAME.fullmatch(package.name) is not None
+        wanted = package.spec.removeprefix(package.name).removeprefix("@")
+        return _NPM_NAME.fullmatch(package.name) is not None and _NPM_ELSEWHERE.search(wanted) is None
     return _PYPI.fullmatch(package.spec) is not None and "/" not in package.spec
 
 

@@ -54,9 +54,12 @@ def _tools(package: str, entry: Mapping[str, str]) -> Iterator[tuple[str, Review
 
 
 def _package_of(command: Sequence[str]) -> Package | None:
-    """Return the package whose own program a command runs, from its usual registry. A command with an index of its own has none."""
+    """Return the one package whose own program a command runs, from its usual registry. A command with an index of its own has none.
+
+    A further package (`--with`) can replace parts of the first one.
+    """
     lockable = find_lockable(command)
-    if lockable is None or (lockable.program and lockable.registry == "npm"):
+    if lockable is None or len(lockable.packages) > 1 or (lockable.program and lockable.registry == "npm"):
         return None
     return lockable.packages[0]
 

@@ -62,6 +62,9 @@ def test_a_tool_that_the_library_does_not_know_is_proposed():
         ["npx", "@modelcontextprotocol/server-filesystem-evil"],
         ["npx", "--registry=https://elsewhere.example", "@modelcontextprotocol/server-filesystem"],
         ["npx", "https://elsewhere.example/@modelcontextprotocol/server-filesystem"],
+        ["npx", "@modelcontextprotocol/server-filesystem@elsewhere/repository"],
+        ["npx", "@modelcontextprotocol/server-filesystem@elsewhere.tgz"],
+        ["npx", "@modelcontextprotocol/server-filesystem@.."],
         ["uvx", "@modelcontextprotocol/server-filesystem"],
         ["sh", "-c", "npx @modelcontextprotocol/server-filesystem"],
     ],
@@ -70,6 +73,14 @@ def test_no_other_command_gets_the_milder_labels_of_a_package(command: list[str]
     found = propose_with_library(command, listed("read_file", "write_file", annotations=OVERWRITES))
 
     assert found["read_file"].effect.value == "destructive"
+
+
+def test_a_further_package_may_replace_parts_of_a_known_one():
+    found = propose_with_library(["uvx", "--with", "other", "mcp-server-git"], listed("git_show"))
+    known = propose_with_library(["uvx", "mcp-server-git"], listed("git_show"))
+
+    assert "reviewed" in known["git_show"].effect.because
+    assert "reviewed" not in found["git_show"].effect.because
 
 
 def test_the_names_of_a_known_server_make_a_proposal_stricter_and_never_milder():
