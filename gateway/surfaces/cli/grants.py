@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,7 +57,7 @@ def propose(
     """
     from gateway.surfaces.granting.proposal import write_yaml
 
-    if write is not None and write.exists():
+    if write is not None and (write.exists() or write.is_symlink()):
         raise typer.BadParameter(f"{write} exists; name a new file")
     settings, now = configuration(config), time.time()
     observed = _read(settings, moment(since, now=now), agent, upstream)
@@ -68,7 +69,7 @@ def propose(
         if write is None:
             text(written)
         elif proof.grants:
-            write.write_text(written, "utf-8")
+            _write_new(write, written)
             note(f"wrote {describe_count(len(proof.grants), 'grant')} to {write}")
         for remark in _remarks(proof, observed):
             note(remark)
@@ -104,6 +105,17 @@ def list_grants(
         cells = use.upstream, str(grant.get("id")), str(grant.get("owner", "-")), end, str(use.calls)
         listed.add_row(*map(plain, cells), plain(use.last or "never"))
     show(listed)
+
+
+def _write_new(path: Path, written: str) -> None:
+    """Write a new file for this account alone: the grants repeat values of the journal. Raise `ConfigurationError`."""
+    from gateway.model.errors import ConfigurationError
+
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(written)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}", "name another file") from None
 
 
 def _is_over(grant: Mapping[str, Any], now: float) -> bool:
@@ -225,7 +237,7 @@ def _remarks(proof: Proof, observed: Sorted) -> Iterator[str]:
 def _as_json(proof: Proof, observed: Sorted) -> dict[str, Any]:
     upstreams: dict[str, list[dict[str, Any]]] = {}
     for grant in proof.grants:
-        covers = {"calls": grant.calls, "last": grant.last}
+        covers = {"calls": grant.calls, "last": grant.last, "wider": list(grant.wider)}
         upstreams.setdefault(grant.upstream, []).append({"grant": dict(grant.fields), **covers})
     asked = Counter(found.codes[0] for found in proof.covered if found.effect == "ask")
     return {

@@ -15,6 +15,10 @@ _RANKS: Final = ("public", "internal", "confidential", "restricted")
 _MOST_USERS: Final = 5
 _MOST_RESOURCES: Final = 5
 _NAMES: Final = ("tools", "resources", "prompts")
+_ROOT: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?)?")
+"""The beginning of a URI without a folder."""
+_UNWRITTEN: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters of JSON that a reader of YAML refuses or takes for the end of a line."""
 _ORDER: Final = (
     "id",
     "description",
@@ -43,12 +47,13 @@ class Place(NamedTuple):
 
 
 class ProposedGrant(NamedTuple):
-    """A grant with the number and the last time of its calls."""
+    """A grant with the number and the last time of its calls. `wider` are sentences on what it allows beyond these calls."""
 
     upstream: str
     fields: Mapping[str, Any]
     calls: int
     last: str
+    wider: tuple[str, ...] = ()
 
 
 def place_of(call: ObservedCall) -> Place:
@@ -75,14 +80,28 @@ def _grant_of(place: Place, calls: Sequence[ObservedCall], dropped: Collection[s
     users = sorted({call.user for call in calls if call.user is not None})
     if users and len(users) <= _MOST_USERS and all(call.user is not None for call in calls):
         fields["users"] = users
-    fields[_FIELD_OF[place.kind]] = [place.name] if place.kind != "resource" else _cover(call.name for call in calls)
+    names = [place.name] if place.kind != "resource" else _cover(call.name for call in calls)
+    fields[_FIELD_OF[place.kind]] = names
     fields["effects"] = [place.effect]
     fields["sensitivity"] = max((call.sensitivity for call in calls), key=_RANKS.index)
     if place.kind == "tool":
         fields |= _narrow_arguments(calls, dropped)
     if place.is_approved:
         fields["approval"] = True
-    return ProposedGrant(place.upstream, fields, len(calls), max(call.time for call in calls))
+    last = max(call.time for call in calls)
+    return ProposedGrant(place.upstream, fields, len(calls), last, tuple(_find_wider(place, fields, users)))
+
+
+def _find_wider(place: Place, fields: Mapping[str, Any], users: Collection[str]) -> Iterator[str]:
+    """Yield what a grant allows beyond its calls."""
+    if users and "users" not in fields:
+        yield f"any user: {len(users)} were seen"
+    if any("*" in name for name in fields.get("resources", ())):
+        yield "all resources with the beginning of a pattern"
+    if place.kind == "tool" and "arguments" not in fields:
+        yield "any arguments"
+    if place.is_approved:
+        yield "one person approves: write {count: 2, group: NAME} if more have to"
 
 
 def _narrow_arguments(calls: Sequence[ObservedCall], dropped: Collection[str]) -> dict[str, Any]:
@@ -102,13 +121,16 @@ def _narrow_arguments(calls: Sequence[ObservedCall], dropped: Collection[str]) -
 
 
 def _cover(uris: Iterable[str]) -> list[str]:
-    """Return patterns for resources: the URIs themselves if they are few, else their common beginning."""
+    """Return the URIs themselves, or a pattern for each folder with many of them. A host or scheme alone is no folder."""
     different = sorted(set(uris))
-    if len(different) <= _MOST_RESOURCES:
-        return different
-    first, last = different[0], different[-1]
-    same = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    return [first[:same].rpartition("/")[0] + "/*" if "/" in first[:same] else "*"]
+    folders: dict[str, list[str]] = {}
+    for uri in different:
+        folders.setdefault(uri.rpartition("/")[0], []).append(uri)
+    found: list[str] = []
+    for folder, inside in folders.items():
+        is_many = len(inside) > _MOST_RESOURCES and _ROOT.fullmatch(folder) is None
+        found += [f"{folder}/*"] if is_many else inside
+    return found
 
 
 def _merge(one: ProposedGrant, other: ProposedGrant) -> ProposedGrant:
@@ -116,7 +138,7 @@ def _merge(one: ProposedGrant, other: ProposedGrant) -> ProposedGrant:
     for name in _NAMES:
         if name in other.fields:
             fields[name] = [*fields.get(name, ()), *other.fields[name]]
-    return ProposedGrant(one.upstream, fields, one.calls + other.calls, max(one.last, other.last))
+    return ProposedGrant(one.upstream, fields, one.calls + other.calls, max(one.last, other.last), one.wider)
 
 
 def _with_ids(grants: Iterable[ProposedGrant]) -> Iterator[ProposedGrant]:
@@ -137,6 +159,12 @@ def write_yaml(grants: Sequence[ProposedGrant], heading: Sequence[str]) -> str:
         lines.append(f"  {json.dumps(upstream)}:")
         for grant in (each for each in grants if each.upstream == upstream):
             lines.append(f"    # {grant.calls} {'call' if grant.calls == 1 else 'calls'}, the last at {grant.last}")
+            lines += [f"    # It allows more: {text}." for text in grant.wider]
             for number, (name, value) in enumerate(grant.fields.items()):
-                lines.append(f"    {'- ' if number == 0 else '  '}{name}: {json.dumps(value, ensure_ascii=False)}")
+                lines.append(f"    {'- ' if number == 0 else '  '}{name}: {_write_value(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _write_value(value: Any) -> str:
+    """Return a value in JSON that YAML reads alike: a text of a caller or server may have any character."""
+    return _UNWRITTEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))

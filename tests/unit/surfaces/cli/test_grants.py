@@ -89,6 +89,7 @@ def test_the_same_calls_pass_under_the_proposal_and_another_one_does_not(
     assert status("grants", "propose", "--since", "1d", "--write", "proposed.yaml") == 0
     told = capsys.readouterr().err
     written = (tmp_path / "proposed.yaml").read_text("utf-8")
+    assert (tmp_path / "proposed.yaml").stat().st_mode & 0o077 == 0
 
     async def enforce() -> tuple[list[Answer], list[Answer]]:
         async with bench(tmp_path, Many(), RECORD, LABELS, identity=IDENTITY, grants=written, site=SITE) as there:
@@ -143,6 +144,9 @@ def test_an_agent_alone_is_proposed_for(status: Status, tmp_path: Path, capsys: 
     assert {agent for item in found["upstreams"]["files"] for agent in item["grant"]["agents"]} == {"other"}
     assert status("grants", "propose", "--agent", "nobody") == 1
     assert status("grants", "propose", "--write", "gateway.yaml") == 2
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert status("grants", "propose", "--write", "link.yaml") == 2
+    assert not (tmp_path / "elsewhere.yaml").exists()
 
 
 def test_what_other_rules_refuse_or_ask_is_told(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

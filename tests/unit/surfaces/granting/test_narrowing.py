@@ -94,6 +94,24 @@ def test_many_resources_are_granted_by_their_folder():
     assert grant.fields["resources"] == ["file:///notes/*"]
 
 
+def test_no_pattern_of_resources_holds_for_a_whole_host_or_scheme():
+    """Else six pages of an agent would grant it all pages of all hosts."""
+    hosts = [f"https://{number}.example/page" for number in range(9)]
+    roots = [f"file:///{number}.txt" for number in range(9)] + [f"memo:{number}" for number in range(9)]
+    (grant,) = propose([observed(uri, kind="resource", names=None, values=None) for uri in (*hosts, *roots)])
+
+    assert sorted(grant.fields["resources"]) == sorted([*hosts, *roots])
+
+
+def test_what_a_grant_allows_beyond_its_calls_is_written_beside_it():
+    calls = [observed(user=f"u{number}", names=None, values=None, is_approved=True) for number in range(9)]
+    written = write_yaml(propose(calls), ())
+
+    assert "# It allows more: any user: 9 were seen." in written
+    assert "# It allows more: any arguments." in written
+    assert "# It allows more: one person approves" in written
+
+
 def test_several_users_are_named_until_they_are_many():
     few = propose([observed(user=f"u{number}") for number in range(3)])
     many = propose([observed(user=f"u{number}") for number in range(9)])
@@ -101,7 +119,10 @@ def test_several_users_are_named_until_they_are_many():
     assert (few[0].fields["users"], "users" in many[0].fields) == (["u0", "u1", "u2"], False)
 
 
-@pytest.mark.parametrize("name", ["yes", "1:30", "a: b", "# x", "ünï\u2028", '"', "null", "-"])
+@pytest.mark.parametrize(
+    "name",
+    ["yes", "1:30", "a: b", "# x", "ünï\u2028", '"', "null", "-", "a\x85b", "a\u2028--- b", "\x7f\x80\ufeff\ufffe"],
+)
 def test_any_name_is_the_same_for_each_reader_of_the_file(name: str):
     grants = propose([observed(name, upstream="0x1f", values={"on": "off"}, names=("on",))])
     read = parse_data(write_yaml(grants, ["Proposed."]), "grants.yaml")
