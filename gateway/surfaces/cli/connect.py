@@ -25,6 +25,8 @@ from gateway.surfaces.cli.terminal import err, note, plain, say, show, table
 
 ENTRY: Final = "opagate"
 """The gateway's entry in the list of a client."""
+_SWITCHES: Final = frozenset({"disabled", "enabled", "transport", "type"})
+"""Settings for which an import leaves an entry out."""
 _REFERENCES: Final = re.compile(r"\$\{[^}]*\}")
 
 
@@ -236,13 +238,26 @@ def _show_change(before: str, after: str, form: ListForm, place: Path) -> None:
     for text in (before, after):
         entries = client_lists.read_list(text, form, str(place))
         written = json.dumps(entries, indent=2, ensure_ascii=False)
-        for secret in importing.import_document({form.key: entries}).values.values():
+        for secret in _secrets_of(entries, form):
             for spelled in (secret, json.dumps(secret, ensure_ascii=False)[1:-1]):
                 written = written.replace(spelled, "…") if spelled else written
         texts.append(written.splitlines())
     styles = {"+": "green", "-": "red"}
     for line in difflib.unified_diff(texts[0], texts[1], str(place), str(place), lineterm="", n=1):
         say(line, style=styles.get(line[:1], "dim"))
+
+
+def _secrets_of(entries: Mapping[str, Any], form: ListForm) -> Iterator[str]:
+    """Yield the likely secrets of all entries, and all headers, also of entries and headers that an import leaves out."""
+    for name, entry in entries.items():
+        if isinstance(entry, dict):
+            given = cast("dict[str, Any]", entry)
+            kept = {key: value for key, value in given.items() if key not in _SWITCHES}
+            yield from importing.import_document({form.key: {name: kept}}).values.values()
+            for key in ("headers", "http_headers"):
+                headers = given.get(key)
+                values = cast("dict[str, object]", headers).values() if isinstance(headers, dict) else ()
+                yield from (value for value in values if isinstance(value, str))
 
 
 def _has_agreed(place: Path) -> bool:

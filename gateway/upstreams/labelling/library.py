@@ -59,7 +59,7 @@ def _package_of(command: Sequence[str]) -> Package | None:
     A further package (`--with`) can replace parts of the first one.
     """
     lockable = find_lockable(command)
-    if lockable is None or len(lockable.packages) > 1 or (lockable.program and lockable.registry == "npm"):
+    if lockable is None or len(lockable.packages) != 1 or (lockable.program and lockable.registry == "npm"):
         return None
     return lockable.packages[0]
 

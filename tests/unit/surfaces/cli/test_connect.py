@@ -18,6 +18,7 @@ from gateway.surfaces.cli.connect import ClientName, connect_text, disconnect_te
 from tests.unit.surfaces.cli.conftest import Status
 
 MARK = "s3cret-marker-9f8e7d6c5b4a"
+OTHER = "an0ther-marker-5c4d3e2f1a0b"
 JSON = ListForm("json", "mcpServers")
 VSCODE = ListForm("json", "servers", has_type=True)
 TOML = ListForm("toml", "mcp_servers")
@@ -224,6 +225,33 @@ def test_nothing_is_changed_without_a_yes(home: Path, status: Status, capsys: py
 
     assert "add --yes" in capsys.readouterr().err
     assert (home / ".cursor/mcp.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"url": "http://127.0.0.1:9/mcp", "headers": {"Authorization": "Bearer x", "X-Second": OTHER}},
+        {"url": "http://127.0.0.1:9/sse", "type": "sse", "headers": {"Authorization": OTHER}},
+        {"command": "three", "disabled": True, "env": {"API_TOKEN": OTHER}},
+    ],
+    ids=["a second header", "an old transport", "switched off"],
+)
+def test_no_secret_of_a_neighbour_is_shown(
+    more: dict[str, Any], home: Path, status: Status, capsys: pytest.CaptureFixture[str]
+):
+    place = home / ".cursor/mcp.json"
+    servers = {**json.loads(place.read_text("utf-8"))["mcpServers"], "b": more}
+    place.write_text(json.dumps({"mcpServers": {"c": more, **servers}}), "utf-8")
+    document = yaml.safe_load((home / "gateway.yaml").read_text("utf-8"))
+    document["upstreams"] |= importing.import_document({"mcpServers": {"b": more}}).upstreams
+    document["upstreams"].get("b", {}).pop("credential", None)
+    (home / "gateway.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    capsys.readouterr()
+
+    assert status("connect", "cursor", "--yes") == 0
+    told = capsys.readouterr()
+    assert "+" in told.out
+    assert OTHER not in told.out + told.err
 
 
 def test_a_link_to_the_file_stays_a_link(home: Path, status: Status):
