@@ -7,7 +7,7 @@
 | `GET /oauth/sign-in/authorize` | a redirect to the server, with the configured scopes and without `resource` |
 | `POST /oauth/sign-in/token` | the answer of the server to a code or a refresh token |
 
-The gateway holds no secret of the client and keeps no token. The server verifies the redirect URI and the PKCE challenge.
+The gateway holds no secret of the client and keeps no token. It passes on known fields alone. The server verifies the redirect URI and the PKCE challenge.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gateway.wire.oauth_client import ClientProof, OAuthClient, describe_error
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -51,8 +51,12 @@ _QUESTIONS_A_MINUTE: Final = 120
 """Requests from one address, beside those for metadata; beyond it: 429."""
 _MOST_REDIRECTS: Final = 16
 _GRANTS: Final = frozenset({"authorization_code", "refresh_token"})
-_NEVER_SENT: Final = frozenset({"resource", "scope", "client_id", "client_secret"})
-"""Fields that the gateway takes out or writes itself."""
+_ASKED: Final = (
+    *("response_type", "redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method", "response_mode"),
+    *("prompt", "login_hint", "domain_hint", "max_age", "ui_locales", "acr_values", "id_token_hint"),
+)
+"""Fields of a request for a code that go on. Others, such as `request` (RFC 9101), could replace what the gateway has checked."""
+_EXCHANGED: Final = ("grant_type", "code", "redirect_uri", "code_verifier", "refresh_token")
 _NO_STORE: Final = ((b"cache-control", b"no-store"),)
 _OPEN: Final = ((b"cache-control", b"max-age=300"), (b"access-control-allow-origin", b"*"))
 
@@ -150,7 +154,7 @@ async def _authorize(desk: _SignInDesk, request: Request) -> Response:
         problem = endpoints.problem if isinstance(endpoints, NoAnswer) else "its metadata names no endpoint"
         log.warning("sign-in.unavailable", issuer=desk.server.issuer, problem=problem)
         return _refuse("temporarily_unavailable", 503)
-    sent = {**_keep(fields), "client_id": desk.settings.client_id, "scope": desk.scope}
+    sent = {**_keep(fields, _ASKED), "client_id": desk.settings.client_id, "scope": desk.scope}
     target = f"{place}{'&' if urlsplit(place).query else '?'}{urlencode(sent)}"
     return ReplyResponse(Reply(302, ((b"location", target.encode("ascii")), *_NO_STORE), b""))
 
@@ -161,16 +165,18 @@ async def _give_token(desk: _SignInDesk, request: Request) -> Response:
         return _refuse("temporarily_unavailable", 429)
     body = await exchange_of(request).body()
     fields = None if isinstance(body, Refusal) else _read_fields(body[: _LONGEST + 1].decode("latin-1"))
-    if fields is None or fields.get("client_id", desk.settings.client_id) != desk.settings.client_id:
+    if fields is None:
         return _refuse("invalid_request")
-    if fields.get("grant_type") not in _GRANTS:
-        return _refuse("unsupported_grant_type")
+    if (problem := _find_problem(fields, desk.settings.client_id)) is not None:
+        return _refuse(problem)
     endpoints = await desk.server.endpoints()
     answer: HttpsAnswer | NoAnswer = (
         endpoints
         if isinstance(endpoints, NoAnswer)
         else await desk.server.post(
-            endpoints.token, list(_keep(fields).items()), ClientProof(desk.settings.client_id, None, desk.clock)
+            endpoints.token,
+            list(_keep(fields, _EXCHANGED).items()),
+            ClientProof(desk.settings.client_id, None, desk.clock),
         )
     )
     if isinstance(answer, NoAnswer):
@@ -183,6 +189,15 @@ async def _give_token(desk: _SignInDesk, request: Request) -> Response:
     if answer.status != 200:
         log.warning("sign-in.refused", issuer=desk.server.issuer, problem=describe_error(answer))
     return json_response(document, *_NO_STORE, status=answer.status)
+
+
+def _find_problem(fields: Mapping[str, str], client_id: str) -> str | None:
+    """Return the OAuth error of a form that the gateway does not pass on."""
+    kind = fields.get("grant_type")
+    is_unproved = kind == "authorization_code" and not fields.get("code_verifier")
+    if is_unproved or fields.get("client_id", client_id) != client_id:
+        return "invalid_request"
+    return None if kind in _GRANTS else "unsupported_grant_type"
 
 
 def _read_fields(text: str) -> dict[str, str] | None:
@@ -198,8 +213,8 @@ def _read_fields(text: str) -> dict[str, str] | None:
     return dict(kept) if len(dict(kept)) == len(kept) else None
 
 
-def _keep(fields: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if name not in _NEVER_SENT}
+def _keep(fields: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    return {name: fields[name] for name in names if name in fields}
 
 
 def _refuse(error: str, status: int = 400) -> Response:

@@ -99,13 +99,14 @@ async def test_without_the_gateway_before_it_the_server_serves_no_client(
 def test_a_person_is_sent_to_the_server_alone_with_the_scopes_of_the_operator(
     gateway: GatewayProcess, tenant: OAuthServer
 ):
-    answer = asked(gateway, scope="api://other/admin", resource="https://evil.example", login_hint="ada")
+    more = {"request": "eyJhbGciOiJub25lIn0.e30.", "request_uri": "https://evil.example/r", "client_assertion": "x"}
+    answer = asked(gateway, scope="api://other/admin", resource="https://evil.example", login_hint="ada", **more)
     target = urlsplit(answer.headers["location"])
     query = parse_qs(target.query)
     assert (answer.status_code, f"{target.scheme}://{target.netloc}{target.path}") == (302, f"{tenant.issuer}/auth")
     assert query["scope"] == ["api://opagate/call offline_access"]
     assert (query["login_hint"], query["state"], query["redirect_uri"]) == (["ada"], ["s"], [CALLBACK])
-    assert "resource" not in query
+    assert not query.keys() & {"resource", *more}
 
 
 @requirement("identity/sign-in")
@@ -134,6 +135,7 @@ def test_a_field_that_stands_twice_is_sent_nowhere(gateway: GatewayProcess):
 def test_only_codes_and_refresh_tokens_of_the_one_client_go_on(gateway: GatewayProcess):
     assert exchanged(gateway, grant_type="client_credentials") == (400, {"error": "unsupported_grant_type"})
     assert exchanged(gateway, grant_type="refresh_token", client_id="b") == (400, {"error": "invalid_request"})
+    assert exchanged(gateway, grant_type="authorization_code", code="x") == (400, {"error": "invalid_request"})
     code, answer = exchanged(
         gateway, grant_type="authorization_code", code="x", redirect_uri=CALLBACK, code_verifier="y"
     )
