@@ -126,7 +126,7 @@ def _is_same(own: object, server: Mapping[str, Any]) -> bool:
 
 def _values_of(settings: object, imported: Imported) -> Iterator[tuple[str, str]]:
     """Yield the variables in the settings of a server that have a value in the client's file."""
-    from gateway.surfaces.cli.importing import REFERENCE
+    from gateway.surfaces.cli.client_secrets import REFERENCE
 
     for name in _names_of(settings):
         value = _expand(imported.values[name], REFERENCE) if name in imported.values else None

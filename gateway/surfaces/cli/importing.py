@@ -15,9 +15,16 @@ from urllib.parse import urlsplit
 from gateway.config.packages import find_packages
 from gateway.config.values import is_local_http, is_loopback
 from gateway.inspection.credentials.live_values import is_telling
-from gateway.inspection.credentials.named import strength
 from gateway.model.errors import ConfigurationError
-from gateway.record.journal.redaction import conceal_text
+from gateway.surfaces.cli.client_secrets import (
+    REFERENCE,
+    is_ordinary_variable,
+    is_secret,
+    is_token,
+    names_secret,
+    path_of,
+    url_holds_secret,
+)
 from gateway.surfaces.cli.client_values import BACKUP
 from gateway.upstreams.stdio.isolation.needs import is_package_runner
 
@@ -146,11 +153,6 @@ def _with_references(value: object) -> object:
 def _mapping(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
-
-_SECRET_NAME: Final = re.compile(
-    r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|mnemonic|\bsalt\b|\bseed\b|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
-)
-REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
 
 _KINDS: Final[Mapping[str, type]] = {"args": list, "env": dict, "headers": dict}
 
@@ -318,10 +320,11 @@ class _ImportedServer:
 
     def _stdio(self, command: str) -> dict[str, Any]:
         arguments = [str(item) for item in cast("list[object]", self._settings.get("args") or [])]
-        upstream: dict[str, Any] = {"command": [self._expand(command), *self._arguments(arguments)]}
+        specs = {package.spec for package in find_packages([command, *arguments])}
+        upstream: dict[str, Any] = {"command": [self._expand(command), *self._arguments(arguments, specs)]}
         given = cast("dict[str, Any]", self._settings.get("env") or {})
         env = {**self._inherited(command), **given}
-        plain = {name: str(value) for name, value in env.items() if _is_ordinary_variable(name, value)}
+        plain = {name: str(value) for name, value in env.items() if is_ordinary_variable(name, value)}
         if plain:
             upstream["variables"] = plain
         if kept := sorted(given.keys() & plain.keys()):
@@ -360,9 +363,9 @@ class _ImportedServer:
 
     def _http(self, url: str) -> dict[str, Any]:
         host = _audience(url) or self._upstream
-        secret = _url_holds_secret(url)
+        secret = url_holds_secret(url)
         upstream: dict[str, Any] = {
-            "url": self._variable("URL", "url, in which a secret was", url) if secret else self._expand(url)
+            "url": self._variable("URL", "url, in which a secret was", url) if secret else self._write_url(url)
         }
         upstream["audience"] = self._upstream if "${" in url else host
         if is_local_http(url):
@@ -377,21 +380,29 @@ class _ImportedServer:
                     self._note(f"its header {other} was left out: an upstream has one credential header")
         return upstream
 
-    def _arguments(self, arguments: list[str]) -> Iterator[str]:
+    def _write_url(self, url: str) -> str:
+        """Return a URL with references in the place of the parts of its path that look like a secret."""
+        if "${" in url:
+            return self._expand(url)
+        path = path_of(url)
+        shown = (self._variable("URL", "a part of its url", part) if is_telling(part) else part for part in path)
+        return "/".join((*url.split("/")[:3], *shown))
+
+    def _arguments(self, arguments: list[str], specs: Collection[str]) -> Iterator[str]:
         """Return the arguments, with references in the place of likely secrets, and of values after a name of a
-        secret."""
+        secret. `specs` are packages, whose commits are none."""
         follows = False
         for number, argument in enumerate(arguments, 1):
             option, equals, value = argument.partition("=")
             if follows and not argument.startswith("-"):
                 yield self._refer(f"ARG{number}", argument, f"argument {number}", whole=True)
-            elif equals and value and _SECRET_NAME.search(option):
+            elif equals and value and (names_secret(option) or is_token(value)):
                 yield f"{option}={self._refer(f'ARG{number}', value, f'argument {number}, after =', whole=True)}"
-            elif _is_secret(argument):
+            elif argument not in specs and (is_secret(argument) or is_token(argument)):
                 yield self._refer(f"ARG{number}", argument, f"argument {number}", whole=True)
             else:
                 yield self._expand(argument)
-            follows = argument.startswith("-") and not equals and _SECRET_NAME.search(argument) is not None
+            follows = argument.startswith("-") and not equals and names_secret(argument)
 
     def _refer(self, name: str, value: object, where: str, *, whole: bool = False) -> str:
         """Return the value's own reference if the value is a reference already, else a new reference."""
@@ -437,31 +448,6 @@ def _constant(name: str) -> str:
     return made if made and not made[0].isdigit() else f"X_{made}"
 
 
-def _is_ordinary_variable(name: str, value: object) -> bool:
-    """Return whether neither the name nor the value of a variable looks like a secret, or like a reference to one."""
-    text = str(value)
-    is_literal = (
-        not isinstance(value, bool) and "${" not in text and not text.startswith("file:") and text.isprintable()
-    )
-    if not is_literal or strength(name) is not None:
-        return False
-    if text.startswith("/") and Path(text).is_dir() and _SECRET_NAME.search(name) is None:
-        return True
-    if any(_SECRET_NAME.search(each) for each in (name, name.replace("_", " "), text)):
-        return False
-    return not _is_secret(text) and not any(map(is_telling, (text, *_PART.split(text))))
-
-
-_PART: Final = re.compile(r"[\s,;:=@/?&\"']+")
-
-
-def _is_secret(text: str) -> bool:
-    """Return whether an argument looks like a credential, or is a header or URL with a credential."""
-    name, colon, _ = text.partition(":")
-    header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
-    return conceal_text(text, 4096) != text or header or ("://" in text and _url_holds_secret(text))
-
-
 def _audience(url: str) -> str | None:
     """Return the host of a URL; on this machine with its port, since each port is another system."""
     try:
@@ -470,13 +456,3 @@ def _audience(url: str) -> str | None:
     except ValueError:
         return None
     return f"{host}:{port}" if host and port and is_loopback(host) else host
-
-
-def _url_holds_secret(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return True
-    named = any(_SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
-    literal = REFERENCE.sub("", url)
-    return "@" in parts.netloc or named or conceal_text(literal, 4096) != literal

@@ -226,6 +226,14 @@ def test_a_variable_that_may_hold_a_secret_becomes_a_reference(name: str, value:
         {"command": "x", "args": [f"postgres://user:{MARK}@db.example/x"]},
         {"command": "x", "args": [f"https://x.example/sse?signature={MARK}"]},
         {"command": "x", "args": ["ghp_" + "A1b2C3d4E5" * 3 + "f6G7h8"]},
+        {"url": f"https://x.example/api/s/{MARK}/mcp"},
+        {"url": f"https://x.example/mcp/{MARK}"},
+        {"command": "npx", "args": ["-y", "mcp-remote", f"https://x.example/s/{MARK}/mcp"]},
+        {"command": "x", "args": ["--pwd", MARK]},
+        {"command": "x", "args": [f"--pass={MARK}"]},
+        {"command": "x", "args": ["-t", MARK]},
+        {"command": "x", "args": [f"--site={MARK}"]},
+        {"command": "x", "env": {"PGPASS": "hunter2", "OTHER": "plain"}, "args": [MARK]},
     ],
 )
 def test_no_secret_is_copied_anywhere(server: dict[str, Any]):
@@ -234,7 +242,31 @@ def test_no_secret_is_copied_anywhere(server: dict[str, Any]):
 
     assert MARK not in written
     assert "A1b2C3d4E5" not in written
-    assert len(found.variables) == 1
+    assert "hunter2" not in written
+    assert len(found.variables) == (2 if "PGPASS" in written else 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["uvx", "--from", "git+https://x.example/x/y@0123456789abcdef0123456789abcdef01234567", "y"],
+        ["docker", "run", "-i", f"x.example/y@sha256:{'a1b2c3d4' * 8}"],
+        ["npx", "-y", "@scope/server@2025.1.14", "--model", "claude-sonnet-4-20250514", "--port=8931", "https://x.example/mcp"],
+        ["node", "/srv/app-v2.3.1/dist/index.js", "--no-sandbox", "https://a1b2c3d4e5f6g7h8.x.example/mcp"],
+    ],
+)  # fmt: skip
+def test_packages_and_plain_words_stay_as_they_are(words: list[str]):
+    found = read({"a": {"command": words[0], "args": words[1:]}})
+
+    assert (found.upstreams["a"]["command"], found.variables) == (words, {})
+
+
+def test_a_secret_in_the_path_of_an_address_leaves_the_rest_of_the_address():
+    url = "https://a1b2c3d4e5f6g7h8.x.example/s/N2Q4ZjZlYzUtMTIz/mcp"
+    found = read({"a": {"url": url}})
+
+    assert found.upstreams["a"]["url"] == "https://a1b2c3d4e5f6g7h8.x.example/s/${A_URL}/mcp"
+    assert found.values == {"A_URL": "N2Q4ZjZlYzUtMTIz"}
 
 
 def import_here(servers: dict[str, Any], *own: Path, environ: dict[str, str] | None = None) -> Imported:
