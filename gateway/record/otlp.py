@@ -124,8 +124,12 @@ def _find_problem(status: int, answer: JsonObject | None) -> str | None:
     """Return why a collector did not take a whole batch, `None` if it did."""
     if status != 200:
         return f"it answered {status}"
-    partial = cast("Mapping[str, Any]", (answer or {}).get("partialSuccess") or {})
-    rejected = int(partial.get("rejectedLogRecords") or 0)
+    partial = (answer or {}).get("partialSuccess") or {}
+    rejected = partial.get("rejectedLogRecords") or 0 if isinstance(partial, dict) else None
+    if isinstance(rejected, str) and rejected.isdecimal():
+        rejected = int(rejected)
+    if not isinstance(rejected, int):
+        return "its answer cannot be read"
     return f"it rejected {rejected} records of the batch" if rejected else None
 
 

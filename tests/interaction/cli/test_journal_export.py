@@ -94,7 +94,13 @@ def test_a_collector_gets_all_records_and_the_cursor_is_printed(
 
 
 @pytest.mark.parametrize(
-    "answer", [(503, b""), (200, b'{"partialSuccess": {"rejectedLogRecords": "3", "errorMessage": "full"}}')]
+    "answer",
+    [
+        (503, b""),
+        (200, b'{"partialSuccess": {"rejectedLogRecords": "3", "errorMessage": "full"}}'),
+        (200, b'{"partialSuccess": {"rejectedLogRecords": "all"}}'),
+        (200, b'{"partialSuccess": "no"}'),
+    ],
 )
 def test_a_collector_that_does_not_take_all_leaves_the_cursor(tour: Done, opagate: Opagate, answer: tuple[int, bytes]):
     with collecting() as collector:
