@@ -28,12 +28,15 @@ def find_files(grants: Path) -> tuple[Path, ...]:
 
 
 def join_files(values: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return the files of grants as one document. Lists of one upstream follow each other, in order of the files."""
+    """Return the files of grants as one document. Lists of one upstream follow each other, in order of the files.
+
+    Raise `PolicyBroken` for a value that would take the place of another file's grants.
+    """
     joined: dict[str, Any] = {}
     for name, value in values:
         for key, item in value.items():
-            if key == "upstreams" and isinstance(item, dict):
-                _add(joined.setdefault(key, {}), cast("dict[str, Any]", item))
+            if key == "upstreams" and isinstance(item, dict) and isinstance(joined.setdefault(key, {}), dict):
+                _add(name, joined[key], cast("dict[str, Any]", item))
             elif key in joined:
                 raise PolicyBroken(f"{name}: another grants file gives {key!r} too", "give each value in one file")
             else:
@@ -41,12 +44,18 @@ def join_files(values: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     return joined
 
 
-def _add(upstreams: dict[str, Any], more: dict[str, Any]) -> None:
+def _add(file: str, upstreams: dict[str, Any], more: dict[str, Any]) -> None:
     for name, grants in more.items():
         listed = grants_of_short_form(name) if grants == READS else grants
-        known = upstreams.get(name)
-        both = isinstance(known, list) and isinstance(listed, list)
-        upstreams[name] = [*cast("list[Any]", known), *cast("list[Any]", listed)] if both else listed
+        if name not in upstreams:
+            upstreams[name] = listed
+        elif isinstance(upstreams[name], list) and isinstance(listed, list):
+            upstreams[name] = [*cast("list[Any]", upstreams[name]), *cast("list[Any]", listed)]
+        else:
+            raise PolicyBroken(
+                f"{file}: another grants file gives {name!r} too, and one of the two is no list of grants",
+                f"write a list of grants, or `reads`, for {name!r} in both",
+            )
 
 
 def grants_of_short_form(upstream: str) -> list[Any]:

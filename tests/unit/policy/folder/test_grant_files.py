@@ -106,3 +106,12 @@ def test_a_folder_without_files_and_a_file_with_more_than_grants_are_refused(gra
     found = bundle.read_folder(find_shipped(), grants)
     with pytest.raises(PolicyBroken, match="does not belong in a grants file"):
         require((), {}, found.sources, found.decoded_data())
+
+
+@pytest.mark.parametrize("name", ["00-first.yaml", "90-last.yaml"])
+@pytest.mark.parametrize("given", ["files: {}", "files:", "files: read", ""])
+def test_no_file_takes_the_place_of_the_grants_of_another(grants: Path, name: str, given: str):
+    (grants / name).write_text(f"upstreams:\n  {given}\n", "utf-8")
+
+    with pytest.raises(PolicyBroken, match="another grants file gives"):
+        upstreams(grants)
