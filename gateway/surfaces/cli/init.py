@@ -133,13 +133,21 @@ def read_client_file(source: Path, *, beside: Path, taken: Collection[str] = ())
 
 
 def write(path: Path, content: str) -> None:
-    """Write a file whole or not at all. Raise `ConfigurationError`."""
+    """Write a file whole or not at all, with the rights of the file before. Raise `ConfigurationError`."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(content, encoding="utf-8")
-        fresh.replace(path)
+        mode = path.stat().st_mode & 0o777 if path.exists() else None
+        # Nobody else can have put a link there.
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(content)
+            if mode is not None:
+                fresh.chmod(mode)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}", "name another --output") from None
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_a_second_file_is_merged_into_what_init_wrote(
     said = capsys.readouterr()
     assert "CRM_AUTHORIZATION" in said.out
     assert "s3cret-marker" not in said.out + said.err + text
+
+
+def test_a_file_keeps_its_rights_and_no_link_leads_it_elsewhere(
+    status: Status, client: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert status("init") == 0
+    for name in ("gateway.yaml", "grants.yaml"):
+        Path(name).chmod(0o640)
+
+    assert status("init", "--from", str(client)) == 0
+
+    assert {Path(name).stat().st_mode & 0o777 for name in ("gateway.yaml", "grants.yaml")} == {0o640}
+    Path(f".gateway.yaml.{os.getpid()}").symlink_to("elsewhere")
+    assert status("init", "--force") == 2
+    assert not Path("elsewhere").exists()
 
 
 def test_the_grants_are_added_to_the_file_that_the_configuration_names(
