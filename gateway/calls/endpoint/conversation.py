@@ -194,10 +194,10 @@ class Conversation(Struct, frozen=True):
 
     async def ask_all(
         self, about: Sequence[str], upstreams: Sequence[str], ask: Callable[[str], Awaitable[Found | None]]
-    ) -> tuple[dict[str, Found], frozenset[str], bool]:
+    ) -> tuple[dict[str, Found], frozenset[str], frozenset[str]]:
         """Ask each upstream that shows the caller anything, and return the answers that come in time.
 
-        Also return the upstreams whose answer is of an earlier question, and whether all have answered. A late answer is
+        Also return the upstreams with the answer to an earlier question, and the upstreams without an answer. A late answer is
         announced to the caller. An upstream without a grant is not asked.
         """
 
@@ -208,7 +208,8 @@ class Conversation(Struct, frozen=True):
         asked = {key: partial(ask_one, upstream) for key, upstream in keys.items()}
         found, kept = await self.parts.late.gather(asked, partial(self.parts.announce, self.principal.key))
         answers = {keys[key]: answer for key, answer in found.items() if answer is not None}
-        return answers, frozenset(keys[key] for key in kept), len(found) == len(asked)
+        late = asked.keys() - found.keys()
+        return answers, frozenset(keys[key] for key in kept), frozenset(keys[key] for key in late)
 
     async def shows(self, upstream: str) -> bool:
         """Return whether policy shows the caller anything of an upstream."""
@@ -235,7 +236,7 @@ class Conversation(Struct, frozen=True):
             return await read_page(answer, message, self._worker)
 
         about = (str(message.era), str(message.method), cursor or "")
-        answers, kept, is_complete = await self.ask_all(about, list(cursors) or self.upstreams, ask)
+        answers, kept, late = await self.ask_all(about, list(cursors) or self.upstreams, ask)
         pages = {upstream: page for upstream, page in answers.items() if isinstance(page, Page)}
         refused = [answer for answer in answers.values() if isinstance(answer, NoPage)]
         if refused and not pages:
@@ -245,7 +246,7 @@ class Conversation(Struct, frozen=True):
         size = sum(len(page.listing.body) for page in pages.values())
         merged = await self._worker.run(size, partial(merge_pages, message, pages, hidden))
         # A client that keeps a list would not see what comes late.
-        ttl = min((page.ttl for page in pages.values()), default=0) if is_complete and not refused else 0
+        ttl = min((page.ttl for page in pages.values()), default=0) if not late and not refused else 0
         return make_result(message.id, merged | of_era(message, ttl, self.parts.server))
 
     # --- search ---

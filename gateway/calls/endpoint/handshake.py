@@ -78,8 +78,8 @@ async def _initialize(conversation: Conversation, message: Message, sessions: Cl
         link = await session.open_link(upstream, conversation.send, conversation.fields)
         return link if isinstance(link, Link) else None
 
-    links, _, is_complete = await conversation.ask_all(("initialize", session.id), conversation.upstreams, ask)
-    told = merge_greetings({name: link.result for name, link in links.items()}, is_complete=is_complete)
+    links, _, late = await conversation.ask_all(("initialize", session.id), conversation.upstreams, ask)
+    told = merge_greetings({name: link.result for name, link in links.items()}, is_complete=not late)
     asked = message.params.get("protocolVersion")
     version = asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1]
     result = {"protocolVersion": version, "serverInfo": conversation.parts.server, **told}

@@ -231,7 +231,7 @@ class Outward(Struct):
 
     `may_pass` tells whether a response to a request of this id may come on this stream. `owns` tells whether a progress token
     was sent to this upstream. An upstream so answers no request of another, and reports no progress of it. `silent` is a
-    notification that stays here.
+    notification that stays here. `missing` completes a result without `resultType`.
     """
 
     upstream: str
@@ -239,10 +239,12 @@ class Outward(Struct):
     owns: Callable[[RequestId], bool]
     may_pass: Callable[[RequestId | None], bool] | None = None
     silent: str | None = None
+    missing: Mapping[str, msgspec.Raw] = {}
 
     def rewrite(self, data: bytes) -> bytes | None:
         """Return a message for clients, often the same object; `None` for a message that they must not get."""
-        if self.may_pass is None and _NAMING.search(data) is None:
+        is_whole = not self.missing or b'"resultType"' in data
+        if is_whole and self.may_pass is None and _NAMING.search(data) is None:
             return data
         try:
             members = OBJECT.decode(data)
@@ -252,8 +254,17 @@ class Outward(Struct):
             return self._rewrite_own(data, members)
         if self.may_pass is not None and not self.may_pass(request_id(members.get("id", _NULL))):
             return None
-        edits: dict[str, _Edit] = {"result": self.edits.body, "error": self.edits.failure}
+        body = self.edits.body if is_whole else self._complete
+        edits: dict[str, _Edit] = {"result": body, "error": self.edits.failure}
         return _members(edits, msgspec.Raw(data))
+
+    def _complete(self, raw: msgspec.Raw) -> bytes:
+        """Return a result with the missing members."""
+        edited = self.edits.body(raw)
+        try:
+            return _encode({**self.missing, **OBJECT.decode(edited)})
+        except UNREADABLE:
+            return edited
 
     def _rewrite_own(self, data: bytes, members: dict[str, msgspec.Raw]) -> bytes | None:
         """Return a request or notification of the upstream."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from gateway.base.json.strict import SUBSCRIPTION_KEY
@@ -28,8 +29,12 @@ from gateway.wire.protocol.replies import Reply
 
 _NOT_UNDER_WAY: Final = reasons.SESSION_NOT_UNDER_WAY.refusal()
 _NO_DISCOVERY: Final = reasons.REQUEST_METHOD.refusal(
-    problem="an upstream of this endpoint speaks earlier protocols only"
+    problem="an upstream of this endpoint speaks earlier protocols only, or has not said yet which it speaks"
 )
+
+_MISSING: Final = {"resultType": msgspec.Raw(b'"complete"')}
+_UNCACHED: Final = {"ttlMs": msgspec.Raw(b"0"), "cacheScope": msgspec.Raw(b'"private"')}
+"""Members that clients of 2026-07-28 require. A server of earlier protocols gives none, and may answer all the same."""
 
 
 async def answer_stateless(conversation: Conversation, message: Message) -> Answer | Refusal:
@@ -55,6 +60,7 @@ async def _call(conversation: Conversation, sent: Message) -> Answer | Refusal:
         return refuse_unknown(message)
     token = object_of(message.params.get("_meta")).get("progressToken")
     outward = conversation.outward(address.upstream, lambda given: type(given) is type(token) and given == token)
+    outward.missing = _MISSING | (_UNCACHED if message.method == "resources/read" else {})
     fields = stateless_fields(conversation.fields, inner_name(message, address))
     return await conversation.forward(message, address, fields, outward)
 
@@ -64,18 +70,24 @@ async def _list_fields(conversation: Conversation, _upstream: str) -> HeaderFiel
 
 
 async def _discover(conversation: Conversation, message: Message) -> Reply | Refusal:
-    """Greet for all upstreams. A client that is told of no such method opens a session, which earlier protocols have."""
+    """Greet for all upstreams. If one speaks earlier protocols, or may do so, refuse: clients then open a session.
+
+    A greeted client stays without a session until its end, and an upstream may become known later.
+    """
 
     async def ask(upstream: str) -> WholeAnswer:
         return await read_whole(await conversation.send(upstream, message.body, stateless_fields(conversation.fields)))
 
-    answers, _, is_complete = await conversation.ask_all(("server/discover",), conversation.upstreams, ask)
+    answers, _, late = await conversation.ask_all(("server/discover",), conversation.upstreams, ask)
     refused = [answer for answer in answers.values() if not answer.is_own and answer.result is None]
-    if refused:
-        takes_none = len(refused) == len(answers)
-        return conversation.make_failure(message, refused[0]) if takes_none else _NO_DISCOVERY
+    if refused and len(refused) == len(answers):
+        return conversation.make_failure(message, refused[0])
     greetings = {name: answer.result for name, answer in answers.items() if answer.result is not None}
-    told = merge_greetings(greetings, is_complete=is_complete and len(greetings) == len(answers))
+    silent = late | (answers.keys() - greetings.keys())
+    catalogue = conversation.parts.pipeline.preparation.catalogue
+    if refused or not all(map(catalogue.is_stateless, silent)):
+        return _NO_DISCOVERY
+    told = merge_greetings(greetings, is_complete=not silent)
     server = conversation.parts.server
     result = {"supportedVersions": list(STATELESS_VERSIONS), "serverInfo": server, **told, **of_era(message, 0, server)}
     return make_result(message.id, result)

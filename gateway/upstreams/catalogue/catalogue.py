@@ -27,6 +27,7 @@ from gateway.upstreams.catalogue.ledger import CatalogueLedger
 from gateway.upstreams.catalogue.lister import describe_contents
 from gateway.upstreams.catalogue.listings import UpstreamListings
 from gateway.upstreams.catalogue.lock_keeper import LockKeeper
+from gateway.wire.protocol.methods import STATELESS_VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -207,6 +208,10 @@ class Catalogue:
         """Return whether the latest listing found the upstream down or too slow. Raises `KeyError` for an unknown upstream."""
         state = self._listings.states[upstream]
         return state.is_slow or state.is_down
+
+    def is_stateless(self, upstream: str) -> bool:
+        """Return whether the latest listing found the upstream to speak a protocol without sessions. Raises `KeyError` for an unknown upstream."""
+        return self._listings.states[upstream].revision in STATELESS_VERSIONS
 
     async def show_pinned(self, upstream: str, subject: Subject) -> tuple[bytes, ...] | None:
         """Return the pinned definitions, to be shown while the upstream cannot list them; `None` without pins. Clients are

@@ -22,7 +22,7 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 async def call_through(entry: dict[str, Any]) -> str:
     """Call a tool by the program that the entry of a client names."""
     program = StdioServerParameters(command=entry["command"], args=entry["args"], env={"PYTHONPATH": str(ROOT)})
-    async with Client(stdio_client(program), mode="legacy") as client:
+    async with Client(stdio_client(program)) as client:
         await client.list_tools()
         return str(await client.call_tool("files__list_files", {}))
 

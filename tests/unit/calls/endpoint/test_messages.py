@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.calls.endpoint.messages import (
@@ -183,3 +184,20 @@ def test_an_error_names_elicitations_of_its_upstream():
         "error": {"code": -32042, "message": "m", "data": {"elicitations": [{"elicitationId": "e"}]}},
     }
     assert told(error)["error"]["data"] == {"elicitations": [{"elicitationId": "a:e"}]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        (result(content=[]), result(resultType="complete", content=[])),
+        (result(taskId="1", resultType="task"), result(taskId="a:1", resultType="task")),
+        ({"jsonrpc": "2.0", "id": 7, "error": {"code": 1}}, {"jsonrpc": "2.0", "id": 7, "error": {"code": 1}}),
+        (notification("notifications/message", data="x"), notification("notifications/message", data="x")),
+        ({"jsonrpc": "2.0", "id": 7, "result": [1]}, {"jsonrpc": "2.0", "id": 7, "result": [1]}),
+    ],
+)
+def test_a_result_without_a_type_is_completed(answer: dict[str, Any], whole: dict[str, Any]):
+    outward = Outward("a", build_edits("a"), lambda _: False, missing={"resultType": msgspec.Raw(b'"complete"')})
+    seen = outward.rewrite(json.dumps(answer).encode())
+    assert seen is not None
+    assert json.loads(seen) == whole
