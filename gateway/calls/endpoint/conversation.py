@@ -176,11 +176,9 @@ class Conversation(Struct, frozen=True):
         upstream: str,
         owns: Callable[[RequestId], bool],
         may_pass: Callable[[RequestId | None], bool] | None = None,
-        *,
-        silent: str | None = None,
     ) -> Outward:
         """Return the rewriting of an upstream's messages."""
-        return Outward(upstream, self.parts.find_edits(upstream), owns, may_pass, silent)
+        return Outward(upstream, self.parts.find_edits(upstream), owns, may_pass)
 
     def directory(self) -> Directory:
         """Return the ways to find the upstream of a name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final
 
@@ -24,7 +24,7 @@ from gateway.calls.endpoint.messages import (
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_id
 from gateway.calls.endpoint.news import NewsSource, NewsStream
 from gateway.calls.endpoint.sessions import LONGEST_KEPT, ClientSession, ClientSessions, Link, LinkFailure
-from gateway.calls.response.build import SORTS, changed_lists
+from gateway.calls.response.build import changed_lists
 from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Kind, Message
@@ -257,6 +257,6 @@ _BY_MEMORY: Final[Mapping[str | None, tuple[str, Callable[[ClientSession, object
 """Notifications of a client about something that an upstream knows: the member with its id, and who knows the upstream."""
 
 
-def _changes() -> bytes:
+def _changes(sorts: Collection[str]) -> bytes:
     """Return the events that tell the reader of a session's stream of changed lists."""
-    return changed_lists("GET", None, SORTS, begun=True)
+    return changed_lists("GET", None, sorts, begun=True)

@@ -230,15 +230,15 @@ class Outward(Struct):
     """Turns the messages of one upstream on one stream into the words of clients.
 
     `may_pass` tells whether a response to a request of this id may come on this stream. `owns` tells whether a progress token
-    was sent to this upstream. An upstream so answers no request of another, and reports no progress of it. `silent` is a
-    notification that stays here. `missing` completes a result without `resultType`.
+    was sent to this upstream. An upstream so answers no request of another, and reports no progress of it. `keeps` takes the
+    method of a notification, and tells whether it stays here. `missing` completes a result without `resultType`.
     """
 
     upstream: str
     edits: OutwardEdits
     owns: Callable[[RequestId], bool]
     may_pass: Callable[[RequestId | None], bool] | None = None
-    silent: str | None = None
+    keeps: Callable[[object], bool] | None = None
     missing: Mapping[str, msgspec.Raw] = {}
 
     def rewrite(self, data: bytes) -> bytes | None:
@@ -272,7 +272,7 @@ class Outward(Struct):
         if identifier is not None:
             edits: dict[str, _Edit] = {"id": partial(_id, self.upstream), "params": self.edits.question}
             return _members(edits, msgspec.Raw(data))
-        if method == self.silent:
+        if self.keeps is not None and self.keeps(method):
             return None
         if method == "notifications/progress":
             token = request_id(OBJECT.decode(members.get("params", _EMPTY)).get("progressToken", _NULL))

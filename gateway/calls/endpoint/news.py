@@ -6,7 +6,7 @@ Each upstream is heard beside the others. If an upstream has no stream, or its s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final
 
 import structlog
@@ -16,6 +16,7 @@ from gateway.base.concurrency.background import Job
 from gateway.calls.endpoint.answers import EVENTS, EventRewriter, Outcome, listen_outward
 from gateway.calls.endpoint.messages import Outward
 from gateway.calls.pipeline.completion import run_to_completion
+from gateway.calls.response.build import SORTS
 from gateway.calls.response.stream import ResponseStream
 from gateway.model.errors import GatewayError
 from gateway.model.wire import Headers
@@ -28,6 +29,10 @@ _AGAIN_SECONDS: Final = (1.0, 5.0, 20.0, 60.0)
 """Between two attempts at the stream of an upstream."""
 _NEVER: Final = frozenset({400, 401, 404, 405, 501})
 """HTTP statuses of a server without a stream of news, and of a caller whose login has ended."""
+_APART_SECONDS: Final = 1.0
+"""Between two notifications of one changed list. After a start, all upstreams have news within some seconds."""
+_CHANGES: Final = {f"notifications/{sort}/list_changed": sort for sort in SORTS}
+ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
 
 class NewsSource(Struct, frozen=True):
@@ -38,10 +43,45 @@ class NewsSource(Struct, frozen=True):
     open: Callable[[], Awaitable[Outcome | None]]
 
 
-class NewsStream:
-    """The merged stream, for the edge (`wire.http.exchange.Stream`). `changes` are the events that tell of changed lists."""
+class ChangedLists:
+    """The sorts of changed lists that a reader is to hear of: of each at once, and then after a second at the earliest.
 
-    def __init__(self, make: Callable[[str], NewsSource], changes: Callable[[], bytes]) -> None:
+    `say_later` is called with the sorts that had to wait.
+    """
+
+    def __init__(self, say_later: Callable[[Collection[str]], None]) -> None:
+        self._say_later = say_later
+        self._told: dict[str, float] = {}
+        self._due: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, sorts: Collection[str]) -> Collection[str]:
+        """Return the sorts to tell of now. The others wait."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        ready = {sort for sort in sorts if now - self._told.get(sort, -_APART_SECONDS) >= _APART_SECONDS}
+        self._told |= dict.fromkeys(ready, now)
+        self._due = self._due.union(sorts) - ready
+        if self._due and self._timer is None:
+            self._timer = loop.call_later(_APART_SECONDS, self._tell_rest)
+        return ready
+
+    def _tell_rest(self) -> None:
+        self._timer, due, self._due = None, self._due, set()
+        if due:
+            self._told |= dict.fromkeys(due, asyncio.get_running_loop().time())
+            self._say_later(due)
+
+    def close(self) -> None:
+        """Tell nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class NewsStream:
+    """The merged stream, for the edge (`wire.http.exchange.Stream`). `changes` gives the events that tell of changed lists."""
+
+    def __init__(self, make: Callable[[str], NewsSource], changes: Callable[[Collection[str]], bytes]) -> None:
         self.status: int = 200
         self.headers: Headers = EVENTS
         self.idle: bool = True
@@ -50,9 +90,10 @@ class NewsStream:
         self.leaves: list[Callable[[], object]] = []
         self._make = make
         self._changes = changes
+        self._changed = ChangedLists(self._tell)
+        self._unread: frozenset[str] = frozenset()
         self._jobs: dict[str, Job] = {}
         self._waiting: asyncio.Queue[tuple[bytes | None, bool]] = asyncio.Queue()
-        self._is_announcing = False
         self._room = asyncio.Semaphore(_WAITING)
         self._closed = False
 
@@ -68,10 +109,8 @@ class NewsStream:
             self._waiting.put_nowait((events, False))
 
     def announce(self) -> None:
-        """Tell the reader that its lists may have changed. A slow reader is told once of several changes."""
-        if not self._is_announcing:
-            self._is_announcing = True
-            self._waiting.put_nowait((None, False))
+        """Tell the reader that its lists may have changed."""
+        self._tell(self._changed.take(SORTS))
 
     def end(self) -> None:
         """End the stream after all that waits."""
@@ -79,8 +118,8 @@ class NewsStream:
 
     @property
     def announcement(self) -> bytes:
-        """The events about changed lists, which the edge sends by itself after a new policy or pin."""
-        return self._changes()
+        """The events about changed lists, which the edge sends by itself after a new policy or pin. Empty right after others."""
+        return self._changes(self._changed.take(SORTS))
 
     def listen(self, say: Callable[[bytes], None]) -> Callable[[], None]:  # noqa: ARG002 - the edge's interface
         """Return the end of nothing: the events of the gateway come with the others."""
@@ -95,19 +134,26 @@ class NewsStream:
             if takes_room:
                 self._room.release()
             if events is None:
-                self._is_announcing = False
-                events = self._changes()
+                sorts, self._unread = self._unread, frozenset()
+                events = self._changes(sorts)
             elif not events:
                 self.whole = True
             if events:
                 return events
         raise StopAsyncIteration
 
+    def _tell(self, sorts: Collection[str]) -> None:
+        """Have the reader told of changed lists. A reader that is slow is told once of several changes."""
+        if sorts and not self._unread:
+            self._waiting.put_nowait((None, False))
+        self._unread = self._unread.union(sorts)
+
     async def close(self) -> None:
         """End the streams of all upstreams. Safe to call again."""
         if self._closed:
             return
         self._closed = True
+        self._changed.close()
         await run_to_completion(self._end())
 
     async def _end(self) -> None:
@@ -138,6 +184,7 @@ class NewsStream:
             attempt += 1
 
     async def _pass_on(self, stream: ResponseStream, source: NewsSource) -> None:
+        source.outward.keeps = self.keeps
         end = listen_outward(stream, source.outward, self.say)
         rewriter = EventRewriter.begin(source.outward, source.mark)
         try:
@@ -150,6 +197,13 @@ class NewsStream:
         finally:
             end()
             await stream.close()
+
+    def keeps(self, method: object) -> bool:
+        """Return whether a notification of an upstream stays here. That of a changed list is told with those of the others."""
+        sort = _CHANGES.get(method) if isinstance(method, str) else None
+        if sort is not None:
+            self._tell(self._changed.take({sort}))
+        return sort is not None or method == ACKNOWLEDGED
 
 
 def _do_nothing() -> None:

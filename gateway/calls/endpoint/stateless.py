@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Final
 
@@ -17,8 +17,8 @@ from gateway.calls.endpoint.conversation import Answer, Conversation, refuse_unk
 from gateway.calls.endpoint.lists import DEADLINE, merge_greetings, of_era
 from gateway.calls.endpoint.messages import find_address, inner_name, object_of, rewrite_params
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_uri
-from gateway.calls.endpoint.news import NewsSource, NewsStream
-from gateway.calls.response.build import SORTS, changed_lists
+from gateway.calls.endpoint.news import ACKNOWLEDGED, NewsSource, NewsStream
+from gateway.calls.response.build import changed_lists
 from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.wire import Disposition, Json, Kind, Message, RequestId
@@ -120,11 +120,8 @@ class Subscription(Struct, frozen=True):
         """Return the first event of the stream: everything that was asked for is heard."""
         meta = {SUBSCRIPTION_KEY: self.message.id}
         params = {"notifications": self.message.params.get("notifications", {}), "_meta": meta}
-        told = {"jsonrpc": "2.0", "method": _ACKNOWLEDGED, "params": params}
+        told = {"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": params}
         return sse.encode(json.dumps(told).encode())
-
-
-_ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
 
 def read_subscription(message: Message, upstreams: list[str]) -> Subscription | None:
@@ -160,7 +157,7 @@ async def _subscribe(conversation: Conversation, message: Message) -> Answer | R
         return await begin(upstream) if await conversation.shows(upstream) else None
 
     def make(upstream: str) -> NewsSource:
-        outward = conversation.outward(upstream, _owns_no_token, _is_no_answer, silent=_ACKNOWLEDGED)
+        outward = conversation.outward(upstream, _owns_no_token, _is_no_answer)
         return NewsSource(outward, upstream, partial(begin_if_shown, upstream))
 
     news = NewsStream(make, partial(_changes, message))
@@ -181,9 +178,9 @@ async def _subscribe(conversation: Conversation, message: Message) -> Answer | R
     return news
 
 
-def _changes(message: Message) -> bytes:
+def _changes(message: Message, sorts: Collection[str]) -> bytes:
     """Return the events that tell a subscriber of changed lists."""
-    return changed_lists("POST", message, SORTS, begun=True)
+    return changed_lists("POST", message, sorts, begun=True)
 
 
 def _owns_no_token(_token: RequestId) -> bool:
