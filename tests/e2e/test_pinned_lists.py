@@ -155,3 +155,18 @@ async def test_a_client_of_the_one_endpoint_sees_the_tools_of_a_server_that_stil
         slow.open()
         await asyncio.to_thread(until, lambda: codes(Caller(gateway, "slow"), "read") == ["ok"])
         assert (await client.call_tool("slow__read", {})).is_error is False
+
+
+@requirement("fault/pinned-lists")
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+async def test_a_server_that_starts_slowly_for_a_client_is_listed_from_the_lock(slow: Slow, tmp_path: Path, mode: str):
+    async with gateway_process(slow.config, tmp_path) as gateway:
+        await asyncio.to_thread(until, lambda: "write" in (tmp_path / "catalogue.lock").read_text("utf-8"))
+        slow.close()
+        async with (
+            httpx2.AsyncClient(timeout=300) as http,
+            Client(streamable_http_client(f"{gateway.origin}/mcp", http_client=http), mode=mode) as client,
+        ):
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["slow__read", "slow__write"]
+            slow.open()
+            assert (await client.call_tool("slow__read", {})).is_error is False

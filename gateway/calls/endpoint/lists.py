@@ -1,6 +1,6 @@
 """Lists and greetings of several upstreams as those of one server. Each upstream's own list is filtered for the caller on its way.
 
-An upstream that is down or slow is left out: the others answer within a second. A list that comes later is kept for the next
+An upstream that is down or slow is left out, or shown by its pins: the others answer within a second. A list that comes later is kept for the next
 question, and the caller is told that its lists have changed.
 """
 
