@@ -134,7 +134,10 @@ def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
     show(rows)
     if not configuration.enforce:
         until = "" if configuration.observe_until is None else f" until {configuration.observe_until:%Y-%m-%d}"
-        note(f"It observes{until}: calls that policy would refuse or ask about pass, and the record says so.")
+        note(
+            f"Observe mode is on{until}: calls that policy would refuse or ask about pass, and the record says so."
+            f" `enforce: true` in {path} ends it at once."
+        )
     if links:
         trial.print_heading("Console", "this link works once, for five minutes; `opagate console` makes another")
         out.print(links[0], markup=False, style="cyan")

@@ -328,7 +328,9 @@ class _ImportedServer:
         if plain:
             upstream["variables"] = plain
         if kept := sorted(given.keys() & plain.keys()):
-            self._note(f"its {', '.join(kept)} kept their values, which look like no secrets; read them once")
+            values = "kept their values, which look like no secrets; read them once"
+            value = "kept its value, which looks like no secret; read it once"
+            self._note(f"its {', '.join(kept)} {value if len(kept) == 1 else values}")
         if secret := {name: value for name, value in env.items() if name not in plain}:
             upstream["env"] = {name: self._refer(name, value, f"env {name}") for name, value in secret.items()}
         if isinstance(self._settings.get("cwd"), str):

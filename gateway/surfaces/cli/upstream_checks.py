@@ -149,6 +149,7 @@ def _look_at_server(settings: Configuration, launcher: Launcher) -> Iterator[App
     text = f"{found.by}. Open: {'; '.join(found.leaves_open) or 'nothing beyond its program'}"
     if found.is_open:
         yield ApprovalFinding(text, f"write {where}.isolation: sandbox, and declare its files", is_warning=True)
+        yield from _missing(launcher, where)
         return
     yield ApprovalFinding(text)
     if launcher.settings.isolation.kind == "sandbox":
@@ -156,16 +157,26 @@ def _look_at_server(settings: Configuration, launcher: Launcher) -> Iterator[App
         yield from _way_back(settings, launcher, where)
 
 
+def _missing(launcher: Launcher, where: str) -> Iterator[ApprovalFinding]:
+    """Yield what is missing for a start."""
+    try:
+        launcher.find_view(build_environment(launcher.settings, os.environ))
+    except OSError as error:
+        yield _describe_missing(error, where)
+
+
+def _describe_missing(error: OSError, where: str) -> ApprovalFinding:
+    return ApprovalFinding(
+        f"it cannot be started: {error.strerror or error}", f"correct {where}.command, cwd and files", is_warning=True
+    )
+
+
 def _withheld(launcher: Launcher, where: str) -> Iterator[ApprovalFinding]:
     """Yield what the command names and the server does not see."""
     try:
         view = launcher.find_view(build_environment(launcher.settings, os.environ))
     except OSError as error:
-        yield ApprovalFinding(
-            f"it cannot be started: {error.strerror or error}",
-            f"correct {where}.command, cwd and files",
-            is_warning=True,
-        )
+        yield _describe_missing(error, where)
         return
     if launcher.keeps_home and not launcher.settings.network:
         yield ApprovalFinding(

@@ -81,6 +81,8 @@ class Spawner:
         self._env = build_environment(settings, os.environ if environ is None else environ)
         self._conceal = conceal
         self._backoffs: dict[str, Backoff] = {}
+        self._problem: str | None = None
+        """The reason of the latest start that failed, until a start goes well."""
         self._children: dict[ServerProcess, str] = {}
         self._scratch: dict[ServerProcess, Path] = {}
         self._stops: set[asyncio.Task[None]] = set()
@@ -143,18 +145,20 @@ class Spawner:
         try:
             await asyncio.shield(starting)
         except ConfigurationError as error:
-            self._abort(child)
+            self._abort(child, error.message)
             raise UpstreamUnreachable(error.message, error.remedy) from error
         except OSError as error:
-            self._abort(child)
+            problem = error.strerror or str(error)
+            self._abort(child, problem)
             raise UpstreamUnreachable(
-                f"the command of upstream {self._name} cannot be started: {error.strerror or error}",
+                f"the command of upstream {self._name} cannot be started: {problem}",
                 f"check upstreams.{self._name}.command and cwd",
             ) from error
         except asyncio.CancelledError:
             child.asked = True
             starting.add_done_callback(lambda _: self.stop(child) if child.pid else self._abort(child))
             raise
+        self._problem = None
         if self._closing:
             await child.stop()
             self._refuse(principal)
@@ -277,8 +281,11 @@ class Spawner:
                 "try again later, or serve this upstream over streamable HTTP",
             )
 
-    def _abort(self, child: ServerProcess) -> None:
-        """Forget a child after a failed start."""
+    def _abort(self, child: ServerProcess, problem: str | None = None) -> None:
+        """Forget a child after a failed start. The same problem is logged once."""
+        if problem is not None and problem != self._problem:
+            log.warning("upstream.not-started", upstream=self._name, problem=problem)
+            self._problem = problem
         if child.handed is not None:
             child.handed.finish()
         child.begun.set()

@@ -78,6 +78,10 @@ def test_one_command_leads_from_a_clients_file_to_a_gateway(tmp_path: Path, port
         link = next(line.strip() for line in lines if "/console/login/link" in line)
         console = httpx2.get(link, timeout=60)
 
+    printed = " ".join("".join(lines).split())
+    assert printed.index(f"127.0.0.1:{port}/mcp ") < printed.index(f"127.0.0.1:{port}/mcp/files")
+    assert "Observe mode is on until 20" in printed
+    assert "`enforce: true` in gateway.yaml ends it" in printed
     assert answer.status_code == 200
     assert "serverInfo" in answer.text
     assert console.status_code == 200

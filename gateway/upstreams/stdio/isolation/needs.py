@@ -34,7 +34,8 @@ def find_program(program: str, env: Mapping[str, str], cwd: Path) -> Path:
     named = str(cwd / program) if os.sep in program else program
     found = shutil.which(named, path=env.get("PATH", os.defpath))
     if found is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        missing = "no such program" if os.sep in program else "no such program on the PATH"
+        raise FileNotFoundError(errno.ENOENT, f"{program}: {missing}")
     return Path(found).absolute()
 
 

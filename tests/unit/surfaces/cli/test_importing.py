@@ -167,6 +167,11 @@ ORDINARY = {
 }
 
 
+def test_one_variable_has_one_value():
+    found = read({"a": {"command": "x", "env": {"LOG_LEVEL": "debug"}}})
+    assert found.notes == ["a: its LOG_LEVEL kept its value, which looks like no secret; read it once"]
+
+
 def test_variables_that_look_like_no_secrets_keep_their_values_and_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway.model.errors import GatewayError
 from gateway.surfaces.cli.upstream_checks import look_at_isolation as look
 from tests.unit.configuring import parse
@@ -64,5 +66,7 @@ def test_an_expired_acceptance_is_a_failure(tmp_path: Path):
     assert "which ada accepted until 2020-01-01" in found
 
 
-def test_a_missing_program_is_told(tmp_path: Path):
-    assert ("it cannot be started: No such file or directory", True) in said("command: [no-such-program]", tmp_path)
+@pytest.mark.parametrize("isolation", ["", ", isolation: {kind: none, accepted_by: ada, until: 2999-01-01}"])
+def test_a_missing_program_is_told(isolation: str, tmp_path: Path):
+    told = "it cannot be started: no-such-program: no such program on the PATH"
+    assert (told, True) in said(f"command: [no-such-program]{isolation}", tmp_path)

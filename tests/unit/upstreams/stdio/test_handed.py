@@ -169,7 +169,7 @@ async def test_a_hand_over_that_fails_leaves_no_descriptor_and_no_file(make: Mak
 
 
 async def test_a_program_that_is_missing_is_named(make: Make):
-    with pytest.raises(UpstreamUnreachable, match="No such file or directory"):
+    with pytest.raises(UpstreamUnreachable, match="no-such-program: no such program on the PATH"):
         await Caller(make("no-such-program", env="SECRET")).told(lent())
 
 

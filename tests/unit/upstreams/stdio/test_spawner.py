@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import Upstream
 from gateway.model.errors import UpstreamUnreachable
@@ -136,12 +137,25 @@ async def test_failures_are_forgotten_after_a_minute(spawner_of: MakeSpawner, cl
 async def test_a_command_that_is_not_there_is_unreachable_and_waits(spawner_of: MakeSpawner):
     spawner = spawner_of("/no/such/program")
 
-    with pytest.raises(UpstreamUnreachable, match="cannot be started: No such file or directory") as caught:
+    with pytest.raises(UpstreamUnreachable, match="cannot be started: /no/such/program: no such program") as caught:
         await spawner.spawn("alice")
     assert "upstreams.files.command" in caught.value.remedy
     assert spawner.running == 0
     with pytest.raises(UpstreamUnreachable, match="may be started again"):
         await spawner.spawn("alice")
+
+
+async def test_the_reason_of_a_failed_start_is_logged_once(spawner_of: MakeSpawner, clock: Clock):
+    spawner = spawner_of("no-such-program")
+
+    with capture_logs() as logged:
+        for _ in range(2):
+            clock.now += 61.0
+            with pytest.raises(UpstreamUnreachable):
+                await spawner.spawn("alice")
+
+    problems = [event["problem"] for event in logged if event["event"] == "upstream.not-started"]
+    assert problems == ["no-such-program: no such program on the PATH"]
 
 
 async def test_the_working_directory_is_the_configured_one(spawner_of: MakeSpawner, tmp_path: Path):
