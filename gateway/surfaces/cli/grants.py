@@ -41,6 +41,9 @@ def propose(
     ] = "7d",
     agent: Annotated[str | None, typer.Option(metavar="ID", help="Only calls of this agent.")] = None,
     upstream: Annotated[str | None, typer.Option(metavar="NAME", help="Only calls of this upstream.")] = None,
+    unasked: Annotated[
+        bool, typer.Option("--unasked", help="Grant without approval what only observe mode let pass.")
+    ] = False,
     write: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the grants to a new file.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -48,6 +51,8 @@ def propose(
     """Propose the least grants that cover the forwarded calls of the journal.
 
     Arguments are narrowed where their values show a pattern. That needs `journal.arguments: full`.
+
+    A grant keeps the `approval: true` that covered its calls. `--unasked` keeps it only for calls that a person approved.
 
     The proposal is proved: the policy decides each call again with these grants alone.
 
@@ -60,7 +65,7 @@ def propose(
     if write is not None and (write.exists() or write.is_symlink()):
         raise typer.BadParameter(f"{write} exists; name a new file")
     settings, now = configuration(config), time.time()
-    observed = _read(settings, moment(since, now=now), agent, upstream)
+    observed = _read(settings, moment(since, now=now), agent, upstream, unasked=unasked)
     proof = _prove(settings, observed)
     if as_json:
         emit(_as_json(proof, observed))
@@ -160,7 +165,7 @@ async def _open_policy(settings: Configuration, stack: AsyncExitStack, grants: P
 # --- the calls ---------------------------------------------------------------------------------------
 
 
-def _read(settings: Configuration, since: float, agent: str | None, upstream: str | None) -> Sorted:
+def _read(settings: Configuration, since: float, agent: str | None, upstream: str | None, *, unasked: bool) -> Sorted:
     """Return the calls of the journal, with the labels of today. Raises `JournalError`."""
     from gateway.record.journal import reader
     from gateway.record.journal.chain import timestamp
@@ -168,7 +173,7 @@ def _read(settings: Configuration, since: float, agent: str | None, upstream: st
 
     missing = Counter[str]()
     entries = _relabel(settings, reader.entries(settings.journal.path), missing)
-    found = sort_calls(entries, timestamp(since), agent=agent, upstream=upstream)
+    found = sort_calls(entries, timestamp(since), agent=agent, upstream=upstream, unasked=unasked)
     found.left_out.update(missing)
     return found
 

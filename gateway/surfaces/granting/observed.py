@@ -17,7 +17,7 @@ _CHAINS: Final = CREDENTIAL_PRESENTED.partition("/")[0] + "/"
 
 class ObservedCall(NamedTuple):
     """A forwarded call. `values` has the arguments by name, `None` if the journal keeps digests. `names` is `None` if it keeps
-    nothing. `is_approved`: a person approved the call, or its grant asks for one."""
+    nothing. `is_approved`: a person approved the call, or its grant asked for one."""
 
     id: str
     time: str
@@ -42,13 +42,18 @@ class Sorted(NamedTuple):
     left_out: dict[str, int]
 
 
-def sort_calls(entries: Iterable[JsonObject], since: str, *, agent: str | None, upstream: str | None) -> Sorted:
-    """Return the forwarded calls from a time on, of one agent and one upstream if these are given."""
+def sort_calls(
+    entries: Iterable[JsonObject], since: str, *, agent: str | None, upstream: str | None, unasked: bool = False
+) -> Sorted:
+    """Return the forwarded calls from a time on, of one agent and one upstream if these are given.
+
+    `unasked`: the grants of an observed time ask for nobody; only a call that a person did approve is approved.
+    """
     found = Sorted([], {})
     for entry in entries:
         if entry["kind"] != "call" or str(entry["time"]) < since or "effect" not in entry:
             continue
-        call = read_call(entry)
+        call = read_call(entry, unasked=unasked)
         if agent not in {None, call.agent} or upstream not in {None, call.upstream}:
             continue
         reason = _find_reason(entry, call)
@@ -59,7 +64,7 @@ def sort_calls(entries: Iterable[JsonObject], since: str, *, agent: str | None, 
     return found
 
 
-def read_call(entry: JsonObject) -> ObservedCall:
+def read_call(entry: JsonObject, *, unasked: bool = False) -> ObservedCall:
     """Return a `call` entry in the form for grants."""
     fields = cast("Mapping[str, Any]", entry)
     target, principal, arguments = fields["target"], fields["principal"], fields["arguments"]
@@ -78,7 +83,7 @@ def read_call(entry: JsonObject) -> ObservedCall:
         target["roles"],
         None if names is None else tuple(names),
         arguments.get("value"),
-        "approval" in fields or APPROVAL_GRANT in _codes(fields),
+        "approval" in fields or (not unasked and APPROVAL_GRANT in _codes(fields)),
     )
 
 

@@ -13,6 +13,8 @@ import yaml
 
 from benchmarks.credentials.examples import example
 from gateway.model.wire import UpstreamReply, UpstreamRequest
+from gateway.surfaces.cli import template
+from gateway.surfaces.granting.observed import read_call
 from tests.unit.harness import JSON, READING, Answer, Bench, Upstream, bench, call, result
 from tests.unit.recurring import bearer
 from tests.unit.surfaces.cli.conftest import Status
@@ -71,9 +73,9 @@ def configure(folder: Path, labels: str = LABELS) -> None:
     )
 
 
-def record(folder: Path, *agents: str, more: str = OBSERVING) -> None:
+def record(folder: Path, *agents: str, more: str = OBSERVING, grants: str = NOTHING) -> None:
     async def run() -> None:
-        async with bench(folder, Many(), more, LABELS, identity=IDENTITY, grants=NOTHING, site=SITE) as there:
+        async with bench(folder, Many(), more, LABELS, identity=IDENTITY, grants=grants, site=SITE) as there:
             for agent in agents or ("triage",):
                 answers = await play(there, agent)
                 assert not any(map(is_refused, answers))
@@ -147,6 +149,46 @@ def test_an_agent_alone_is_proposed_for(status: Status, tmp_path: Path, capsys: 
     (tmp_path / "link.yaml").symlink_to(tmp_path / "elsewhere.yaml")
     assert status("grants", "propose", "--write", "link.yaml") == 2
     assert not (tmp_path / "elsewhere.yaml").exists()
+
+
+def test_the_grants_of_a_first_start_ask_on_unless_the_operator_says_otherwise(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    record(tmp_path, grants=template.grants({"files": {}}))
+
+    assert status("grants", "propose", "--json") == 0
+    kept = proposed(capsys)
+    assert status("grants", "propose", "--unasked", "--json") == 0
+    unasked = proposed(capsys)
+
+    assert kept["asked"] == {"approval/grant": len(WRITES) * 2}
+    assert unasked["asked"] == {}
+    assert unasked["passed"] == len(DAY)
+    assert '"approval": true' in json.dumps(kept)
+    assert '"approval": true' not in json.dumps(unasked)
+
+
+def test_a_call_that_a_person_approved_keeps_its_approval():
+    entry: dict[str, Any] = {
+        "kind": "call",
+        "id": "1",
+        "time": "2026-12-01T00:00:00Z",
+        "effect": "allow",
+        "approval": "q1",
+        "reasons": [],
+        "principal": {"id": "triage", "issuer": "i", "user": None},
+        "arguments": {"names": []},
+        "target": {
+            "id": "files/write_0",
+            "type": "tool",
+            "upstream": "files",
+            "effect": "write",
+            "sensitivity": "internal",
+            "roles": {},
+        },
+    }
+
+    assert read_call(entry, unasked=True).is_approved
 
 
 def test_what_other_rules_refuse_or_ask_is_told(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
