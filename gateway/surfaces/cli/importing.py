@@ -178,6 +178,7 @@ class Surroundings:
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+_DATA_SUFFIXES: Final = frozenset({".db", ".sqlite", ".sqlite3", ".json", ".jsonl"})
 _NETWORK_VARIABLES: Final = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"),
     *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
@@ -337,6 +338,8 @@ class _ImportedServer:
             upstream["cwd"] = self._expand(self._settings["cwd"])
         if folders := self._folders([*upstream["command"][1:], *(plain[name] for name in plain if name in given)]):
             upstream["files"] = {"write": folders}
+        values = [str(value) for name, value in given.items() if _SECRET_NAME.search(name) is None]
+        self._note_data_files([*upstream["command"][1:], *values], folders)
         for package in find_packages(upstream["command"]):
             if (problem := package.describe_problem()) is not None:
                 self._note(f"{problem}; {package.describe_remedy()}")
@@ -356,12 +359,21 @@ class _ImportedServer:
 
     def _folders(self, words: Sequence[str]) -> list[str]:
         """Return the folders of this machine among the words of a command. Clients let their servers write there."""
-        texts = [text for word in words for text in (word, word.partition("=")[2]) if text.startswith(("/", "~"))]
-        found = {path for text in texts if (path := Path(text).expanduser()).is_dir()}
+        found = {path for path in _paths(words) if path.is_dir()}
         shared = {path for path in found if any(own.is_relative_to(path.resolve()) for own in self._around.own)}
         for path in sorted(shared):
             self._note(f"it may read {path} and not write there, since that folder holds the gateway's own files")
         return sorted(str(path) for path in found - shared if not _is_of_system(path.resolve()))
+
+    def _note_data_files(self, words: Sequence[str], folders: Sequence[str]) -> None:
+        """Name the files of data in closed folders. The server would write such a file elsewhere, and lose it."""
+        for path in _paths(words):
+            is_data = path.suffix in _DATA_SUFFIXES and _SECRET_NAME.search(path.name) is None
+            if is_data and path.parent.is_dir() and not any(path.is_relative_to(folder) for folder in folders):
+                self._note(
+                    f"its sandbox does not let it write {path}; to let it, open a folder of its own:"
+                    f" files: {{write: [{path.parent}]}}"
+                )
 
     def _http(self, url: str) -> dict[str, Any]:
         host = _audience(url) or self._upstream
@@ -438,6 +450,12 @@ class _ImportedServer:
 
     def _note(self, text: str) -> None:
         self._found.notes.append(f"{self._given}: {text}")
+
+
+def _paths(words: Sequence[str]) -> list[Path]:
+    """Return the absolute paths among the words of a command, also behind an equals sign."""
+    texts = [text for word in words for text in (word, word.partition("=")[2])]
+    return [Path(text).expanduser() for text in texts if text == "~" or text.startswith(("/", "~/"))]
 
 
 def _is_of_system(path: Path) -> bool:

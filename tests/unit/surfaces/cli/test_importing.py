@@ -296,6 +296,19 @@ def test_a_folder_with_the_gateways_own_files_is_never_written(tmp_path: Path):
     assert "may read" in found.notes[0]
 
 
+def test_a_file_of_data_in_a_folder_that_stays_closed_is_told(tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    arguments = [str(tmp_path / "open"), "--db-path", str(tmp_path / "closed/x.db"), str(tmp_path / "open/y.db")]
+    variables = {"MEMORY": str(tmp_path / "closed/memory.json"), "ACCOUNT": str(tmp_path / "closed/key.json")}
+    server = {"command": "x", "args": arguments, "env": variables}
+    found = import_here({"a": server})
+
+    told = [note for note in found.notes if "does not let it write" in note]
+    assert [name in note for name, note in zip(("x.db", "memory.json"), told, strict=True)] == [True, True]
+    assert found.upstreams["a"]["files"] == {"write": [str(tmp_path / "open")]}
+
+
 def test_two_servers_in_one_tree_may_both_write_the_outer_folder(tmp_path: Path):
     (tmp_path / "repo").mkdir()
     found = import_here(
