@@ -100,8 +100,21 @@ def build_inputs(
             document = None  # counted as unclear
         if document is not None and "arguments" not in document:
             # Without values, a grant is proved on the names alone.
-            document = {**document, "arguments": dict.fromkeys(call.names or ())}
+            document = _with_unknown_destinations({**document, "arguments": dict.fromkeys(call.names or ())})
         yield call, document
+
+
+def _with_unknown_destinations(document: JsonObject) -> JsonObject:
+    """Return the input with untrusted destinations in the place of those of which the journal has digests alone.
+
+    The policy refuses each call with unknown destinations (`fan-out/incomplete`). The gateway knew the destinations.
+    """
+    session = cast("dict[str, Any]", document["session"])
+    if "call_destinations" in session:
+        return document
+    raised = cast("Mapping[str, int]", session.get("raises") or {})
+    names = [f"unrecorded-{number}" for number in range(max(1, raised.get("call_destinations", 1)))]
+    return {**document, "session": {**session, "call_destinations": names}}
 
 
 async def prove(asked: Sequence[tuple[ObservedCall, JsonObject | None]], open_policy: OpenPolicy) -> Proof:

@@ -138,6 +138,26 @@ def test_the_values_that_are_not_recorded_narrow_nothing(
     assert found["passed"] == len(DAY)
 
 
+def test_a_call_whose_destination_is_not_recorded_is_granted(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    fetching = "{effect: read, egress: true, sensitivity: internal, roles: {/url: destination}}"
+
+    async def run() -> None:
+        async with bench(
+            tmp_path, Many(), "enforce: false\n", fetching, identity=IDENTITY, grants=NOTHING, site=SITE
+        ) as there:
+            await there.ask(call("read_00", url="https://docs.example/a"), bearer(there, "triage"))
+
+    asyncio.run(run())
+    configure(tmp_path, fetching)
+    assert status("grants", "propose", "--json") == 0
+    found = proposed(capsys)
+
+    assert (found["passed"], found["left_out"], found["refused"]) == (1, {}, {})
+    assert [item["grant"]["tools"] for item in found["upstreams"]["files"]] == [["read_00"]]
+
+
 def test_an_agent_alone_is_proposed_for(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     record(tmp_path, "triage", "other")
     assert status("grants", "propose", "--agent", "other", "--json") == 0
