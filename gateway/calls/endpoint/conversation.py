@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
@@ -140,11 +140,19 @@ class Conversation(Struct, frozen=True):
     # --- to one upstream ---
 
     async def send(
-        self, upstream: str, body: bytes | None, fields: HeaderFields, *, method: str = "POST", answers: bool = False
+        self,
+        upstream: str,
+        body: bytes | None,
+        fields: HeaderFields,
+        *,
+        method: str = "POST",
+        answers: bool = False,
+        takes_pins: bool = False,
     ) -> Outcome:
         """Send a message the way of `/mcp/<upstream>`. `body` is `None` for a stream, or for the end of a session.
 
-        `answers`: what comes back is the answer to the caller's own request, whose trace then ends with it.
+        `answers`: what comes back is the answer to the caller's own request, whose trace then ends with it. `takes_pins`: it
+        is a list from the lock file.
         """
         pipeline, context = self.parts.pipeline, self.context
         headers = tuple([(name, value) for name, values in fields.items() for value in values])
@@ -155,6 +163,7 @@ class Conversation(Struct, frozen=True):
                 context.exchange, method=method, upstream=upstream, headers=headers, fields=fields
             ),
             upstream=upstream,
+            takes_pins=takes_pins,
         )
         if not answers:
             trace = structs.replace(context.trace, recording=None)
@@ -236,6 +245,8 @@ class Conversation(Struct, frozen=True):
         about = (str(message.era), str(message.method), cursor or "")
         answers, kept, late = await self.ask_all(about, list(cursors) or self.upstreams, ask)
         pages = {upstream: page for upstream, page in answers.items() if isinstance(page, Page)}
+        if cursor is None:
+            pages = dict(sorted({**pages, **await self._pinned_pages(message, late)}.items()))
         refused = [answer for answer in answers.values() if isinstance(answer, NoPage)]
         if refused and not pages:
             # What no upstream takes is a fault of the request itself, and the caller has to learn of it.
@@ -246,6 +257,21 @@ class Conversation(Struct, frozen=True):
         # A client that keeps a list would not see what comes late.
         ttl = min((page.ttl for page in pages.values()), default=0) if not late and not refused else 0
         return make_result(message.id, merged | of_era(message, ttl, self.parts.server))
+
+    async def _pinned_pages(self, message: Message, upstreams: Iterable[str]) -> dict[str, Page]:
+        """Return the lists of late upstreams as the lock file has them."""
+        kind, catalogue = TABLE[str(message.method)].target, self.parts.pipeline.preparation.catalogue
+        if kind is None or kind == "resource":
+            return {}
+        version = STATELESS_VERSIONS[-1] if message.era is Era.STATELESS else None
+        fields, found = inner_fields(self.fields, session=None, version=version), dict[str, Page]()
+        for upstream in upstreams:
+            if catalogue.has_pins(upstream, kind):
+                answer = await read_whole(await self.send(upstream, message.body, fields, takes_pins=True))
+                page = await read_page(answer, message, self._worker)
+                if isinstance(page, Page):
+                    found[upstream] = page
+        return found
 
     # --- search ---
 

@@ -19,7 +19,8 @@ SUPPORTED_OBLIGATIONS: Final = ("conceal_credentials", "issue_credential", "labe
 class RequestContext(Struct, frozen=True):
     """Circumstances of one request. `id` becomes the decision id. `arrived` is in seconds since the epoch, `began` the
     same moment on the monotonic clock. `upstream` is the name of a configured upstream: logs and traces do not repeat
-    an unknown name from the path."""
+    an unknown name from the path.
+    `takes_pins`: a list comes from the lock file, since the upstream is too slow."""
 
     id: str
     exchange: Exchange
@@ -27,6 +28,7 @@ class RequestContext(Struct, frozen=True):
     began: float
     trace: TraceContext
     upstream: str | None = None
+    takes_pins: bool = False
 
     def describe(
         self, message: Message | None, task: Task, signals: tuple[SignalFact, ...], *, enforced: bool

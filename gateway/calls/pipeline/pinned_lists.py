@@ -47,7 +47,7 @@ class PinnedLists(Struct, frozen=True):
         if message is None or message.method not in _LISTS or cursor_of(message) is not None:
             return await forward(context, request)
         kind, catalogue = cast("Literal['tool', 'prompt']", TABLE[message.method].target), self.parts.catalogue
-        if catalogue.has_only_pins(upstream, kind) or catalogue.is_away(upstream):
+        if context.takes_pins or catalogue.has_only_pins(upstream, kind) or catalogue.is_away(upstream):
             pinned = await self._show(context, request, message, kind, "it has not listed yet, or is down or slow")
             if pinned is not None:
                 return pinned

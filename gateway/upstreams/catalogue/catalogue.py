@@ -204,6 +204,10 @@ class Catalogue:
         definitions = self.definitions[upstream][subject]
         return not definitions.listed and bool(definitions.pinned())
 
+    def has_pins(self, upstream: str, subject: Subject) -> bool:
+        """Return whether the lock file has such definitions of the upstream. Raises `KeyError` for an unknown upstream."""
+        return bool(self.definitions[upstream][subject].pinned())
+
     def is_away(self, upstream: str) -> bool:
         """Return whether the latest listing found the upstream down or too slow. Raises `KeyError` for an unknown upstream."""
         state = self._listings.states[upstream]
