@@ -14,7 +14,7 @@ from gateway.model.errors import UpstreamUnreachable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.config import Configuration, Upstream
+    from gateway.config import Configuration
     from gateway.model.target import Target
     from gateway.model.wire import UpstreamReply, UpstreamRequest, UpstreamTransport
     from gateway.upstreams.http import HttpUpstream
@@ -46,10 +46,14 @@ class Served(Struct, frozen=True, eq=False):
 
     def find_transport_of(self, target: Target) -> UpstreamTransport:
         """Return the way to the upstream of a decided call. The call goes to no other system than the one it was decided for."""
-        settings = self.configuration.upstreams.get(target.upstream)
-        if settings is not None and _name_system(settings) != _name_system(target):
-            return _AbsentUpstream(f"upstream {target.upstream} was changed during the call", "send the call again")
-        return self.find_transport(target.upstream)
+        name, now = target.upstream, self.configuration.upstreams.get(target.upstream)
+        transport = self.transports.get(name)
+        if now is None or transport is None:
+            return self.find_transport(name)
+        decided = target.audience, target.tenant, target.environment, target.trust, target.aggregates
+        if decided != (now.audience, now.tenant, now.environment, now.trust, now.aggregates):
+            return _AbsentUpstream(f"upstream {name} was changed during the call", "send the call again")
+        return transport
 
 
 class ServedUpstreams:
@@ -85,8 +89,3 @@ class _AbsentUpstream:
     async def send(self, request: UpstreamRequest) -> UpstreamReply:  # noqa: ARG002 - nothing is sent
         """Raise `UpstreamUnreachable`."""
         raise UpstreamUnreachable(self._problem, self._remedy)
-
-
-def _name_system(of: Upstream | Target) -> tuple[object, ...]:
-    """Return what tells one system from another in a decision."""
-    return of.audience, of.tenant, of.environment, of.trust, of.aggregates

@@ -81,7 +81,8 @@ def _plain_logs(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:  # pyright:
     configure = structlog.configure
 
     def configure_anew(**settings: Any) -> None:
-        configure(**{**settings, "cache_logger_on_first_use": False})
+        settings["cache_logger_on_first_use"] = False
+        configure(**settings)
 
     monkeypatch.setattr(structlog, "configure", configure_anew)
     structlog.reset_defaults()

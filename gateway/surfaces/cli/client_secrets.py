@@ -11,7 +11,7 @@ from gateway.inspection.credentials.live_values import is_telling
 from gateway.inspection.credentials.named import strength
 from gateway.record.journal.redaction import conceal_text
 
-_SECRET_NAME: Final = re.compile(
+SECRET_NAME: Final = re.compile(
     r"(?i)(api[-_]?key|access[-_]?key|private[-_]?key|token|secret|pass\b|passw(or)?d|passphrase|credential|auth|bearer|cookie|signature|mnemonic|\bsalt\b|\bseed\b|\bsig\b|\bkey\b|\bpat\b|\bdsn\b)"
 )
 REFERENCE: Final = re.compile(r"\$\{(?:(env|input|config|command):)?([^}:]+)(:-[^}]*)?\}")
@@ -25,16 +25,16 @@ def is_ordinary_variable(name: str, value: object) -> bool:
     )
     if not is_literal or strength(name) is not None:
         return False
-    if text.startswith("/") and Path(text).is_dir() and _SECRET_NAME.search(name) is None:
+    if text.startswith("/") and Path(text).is_dir() and SECRET_NAME.search(name) is None:
         return True
-    if any(_SECRET_NAME.search(each) for each in (name, name.replace("_", " "), text)):
+    if any(SECRET_NAME.search(each) for each in (name, name.replace("_", " "), text)):
         return False
     return not is_secret(text) and not any(map(is_telling, (text, *_PART.split(text))))
 
 
 def names_secret(option: str) -> bool:
     """Return whether the name of an option says that its value is a secret."""
-    return _SECRET_NAME.search(option) is not None or strength(option) is not None
+    return SECRET_NAME.search(option) is not None or strength(option) is not None
 
 
 def is_token(text: str) -> bool:
@@ -49,7 +49,7 @@ _PART: Final = re.compile(r"[\s,;:=@/?&\"']+")
 def is_secret(text: str) -> bool:
     """Return whether an argument looks like a credential, or is a header or URL with a credential."""
     name, colon, _ = text.partition(":")
-    header = bool(colon) and " " not in name and "/" not in name and _SECRET_NAME.search(name) is not None
+    header = bool(colon) and " " not in name and "/" not in name and SECRET_NAME.search(name) is not None
     return (
         conceal_text(text, 4096) != text
         or header
@@ -68,6 +68,6 @@ def url_holds_secret(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return True
-    named = any(_SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
+    named = any(SECRET_NAME.search(item.partition("=")[0]) for item in parts.query.split("&"))
     literal = REFERENCE.sub("", url)
     return "@" in parts.netloc or named or conceal_text(literal, 4096) != literal

@@ -18,6 +18,7 @@ from gateway.inspection.credentials.live_values import is_telling
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli.client_secrets import (
     REFERENCE,
+    SECRET_NAME,
     is_ordinary_variable,
     is_secret,
     is_token,
@@ -338,7 +339,7 @@ class _ImportedServer:
             upstream["cwd"] = self._expand(self._settings["cwd"])
         if folders := self._folders([*upstream["command"][1:], *(plain[name] for name in plain if name in given)]):
             upstream["files"] = {"write": folders}
-        values = [str(value) for name, value in given.items() if _SECRET_NAME.search(name) is None]
+        values = [str(value) for name, value in given.items() if SECRET_NAME.search(name) is None]
         self._note_data_files([*upstream["command"][1:], *values], folders)
         for package in find_packages(upstream["command"]):
             if (problem := package.describe_problem()) is not None:
@@ -368,7 +369,7 @@ class _ImportedServer:
     def _note_data_files(self, words: Sequence[str], folders: Sequence[str]) -> None:
         """Name the files of data in closed folders. The server would write such a file elsewhere, and lose it."""
         for path in _paths(words):
-            is_data = path.suffix in _DATA_SUFFIXES and _SECRET_NAME.search(path.name) is None
+            is_data = path.suffix in _DATA_SUFFIXES and SECRET_NAME.search(path.name) is None
             if is_data and path.parent.is_dir() and not any(path.is_relative_to(folder) for folder in folders):
                 self._note(
                     f"its sandbox does not let it write {path}; to let it, open a folder of its own:"
