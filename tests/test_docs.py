@@ -81,6 +81,16 @@ def test_a_page_of_ours_that_a_requirement_comes_from_is_there(source: str):
         assert not anchor or anchor in headings(ROOT / path)
 
 
+def test_each_benchmark_that_a_page_runs_is_a_program():
+    named = {name for page in PAGES for name in re.findall(r"python -m (benchmarks[.\w]*)", page.read_text("utf-8"))}
+    places = {name: ROOT / name.rstrip(".").replace(".", "/") for name in named}
+
+    assert "benchmarks.first_day" in named
+    assert [
+        name for name, at in places.items() if not (at / "__main__.py").exists() and not at.with_suffix(".py").exists()
+    ] == []
+
+
 def test_every_page_can_be_reached_from_the_readme():
     reached: set[Path] = set()
     following = [ROOT / "README.md"]
