@@ -73,7 +73,7 @@ def _read_rules() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] -
 
 
 @pytest.fixture(autouse=True)
-def _plain_logs(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+def _plain_logs() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
     """Whatever other tests and the commands that they run configured, all levels are captured here.
 
     A logger that keeps its configuration after its first use would write to the closed standard error of that test.
@@ -84,9 +84,10 @@ def _plain_logs(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:  # pyright:
         settings["cache_logger_on_first_use"] = False
         configure(**settings)
 
-    monkeypatch.setattr(structlog, "configure", configure_anew)
     structlog.reset_defaults()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure_anew)
+        yield
     structlog.reset_defaults()
 
 

@@ -130,7 +130,14 @@ def page(found: Mapping[str, Any]) -> Tags:
     visitor = Visitor(BOB, frozenset({"approver"}), "oidc", 0.0, "bob")
     blocks = {one.name: one for one in build_blocks(found)}
     context = {"question": found, "blocks": blocks, "visitor": visitor, "pages": (), "path": "/console/approvals/q1"}
-    context |= {"csrf": "c", "refused": None, "max_age": None, "has_voted": False, "has_provider": False}
+    context |= {
+        "csrf": "c",
+        "refused": None,
+        "max_age": None,
+        "has_voted": False,
+        "has_provider": False,
+        "observing": {},
+    }
     text = templates().render("approval.html", context)
     assert all(character == "\n" or character.isprintable() for character in text)
     return Tags(text)
