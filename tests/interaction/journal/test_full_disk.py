@@ -59,10 +59,22 @@ async def fill(journal: Journal) -> int:
 
 
 def resumed(folder: Path) -> int:
-    """How often it was said that entries were lost: once, and again if there was room for that and not for what followed."""
+    """How often it was said that entries were lost: at least once, and again each time that there was room for a while."""
     told = [entry["kind"] for entry in entries(folder)].count("resumed")
-    assert told in {1, 2}
+    assert told > 0
     return told
+
+
+async def fill_up(journal: Journal) -> int:
+    """Append until there is no room for a long entry either: closed files that are compressed beside it make room for more."""
+    written = 0
+    while True:
+        written += await fill(journal)
+        try:
+            await journal.append("policy", {"name": "x" * 5000})
+        except JournalError:
+            return written
+        written += 1
 
 
 @pytest.mark.parametrize("fsync", ["always", "never"])
@@ -72,13 +84,11 @@ async def test_a_full_file_system_refuses_until_there_is_space_again(small_disk:
     ballast.write_bytes(bytes(40_000))
     journal = opened(folder, fsync, segment)
 
-    written = await fill(journal)
+    written = await fill_up(journal)
 
     assert "No space left on device" in (journal.problem() or "")
     full = verify(folder, key=KEY, head=journal.head)
     assert full.ok, full.problems
-    with pytest.raises(JournalError, match="No space left on device"):
-        await journal.append("policy", {"name": "x" * 5000})
     ballast.unlink()
     await journal.append("policy", {"name": "x" * 5000})
     await journal.close()
