@@ -57,7 +57,7 @@ class OtlpLogs:
         }
 
     def wrap(self, records: list[JsonObject]) -> JsonObject:
-        """Return records as the message in which collectors take them (`LogsData`)."""
+        """Return log records as one OTLP message (`LogsData`)."""
         resource = {"service.name": "opagate", "service.version": self._version}
         scope = {"name": "opagate.journal", "version": self._version}
         logs = [{"scope": scope, "logRecords": records}]

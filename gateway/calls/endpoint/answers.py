@@ -70,7 +70,7 @@ class EventRewriter(Struct):
 
 
 class OuterStream:
-    """The answer of one upstream to one request, for the edge (`wire.http.exchange.Stream`)."""
+    """The answer of an upstream under the names of the one endpoint. The edge sends it (`wire.http.exchange.Stream`)."""
 
     __slots__ = (
         "_body",

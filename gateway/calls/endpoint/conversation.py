@@ -309,7 +309,7 @@ class Conversation(Struct, frozen=True):
             return refuse_failure(error)
 
     async def _granted_tools(self) -> list[ListedTool]:
-        """Return the tools that the caller may see, as the catalogue knows them."""
+        """Return the catalogue's definitions of the tools that the caller may see."""
         found: list[ListedTool] = []
         definitions = self.parts.pipeline.preparation.catalogue.definitions
         for upstream in self.upstreams:

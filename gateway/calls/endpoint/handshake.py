@@ -109,7 +109,7 @@ class SessionExchange(Struct, frozen=True):
         return await self._call(message)
 
     async def _call(self, sent: Message) -> Answer | Refusal:
-        """Send a request on to the upstream that it names."""
+        """Forward a request to the upstream in its tool name, prompt name or URI."""
         session, message = self.session, await self.conversation.answer_own_tool(sent)
         if not isinstance(message, Message):
             return message
@@ -145,7 +145,7 @@ class SessionExchange(Struct, frozen=True):
         return _NOT_UNDER_WAY if address is None else await self._forward(message, address)
 
     async def listen(self) -> Answer | Refusal:
-        """Open the stream of the session, or resume that of one answer."""
+        """Open the stream of news of the session, or resume the stream of an answer."""
         session, upstreams = self.session, self.conversation.upstreams
         resumed = self.conversation.fields.get(_RESUMED, (b"",))[0].decode("latin-1")
         owned = resolve_handle(resumed.removeprefix(_OF_NEWS), upstreams)

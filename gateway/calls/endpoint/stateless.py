@@ -51,7 +51,7 @@ async def answer_stateless(conversation: Conversation, message: Message) -> Answ
 
 
 async def _call(conversation: Conversation, sent: Message) -> Answer | Refusal:
-    """Send a request on to the upstream that it names."""
+    """Forward a request to the upstream in its tool name, prompt name or URI."""
     message = await conversation.answer_own_tool(sent)
     if not isinstance(message, Message):
         return message

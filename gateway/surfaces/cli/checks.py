@@ -137,7 +137,7 @@ def _check_address(settings: Configuration) -> Iterator[CheckResult]:
 
 
 def _observing(settings: Configuration) -> Iterator[CheckResult]:
-    """Yield the end of observe mode for each upstream that has it."""
+    """Yield a finding with the end of observe mode for each observed upstream."""
     now = time.time()
     for name, until in settings.observed.items():
         what = f"upstream {name}"

@@ -27,7 +27,7 @@ _IDENTIFYING: Final = ("command", "url", "env", "credential")
 
 
 def load(path: Path, *, secrets: bool = True) -> Configuration:
-    """Load a configuration, with the secrets in the client's file that it names. Raises `ConfigurationError`."""
+    """Load a configuration. Secrets come from the file in its setting `client_file`. Raises `ConfigurationError`."""
     from gateway import config
 
     with _client_values(path, required=secrets):

@@ -56,7 +56,7 @@ def look(settings: Configuration) -> Iterator[FileFinding]:
 
 
 def _look_at_running(settings: Configuration) -> Iterator[FileFinding]:
-    """Yield what keeps changed files from a gateway that runs with this configuration. Nobody answers where none runs."""
+    """Yield the reasons why the running gateway has not taken over changed files. Yield nothing if no gateway runs."""
     if settings.tls is not None:
         return
     connection = http.client.HTTPConnection(settings.host, settings.port, timeout=_ANSWER_SECONDS)

@@ -135,7 +135,7 @@ def _add_fields(tools: Any, tool: str, labels: Labels, *, replace: bool) -> None
 
 
 def _make_mapping(content: Labels) -> Any:
-    """Return a mapping that the editor writes in one line, in braces."""
+    """Return a YAML mapping in flow style: one line, in braces."""
     from ruamel.yaml.comments import CommentedMap
 
     found: Any = CommentedMap()

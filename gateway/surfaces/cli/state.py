@@ -180,7 +180,7 @@ def _account() -> dict[str, str]:
 
 
 def _move_aside(records: Path, aside: Path) -> None:
-    """Move the file of durable records aside with what belongs to it. Raises `OSError`.
+    """Rename the file of durable records, and the two files that SQLite keeps beside it. Raises `OSError`.
 
     A crash between two moves would leave records without their latest changes, such as stops. So the log goes into the
     file first. A log that is left is of a damaged file.

@@ -62,7 +62,7 @@ _OPEN: Final = ((b"cache-control", b"max-age=300"), (b"access-control-allow-orig
 
 
 def sign_in_routes(configuration: Configuration, clock: Callable[[], float]) -> list[Route]:
-    """Return the routes; none without an identity that needs them."""
+    """Return the routes of the sign-in. Return no routes if no identity has the setting `sign_in`."""
     found = find_sign_in(configuration.identity)
     if found is None:
         return []

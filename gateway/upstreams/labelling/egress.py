@@ -25,7 +25,10 @@ _COMMITS: Final = word_list("records", "verbs")
 
 
 def sends(saying: Saying) -> str | None:
-    """Return the word of a name that reaches somebody; `None` without one. A deletion of a message sends none."""
+    """Return the word that says that a tool sends something, such as `mail`; `None` without such a word.
+
+    A deletion of a message sends nothing.
+    """
     if saying.is_deletion:
         return None
     clear = saying.clear_verbs

@@ -115,7 +115,7 @@ class Saying:
 
     @property
     def destructive_switch(self) -> str | None:
-        """Return the argument, true or false, whose name has a verb that destroys."""
+        """Return the name of a boolean argument with a destructive verb in it, such as `delete_branch`; `None` without one."""
         members = _members(self.schema)
         switches = [
             name for name, shape in members.items() if isinstance(shape, dict) and shape.get("type") == "boolean"
