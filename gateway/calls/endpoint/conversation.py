@@ -26,6 +26,7 @@ from gateway.calls.endpoint.messages import (
     Outward,
     OutwardEdits,
     build_edits,
+    find_address,
     inner_fields,
     rewrite_message,
     rewrite_params,
@@ -275,7 +276,15 @@ class Conversation(Struct, frozen=True):
 
     # --- search ---
 
-    async def answer_own_tool(self, message: Message) -> Reply | Message | Refusal:
+    async def address_request(self, sent: Message) -> tuple[Message, Address] | Reply | Refusal:
+        """Return the request with the address of its upstream; or the answer, if the endpoint answers by itself."""
+        message = await self._answer_own_tool(sent)
+        if not isinstance(message, Message):
+            return message
+        address = find_address(message, self.directory())
+        return refuse_unknown(message) if address is None else (message, address)
+
+    async def _answer_own_tool(self, message: Message) -> Reply | Message | Refusal:
         """Answer a search. Return the call in a call of `call_tool`, and any other message as it is."""
         if message.method != "tools/call" or self.parts.search_settings is None or message.name not in {SEARCH, CALL}:
             return message

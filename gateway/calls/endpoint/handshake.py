@@ -15,7 +15,6 @@ from gateway.calls.endpoint.lists import merge_greetings
 from gateway.calls.endpoint.messages import (
     Address,
     Outward,
-    find_address,
     inner_fields,
     inner_name,
     object_of,
@@ -110,12 +109,10 @@ class SessionExchange(Struct, frozen=True):
 
     async def _call(self, sent: Message) -> Answer | Refusal:
         """Forward a request to the upstream in its tool name, prompt name or URI."""
-        session, message = self.session, await self.conversation.answer_own_tool(sent)
-        if not isinstance(message, Message):
-            return message
-        address = find_address(message, self.conversation.directory())
-        if address is None:
-            return refuse_unknown(message)
+        session, found = self.session, await self.conversation.address_request(sent)
+        if not isinstance(found, tuple):
+            return found
+        message, address = found
         session.note_request(message.id, address.upstream)
         token = object_of(message.params.get("_meta")).get("progressToken")
         if token is not None:

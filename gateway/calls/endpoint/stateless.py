@@ -15,7 +15,7 @@ from gateway.base.json.strict import SUBSCRIPTION_KEY
 from gateway.calls.endpoint.answers import Outcome, WholeAnswer, make_result, read_whole
 from gateway.calls.endpoint.conversation import Answer, Conversation, refuse_unknown, stateless_fields
 from gateway.calls.endpoint.lists import DEADLINE, merge_greetings, of_era
-from gateway.calls.endpoint.messages import find_address, inner_name, object_of, rewrite_params
+from gateway.calls.endpoint.messages import inner_name, object_of, rewrite_params
 from gateway.calls.endpoint.names import Owned, resolve_handle, resolve_uri
 from gateway.calls.endpoint.news import ACKNOWLEDGED, NewsSource, NewsStream
 from gateway.calls.response.build import changed_lists
@@ -52,12 +52,10 @@ async def answer_stateless(conversation: Conversation, message: Message) -> Answ
 
 async def _call(conversation: Conversation, sent: Message) -> Answer | Refusal:
     """Forward a request to the upstream in its tool name, prompt name or URI."""
-    message = await conversation.answer_own_tool(sent)
-    if not isinstance(message, Message):
-        return message
-    address = find_address(message, conversation.directory())
-    if address is None:
-        return refuse_unknown(message)
+    found = await conversation.address_request(sent)
+    if not isinstance(found, tuple):
+        return found
+    message, address = found
     token = object_of(message.params.get("_meta")).get("progressToken")
     outward = conversation.outward(address.upstream, lambda given: type(given) is type(token) and given == token)
     outward.missing = _MISSING | (_UNCACHED if message.method == "resources/read" else {})
