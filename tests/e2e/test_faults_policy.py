@@ -347,15 +347,30 @@ def add_endless_test(tree: Path) -> None:
 
 
 def trials(gateway: int) -> list[int]:
-    """Return the processes in which a gateway tries a policy, or has OPA test it."""
+    """Return the processes in which a gateway tries a policy, or has OPA test it.
+
+    Each process says who its parent is. The list of children in `/proc` may miss one while another ends (proc(5)).
+    """
     found: list[int] = []
-    for thread in Path(f"/proc/{gateway}/task").iterdir():
-        for child in (thread / "children").read_text("utf-8").split():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                words = Path(f"/proc/{child}/cmdline").read_bytes()
-                if b"trial_process" in words or b"/opa\0test\0" in words:
-                    found.append(int(child))
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parent = int((process / "stat").read_text("utf-8").rpartition(")")[2].split()[1])
+            words = (process / "cmdline").read_bytes() if parent == gateway else b""
+            if b"trial_process" in words or b"/opa\0test\0" in words:
+                found.append(int(process.name))
     return found
+
+
+def wait_for_trial(gateway: int) -> int:
+    """Return the process that tries the endless test: the only one that is there at two looks."""
+    looks: list[list[int]] = [[]]
+
+    def is_same_as_before() -> bool:
+        looks.append(trials(gateway))
+        return len(looks[-1]) == 1 and looks[-2] == looks[-1]
+
+    until(is_same_as_before)
+    return looks[-1][0]
 
 
 @needs_proc
@@ -367,8 +382,7 @@ def test_calls_go_on_while_a_policy_is_tried_and_the_trial_ends_with_the_gateway
     tree = policy(tmp_path)
     with mortal_gateway(config(echo_server, tree), tmp_path) as gateway:
         add_endless_test(tree)
-        until(lambda: trials(gateway.process.pid))
-        (trial,) = trials(gateway.process.pid)
+        trial = wait_for_trial(gateway.process.pid)
 
         assert [Caller(gateway).call("echo", text=f"{number}").text for number in range(20)] == [*map(str, range(20))]
         assert trials(gateway.process.pid) == [trial]
@@ -391,8 +405,7 @@ def test_a_gateway_can_be_stopped_while_it_tries_its_first_policy(echo_server: S
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as starting:
-        until(lambda: trials(starting.pid))
-        (trial,) = trials(starting.pid)
+        trial = wait_for_trial(starting.pid)
 
         starting.send_signal(signal.SIGTERM)
         printed, _ = starting.communicate(timeout=300)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import _ssl
 import array
 import asyncio
+import ctypes
 import fcntl
 import socket
 import ssl
+import struct
+import sys
 import termios
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -25,10 +28,27 @@ QUIET: Final = 0.5
 """Seconds after an answer, or after the start of a connection, in which the gateway expects a request on it."""
 BACKLOG: Final = 2048
 """Connections that the system keeps for the gateway to accept."""
+_ATTACH_FILTER: Final = 26
+"""SO_ATTACH_FILTER of Linux (asm-generic/socket.h), which the module `socket` does not name."""
+_DROP_NEW: Final = b"".join(
+    struct.pack("HBBI", *step)
+    for step in (
+        (0x30, 0, 0, 13),  # load the flags of the TCP header
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN without ACK asks for a connection
+        (0x06, 0, 0, 0),
+        (0x06, 0, 0, 0xFFFFFFFF),
+    )
+)
+"""A socket filter that drops the first packet of a new connection, and takes all others (Linux, networking/filter.rst)."""
 
 
 def accept_waiting(listener: socket.socket) -> list[tuple[socket.socket, tuple[str, int]]]:
-    """Accept each waiting connection of a listening socket. Closing the socket would reset the waiting connections."""
+    """Accept each waiting connection of a listening socket. Closing the socket would reset the waiting connections.
+
+    Linux drops new connections from now on, since the close would reset these too. Their clients ask again after a second.
+    """
+    _drop_new(listener)
     listener.settimeout(0)
     accepted: list[tuple[socket.socket, tuple[str, int]]] = []
     while len(accepted) < BACKLOG:
@@ -39,6 +59,17 @@ def accept_waiting(listener: socket.socket) -> list[tuple[socket.socket, tuple[s
         except OSError:  # the client left while it waited, or no more files may be open
             break
     return accepted
+
+
+def _drop_new(listener: socket.socket) -> None:
+    if sys.platform != "linux":
+        return
+    steps = ctypes.create_string_buffer(_DROP_NEW, len(_DROP_NEW))
+    # A system without socket filters keeps the short time between the last look and the close.
+    with suppress(OSError):
+        listener.setsockopt(
+            socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", len(_DROP_NEW) // 8, ctypes.addressof(steps))
+        )
 
 
 def has_unread(transport: asyncio.BaseTransport) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import select
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -242,6 +245,28 @@ def test_connections_that_wait_to_be_accepted_are_accepted():
         assert client.recv(1) == b"x"
         client.close()
         connection.close()
+
+
+@requirement("fault/drain")
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter of new connections is Linux's")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_connection_that_arrives_after_the_last_look_is_refused_and_not_reset(host: str):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener, socket.socket(family) as late:
+        with socket.create_connection(listener.getsockname()[:2]) as early:
+            ((accepted, _),) = accept_waiting(listener)
+            late.settimeout(0)
+            assert late.connect_ex(listener.getsockname()) == errno.EINPROGRESS
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+            listener.close()
+            accepted.settimeout(30)
+            early.sendall(b"still")
+            assert accepted.recv(5) == b"still"
+            accepted.close()
+        # The system of the client asks again after a second.
+        assert select.select([], [late], [], 30)[1] == [late]
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 
 
 @requirement("fault/drain")
