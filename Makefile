@@ -51,7 +51,8 @@ lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh 
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
 	@$(COMPILE) pyproject.toml --extra opa -c requirements/run.txt -o requirements/opa.txt
 	@$(COMPILE) pyproject.toml --extra opa --extra aws -c requirements/opa.txt -o requirements/aws.txt
-	@$(COMPILE) pyproject.toml --extra opa --extra aws --group test -c requirements/aws.txt -o requirements/test.txt
+	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql -c requirements/aws.txt -o requirements/postgresql.txt
+	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql --group test -c requirements/postgresql.txt -o requirements/test.txt
 	@$(COMPILE) --group lint -o requirements/lint.txt
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(COMPILE) --group inventory -o requirements/inventory.txt

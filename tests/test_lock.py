@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUN: list[str] = PROJECT["project"]["dependencies"]
 OPA: list[str] = PROJECT["project"]["optional-dependencies"]["opa"]
 AWS: list[str] = PROJECT["project"]["optional-dependencies"]["aws"]
+POSTGRESQL: list[str] = PROJECT["project"]["optional-dependencies"]["postgresql"]
 TEST: list[str] = PROJECT["dependency-groups"]["test"]
 
 
@@ -31,7 +32,8 @@ def names(requirements: list[str]) -> set[str]:
         ("run.txt", RUN),
         ("opa.txt", RUN + OPA),
         ("aws.txt", RUN + OPA + AWS),
-        ("test.txt", RUN + OPA + AWS + TEST),
+        ("postgresql.txt", RUN + OPA + AWS + POSTGRESQL),
+        ("test.txt", RUN + OPA + AWS + POSTGRESQL + TEST),
         ("lint.txt", PROJECT["dependency-groups"]["lint"]),
         ("build.txt", PROJECT["dependency-groups"]["build"]),
     ],
@@ -53,13 +55,13 @@ PAGE = re.findall(
 
 
 def test_the_page_gives_a_reason_for_each_declared_dependency():
-    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA + AWS))
+    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA + AWS + POSTGRESQL))
     assert {name: path for name, _, _, _, path, _ in PAGE if not re.match(r"(yes|no|only)\b", path)} == {}
     assert {name: reason for name, *_, reason in PAGE if not reason.endswith(".")} == {}
 
 
 def test_the_page_names_the_version_that_is_locked():
-    locked = (ROOT / "requirements/aws.txt").read_text("utf-8")
+    locked = (ROOT / "requirements/postgresql.txt").read_text("utf-8")
     versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", locked, re.MULTILINE))
 
     assert {name: version for name, version, *_ in PAGE} == {name: versions.get(name) for name, *_ in PAGE}
@@ -93,11 +95,11 @@ def imported(*folders: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "declared", "elsewhere"),
     [
-        (("gateway",), RUN + OPA + AWS, set[str]()),
+        (("gateway",), RUN + OPA + AWS + POSTGRESQL, set[str]()),
         # The benchmarks on recorded tasks install these by themselves.
         (
             ("tests", "benchmarks"),
-            RUN + OPA + AWS + TEST,
+            RUN + OPA + AWS + POSTGRESQL + TEST,
             {"agentdojo", "inspect_ai", "inspect_evals"},
         ),
     ],
@@ -121,10 +123,10 @@ def test_a_plain_install_and_one_with_an_extra_have_the_same_releases():
                 r"^([A-Za-z0-9._-]+(?:\[\S+\])?==\S+)", (ROOT / "requirements" / file).read_text("utf-8"), re.MULTILINE
             )
         )
-        for file in ("run.txt", "opa.txt", "aws.txt", "test.txt")
+        for file in ("run.txt", "opa.txt", "aws.txt", "postgresql.txt", "test.txt")
     }
 
-    assert locked["run.txt"] < locked["opa.txt"] < locked["aws.txt"] < locked["test.txt"]
+    assert locked["run.txt"] < locked["opa.txt"] < locked["aws.txt"] < locked["postgresql.txt"] < locked["test.txt"]
 
 
 def test_only_the_commands_that_administer_an_opa_import_their_extra():

@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/dependencies.md"
 RESOLVE = (
     *("pip", "compile", "-q", "--universal", "--python-version", "3.11", "--no-emit-index-url"),
-    *("--format", "pylock.toml", "--extra", "opa", "--extra", "aws", "pyproject.toml"),
+    *("--format", "pylock.toml", "--extra", "opa", "--extra", "aws"),
+    *("--extra", "postgresql", "pyproject.toml"),
 )
-LOCKED = ("-c", "requirements/aws.txt")
+LOCKED = ("-c", "requirements/postgresql.txt")
 
 _ROW = re.compile(r"^\| ([a-z0-9-]+) \| (\d\S*) \| (\d{4}-\d\d-\d\d) \|", re.MULTILINE)
 _CHECKED = re.compile(r"(?<=^Last check: )\d{4}-\d\d-\d\d", re.MULTILINE)
