@@ -19,7 +19,8 @@
     ├── HistoryError             a task cannot be kept                                 history/unavailable
     │   ├── HistoryFull          no room for another task                              history/full
     │   └── TaskExpired          the task is no longer kept                            history/expired
-    ├── StoreError               a record cannot be kept on disk                       records/unavailable
+    ├── StoreError               a record was not kept                                 records/unavailable
+    │   └── OutcomeUnknown       a record may have been kept: read it again            records/unavailable
     ├── LeasesLeftOpen           the end of some leases is not proven at the stop      credential/open
     └── JournalError             the record cannot be written or read                  journal/unavailable
 
@@ -150,9 +151,13 @@ class TaskExpired(HistoryError):
 
 
 class StoreError(GatewayError):
-    """The records on disk cannot be read or written."""
+    """Records that cannot be read or written. A failed change has changed nothing."""
 
     code = reasons.RECORDS_UNAVAILABLE.code
+
+
+class OutcomeUnknown(StoreError):
+    """A change whose commit got no answer. A read through the same engine tells whether it was carried out."""
 
 
 class LeasesLeftOpen(GatewayError):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.base.store.engine import ABSENT, Change, Engine
+from gateway.base.store.postgresql import PostgresStore
+from gateway.base.store.postgresql_connection import Server
 from gateway.base.store.sqlite import SqliteStore
 from tests.unit.clock import Clock
 
@@ -22,18 +24,36 @@ def clock() -> Clock:
     return Clock(1_000.0)
 
 
-@pytest.fixture(params=["sqlite"])
-def open_engine(tmp_path: Path, clock: Clock) -> Iterator[Opened]:
+PATIENCE = 30.0
+"""Seconds for each operation: these tests are about results, and their machine may be busy."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the file or the address of the records."""
+    is_file = request.param == "sqlite"
+    return str(tmp_path / "records.db") if is_file else request.getfixturevalue("schema_url")
+
+
+@pytest.fixture
+async def open_engine(place: str, clock: Clock) -> AsyncGenerator[Opened]:
     """Give a way to open the same records again and again, as several processes do."""
     opened: list[Engine] = []
 
     def open_one() -> Engine:
-        opened.append(SqliteStore(tmp_path / "records.db", clock))
+        opened.append(open_store(place, clock))
         return opened[-1]
 
     yield open_one
     for engine in opened:
         engine.close()
+    await asyncio.sleep(0)
+
+
+def open_store(place: str, clock: Callable[[], float]) -> Engine:
+    if place.startswith("postgresql:"):
+        return PostgresStore(Server(place, PATIENCE, PATIENCE, PATIENCE), clock)
+    return SqliteStore(Path(place), clock)
 
 
 @pytest.fixture
@@ -143,20 +163,19 @@ async def test_racing_changes_of_one_record_win_once_each_round(open_engine: Ope
         version = won[0]
 
 
-def _start(script: str, folder: Path) -> subprocess.Popen[str]:
+def _start(script: str, place: str) -> subprocess.Popen[str]:
     """Start a process that works with the same records."""
-    command = [sys.executable, "-c", script, str(folder / "records.db")]
+    command = [sys.executable, "-c", script, place]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 _COUNTER = """
-import asyncio, sys
-from pathlib import Path
+import asyncio, sys, time
 from gateway.base.store.engine import ABSENT, Change
-from gateway.base.store.sqlite import SqliteStore
+from tests.unit.base.store.test_engine import open_store
 
 async def main():
-    engine, done = SqliteStore(Path(sys.argv[1])), 0
+    engine, done = open_store(sys.argv[1], time.time), 0
     while done < 50:
         found = await engine.read("k", "counter")
         value, version = (0, ABSENT) if found is None else (int(found.value), found.version)
@@ -167,21 +186,20 @@ asyncio.run(main())
 """
 
 
-async def test_two_processes_lose_no_change(engine: Engine, tmp_path: Path):
-    with _start(_COUNTER, tmp_path) as one, _start(_COUNTER, tmp_path) as other:
+async def test_two_processes_lose_no_change(engine: Engine, place: str):
+    with _start(_COUNTER, place) as one, _start(_COUNTER, place) as other:
         assert (one.wait(), other.wait()) == (0, 0)
 
     assert await values_of(engine) == {"counter": b"100"}
 
 
 _WRITER = """
-import asyncio, sys
-from pathlib import Path
+import asyncio, sys, time
 from gateway.base.store.engine import Change
-from gateway.base.store.sqlite import SqliteStore
+from tests.unit.base.store.test_engine import open_store
 
 async def main():
-    engine = SqliteStore(Path(sys.argv[1]))
+    engine = open_store(sys.argv[1], time.time)
     for number in range(100_000):
         await engine.change(Change("k", f"{number:08d}", b"x"), Change("twin", f"{number:08d}", b"x"))
         print(number, flush=True)
@@ -190,8 +208,8 @@ asyncio.run(main())
 """
 
 
-async def test_a_killed_process_loses_no_finished_change_and_leaves_no_half_of_one(engine: Engine, tmp_path: Path):
-    with _start(_WRITER, tmp_path) as process:
+async def test_a_killed_process_loses_no_finished_change_and_leaves_no_half_of_one(engine: Engine, place: str):
+    with _start(_WRITER, place) as process:
         assert process.stdout is not None
         told = [process.stdout.readline() for _ in range(40)]
         process.kill()

@@ -1,0 +1,300 @@
+"""The shared engine: records in PostgreSQL, for many gateways. Each statement is plain SQL, without extensions.
+
+A change is one transaction: it locks its rows in the order of their keys, compares versions, writes and commits. Changes
+that come while the server works share the next transaction. Only a commit without an answer leaves the outcome unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from gateway.base.store.engine import ABSENT, Change, Record
+from gateway.base.store.postgresql_connection import Link, Raced, transact
+from gateway.base.store.postgresql_schema import require_schema
+from gateway.model.errors import OutcomeUnknown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.base.store.engine import Rewrite
+    from gateway.base.store.postgresql_connection import Connection, Server
+
+Result = TypeVar("Result")
+
+AT_ONCE: Final = 128
+"""Sets of changes in one transaction."""
+_LEAST_PART: Final = 1 / 3
+"""Part of the deadline that a set of changes needs when its transaction begins. A set with less is not begun."""
+_VERSION_BITS: Final = 62
+"""Bits of a version. A version is drawn, so no counter makes gateways wait for each other."""
+
+_LIST: Final = """
+select id, version, value from opagate_records where kind = $1 and (expires is null or expires > $2) order by id
+"""
+_READ: Final = _LIST.replace("order by id", "and id = $3")
+_COUNT: Final = _LIST.replace("id, version, value", "count(*)").replace("order by id", "")
+_EXPIRE: Final = "delete from opagate_records where kind = $1 and expires <= $2"
+_SHARE: Final = "select id from opagate_writers where id = $1 for share"
+_LOCK: Final = """
+select kind, id, version, expires from opagate_records
+where (kind, id) in (select * from unnest($1::text[], $2::text[])) order by kind, id for update
+"""
+_REMOVE: Final = """
+delete from opagate_records where (kind, id) in (select * from unnest($1::text[], $2::text[]))
+"""
+_UPDATE: Final = """
+update opagate_records as r set version = n.version, value = n.value, expires = n.expires
+from unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::float8[]) as n (kind, id, version, value, expires)
+where r.kind = n.kind and r.id = n.id
+"""
+_ADD: Final = """
+insert into opagate_records (kind, id, version, value, expires)
+select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::float8[])
+"""
+_BATCH: Final = """
+select kind, id, value from opagate_records where (kind, id) > ($1, $3) and (expires is null or expires > $2)
+and substring(value from 1 for $4) <> $5 order by kind, id limit 500 for update
+"""
+_REWRITE: Final = """
+update opagate_records as r set value = n.value from unnest($1::text[], $2::text[], $3::bytea[]) as n (kind, id, value)
+where r.kind = n.kind and r.id = n.id
+"""
+_FENCE: Final = "delete from opagate_writers where id = any($1::text[])"
+_FORGET: Final = """
+delete from opagate_writers where id in
+(select id from opagate_writers where since < now() - interval '1 day' for update skip locked)
+"""
+_REGISTER: Final = "insert into opagate_writers (id) values ($1)"
+
+
+class _Waiting(NamedTuple):
+    """A set of changes that waits for its transaction. `until` is a time of the event loop."""
+
+    changes: Sequence[Change]
+    written: asyncio.Future[int | None]
+    until: float
+
+
+class _Write(NamedTuple):
+    """A new row, or the removal of a row for `None`."""
+
+    kind: str
+    id: str
+    version: int
+    value: bytes | None
+    expires: float | None
+
+
+class PostgresStore:
+    """The engine over one server. `clock` gives seconds since the epoch, for the ends of records.
+
+    Each connection for writing has a row of its own, which its transactions share. After an unknown outcome the next
+    connection removes that row first: it waits for a transaction under way, and a later one finds no row and changes nothing.
+    So a read after an unknown outcome tells the truth for good.
+    """
+
+    def __init__(self, server: Server, clock: Callable[[], float] = time.time) -> None:
+        self._server = server
+        self._clock = clock
+        self._reader = Link(server, partial(require_schema, server=server))
+        self._writer = Link(server, self._register)
+        self._name = ""
+        self._doubts: list[str] = []
+        self._queue: deque[_Waiting] = deque()
+        self._batches: asyncio.Task[None] | None = None
+
+    async def read(self, kind: str, identifier: str, /) -> Record | None:
+        """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
+        rows = await self._query(self._server.deadline, _READ, kind, identifier)
+        return Record(*rows[0]) if rows else None
+
+    async def list(self, kind: str, /) -> list[Record]:
+        """Return the records of a kind, in the order of their ids. Raises `StoreError`."""
+        return [Record(*row) for row in await self._query(self._server.patience, _LIST, kind)]
+
+    async def count(self, kind: str, /) -> int:
+        """Return the number of records of a kind. Raises `StoreError`."""
+        return (await self._query(self._server.patience, _COUNT, kind))[0][0]
+
+    async def change(self, *changes: Change) -> int | None:
+        """Carry out all changes or none: see `Engine.change`. Raises `StoreError`, and `OutcomeUnknown` for a commit without an answer."""
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[int | None] = loop.create_future()
+        self._queue.append(_Waiting(changes, written, loop.time() + self._server.deadline))
+        if self._batches is None:
+            self._start_batches()
+        try:
+            return await asyncio.shield(written)
+        except asyncio.CancelledError:
+            await asyncio.wait([written])
+            raise
+
+    async def expire(self, kind: str, /) -> None:
+        """Remove the records of a kind that have ended. Raises `StoreError`."""
+        await self._write(lambda connection: connection.execute(_EXPIRE, kind, self._clock()), self._server.patience)
+
+    async def rewrite(self, change: Rewrite, /, *, unless: bytes) -> int:
+        """Rewrite each value that does not begin with `unless`, and return their number. Raises `StoreError`."""
+        changed, place = 0, ("", "")
+        while True:
+            work = partial(self._rewrite, change, place, unless)
+            found, written, place = await self._write(work, self._server.patience)
+            changed += written
+            if not found:
+                return changed
+
+    def close(self) -> None:
+        """Close the connections. The next use opens them again."""
+        self._reader.close()
+        self._writer.close()
+
+    # --- the queue of changes ----------------------------------------------------------------------------
+
+    def _start_batches(self) -> None:
+        self._batches = asyncio.create_task(self._write_queue(), name="records in PostgreSQL")
+        self._batches.add_done_callback(self._forget_batches)
+
+    async def _write_queue(self) -> None:
+        while self._queue:
+            await self._write_together([self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))])
+
+    def _forget_batches(self, batches: asyncio.Task[None]) -> None:
+        """Give the queue to the next task. A cancelled task, also one that never ran, leaves nobody waiting."""
+        self._batches = None
+        if batches.cancelled():
+            while self._queue:
+                self._queue.popleft().written.cancel()
+        elif self._queue:
+            self._start_batches()
+
+    async def _write_together(self, waiting: Sequence[_Waiting]) -> None:
+        """Carry out sets of changes in one transaction, which ends within the deadline of each."""
+        least = asyncio.get_running_loop().time() + self._server.deadline * _LEAST_PART
+        begun = [each for each in waiting if each.until >= least]
+        for each in waiting:
+            if each.until < least:
+                each.written.set_exception(self._server.make_late_error(self._server.deadline))
+        if not begun:
+            return
+        try:
+            work = partial(self._carry_out, [each.changes for each in begun])
+            versions = await self._write_until(work, min(each.until for each in begun))
+        except BaseException as error:
+            for each in begun:
+                if isinstance(error, Exception):
+                    each.written.set_exception(error)
+                else:
+                    each.written.cancel()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for each, version in zip(begun, versions, strict=True):
+                each.written.set_result(version)
+
+    # --- transactions ------------------------------------------------------------------------------------
+
+    async def _query(self, seconds: float, statement: str, kind: str, *values: str) -> Sequence[Any]:
+        until = asyncio.get_running_loop().time() + seconds
+        if self._doubts:
+            await self._writer.run(_do_nothing, until)
+        return await self._reader.run(
+            lambda connection: connection.fetch(statement, kind, self._clock(), *values), until
+        )
+
+    async def _write(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
+        return await self._write_until(work, asyncio.get_running_loop().time() + seconds)
+
+    async def _write_until(self, work: Callable[[Connection], Awaitable[Result]], until: float) -> Result:
+        """Do work in a transaction. Do it again after a race, until its time is over."""
+        while True:
+            try:
+                return await self._writer.run(partial(self._transact, work), until)
+            except Raced:
+                continue
+
+    async def _transact(self, work: Callable[[Connection], Awaitable[Result]], connection: Connection) -> Result:
+        async def work_as_writer() -> Result:
+            if not await connection.fetch(_SHARE, self._name):
+                # Another gateway forgot this writer for its age.
+                connection.terminate()
+                raise Raced
+            return await work(connection)
+
+        try:
+            return await transact(connection, work_as_writer, self._server)
+        except OutcomeUnknown:
+            self._doubts.append(self._name)
+            connection.terminate()
+            raise
+
+    async def _register(self, connection: Connection) -> None:
+        """Make sure that earlier writers in doubt change nothing any more, and give this connection a row of its own."""
+        await require_schema(connection, self._server)
+        doubts, name = tuple(self._doubts), secrets.token_hex(16)
+        if doubts:
+            await connection.execute(_FENCE, doubts)
+        await connection.execute(_FORGET)
+        await connection.execute(_REGISTER, name)
+        self._name = name
+        self._doubts = [doubt for doubt in self._doubts if doubt not in doubts]
+
+    async def _carry_out(self, sets: Sequence[Sequence[Change]], connection: Connection) -> list[int | None]:
+        """Carry out sets of changes in their order, each set whole or not at all."""
+        keys = sorted({(change.kind, change.id) for changes in sets for change in changes})
+        rows = await connection.fetch(_LOCK, [kind for kind, _ in keys], [name for _, name in keys])
+        now = self._clock()
+        stored = {(row["kind"], row["id"]) for row in rows}
+        versions = {(row["kind"], row["id"]): row["version"] for row in rows if not _is_over(row["expires"], now)}
+        writes: dict[tuple[str, str], _Write] = {}
+        found: list[int | None] = []
+        for changes in sets:
+            fits = all(each.version in {None, versions.get((each.kind, each.id), ABSENT)} for each in changes)
+            version = 1 + secrets.randbits(_VERSION_BITS) if fits else None
+            found.append(version)
+            for change in changes if version is not None else ():
+                key = (change.kind, change.id)
+                writes[key] = _Write(*key, version or 0, change.value, change.expires)
+                is_there = change.value is not None and not _is_over(change.expires, now)
+                versions[key] = version or 0 if is_there else ABSENT
+        await _write_rows(connection, stored, [writes[key] for key in sorted(writes)])
+        return found
+
+    async def _rewrite(
+        self, change: Rewrite, after: tuple[str, str], unless: bytes, connection: Connection
+    ) -> tuple[int, int, tuple[str, str]]:
+        """Rewrite the records that follow a place. Return their number, the number of changed ones, and the last place."""
+        rows = await connection.fetch(_BATCH, after[0], self._clock(), after[1], len(unless), unless)
+        changed = [
+            (row["kind"], row["id"], value)
+            for row in rows
+            if (value := change(row["kind"], row["id"], row["value"])) is not None
+        ]
+        if changed:
+            await connection.execute(_REWRITE, *zip(*changed, strict=True))
+        return len(rows), len(changed), (rows[-1]["kind"], rows[-1]["id"]) if rows else after
+
+
+def _is_over(expires: float | None, now: float) -> bool:
+    return expires is not None and expires <= now
+
+
+async def _write_rows(connection: Connection, stored: set[tuple[str, str]], writes: Sequence[_Write]) -> None:
+    """Write new rows. A row that another gateway added meanwhile ends the transaction as a race."""
+    old = [write for write in writes if write[:2] in stored]
+    removed = [write[:2] for write in old if write.value is None]
+    for statement, rows in (
+        (_REMOVE, removed),
+        (_UPDATE, [write for write in old if write.value is not None]),
+        (_ADD, [write for write in writes if write[:2] not in stored and write.value is not None]),
+    ):
+        if rows:
+            await connection.execute(statement, *map(list[Any], zip(*rows, strict=True)))
+
+
+async def _do_nothing(_connection: Connection) -> None:
+    """Have the connection opened, which settles doubts."""

