@@ -93,9 +93,9 @@ class _Write(NamedTuple):
 class PostgresStore:
     """The engine over one server. `clock` gives seconds since the epoch, for the ends of records.
 
-    Each connection for writing has a row of its own, which its transactions share. After an unknown outcome the next
-    connection removes that row first: it waits for a transaction under way, and a later one finds no row and changes nothing.
-    So a read after an unknown outcome tells the truth for good.
+    Each writing connection has a row of its own, and its transactions share that row. After an unknown outcome the next
+    connection removes the row first. The removal waits for a transaction under way, and a later transaction finds no row. So
+    a read after an unknown outcome tells the truth for good.
     """
 
     def __init__(self, server: Server, clock: Callable[[], float] = time.time) -> None:

@@ -149,7 +149,7 @@ async def transact(connection: Connection, work: Callable[[], Awaitable[Result]]
 
 
 class Link:
-    """A connection that one piece of work uses at a time. It is opened on use, and again after a failure.
+    """A connection for one piece of work at a time, opened on use and again after a failure.
 
     `prepare` is done with each new connection.
     """
@@ -268,7 +268,7 @@ async def finish(connection: Connection, work: Callable[[Connection], Awaitable[
 
 
 async def require_safe(connection: Connection, server: Server) -> None:
-    """Refuse a server that could lose what it has confirmed, and clocks that differ. Raises `StoreError`."""
+    """Refuse a server that could lose confirmed changes, and clocks that differ. Raises `StoreError`."""
     before = time.time()
     rows = await connection.fetch(_ABOUT)
     after = time.time()
