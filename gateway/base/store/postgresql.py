@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from gateway.base.store.batches import Batches
 from gateway.base.store.engine import ABSENT, Change, Record
 from gateway.base.store.postgresql_connection import Link, Raced, transact
 from gateway.base.store.postgresql_schema import require_schema
@@ -76,7 +76,6 @@ class _Waiting(NamedTuple):
     """A set of changes that waits for its transaction. `until` is a time of the event loop."""
 
     changes: Sequence[Change]
-    written: asyncio.Future[int | None]
     until: float
 
 
@@ -105,8 +104,7 @@ class PostgresStore:
         self._writer = Link(server, self._register)
         self._name = ""
         self._doubts: list[str] = []
-        self._queue: deque[_Waiting] = deque()
-        self._batches: asyncio.Task[None] | None = None
+        self._batches = Batches[_Waiting, int | None](self._write_together, AT_ONCE, "records in PostgreSQL")
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
@@ -123,16 +121,8 @@ class PostgresStore:
 
     async def change(self, *changes: Change) -> int | None:
         """Carry out all changes or none: see `Engine.change`. Raises `StoreError`, and `OutcomeUnknown` for a commit without an answer."""
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[int | None] = loop.create_future()
-        self._queue.append(_Waiting(changes, written, loop.time() + self._server.deadline))
-        if self._batches is None:
-            self._start_batches()
-        try:
-            return await asyncio.shield(written)
-        except asyncio.CancelledError:
-            await asyncio.wait([written])
-            raise
+        until = asyncio.get_running_loop().time() + self._server.deadline
+        return await self._batches.add(_Waiting(changes, until))
 
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended. Raises `StoreError`."""
@@ -153,48 +143,16 @@ class PostgresStore:
         self._reader.close()
         self._writer.close()
 
-    # --- the queue of changes ----------------------------------------------------------------------------
-
-    def _start_batches(self) -> None:
-        self._batches = asyncio.create_task(self._write_queue(), name="records in PostgreSQL")
-        self._batches.add_done_callback(self._forget_batches)
-
-    async def _write_queue(self) -> None:
-        while self._queue:
-            await self._write_together([self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))])
-
-    def _forget_batches(self, batches: asyncio.Task[None]) -> None:
-        """Give the queue to the next task. A cancelled task, also one that never ran, leaves nobody waiting."""
-        self._batches = None
-        if batches.cancelled():
-            while self._queue:
-                self._queue.popleft().written.cancel()
-        elif self._queue:
-            self._start_batches()
-
-    async def _write_together(self, waiting: Sequence[_Waiting]) -> None:
+    async def _write_together(self, waiting: Sequence[_Waiting]) -> list[int | Exception | None]:
         """Carry out sets of changes in one transaction, which ends within the deadline of each."""
         least = asyncio.get_running_loop().time() + self._server.deadline * _LEAST_PART
         begun = [each for each in waiting if each.until >= least]
-        for each in waiting:
-            if each.until < least:
-                each.written.set_exception(self._server.make_late_error(self._server.deadline))
         if not begun:
-            return
-        try:
-            work = partial(self._carry_out, [each.changes for each in begun])
-            versions = await self._write_until(work, min(each.until for each in begun))
-        except BaseException as error:
-            for each in begun:
-                if isinstance(error, Exception):
-                    each.written.set_exception(error)
-                else:
-                    each.written.cancel()
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for each, version in zip(begun, versions, strict=True):
-                each.written.set_result(version)
+            raise self._server.make_late_error(self._server.deadline)
+        work = partial(self._carry_out, [each.changes for each in begun])
+        versions = iter(await self._write_until(work, min(each.until for each in begun)))
+        late = self._server.make_late_error(self._server.deadline)
+        return [next(versions) if each.until >= least else late for each in waiting]
 
     # --- transactions ------------------------------------------------------------------------------------
 

@@ -5,24 +5,24 @@ Changes that come while the disk works share the next write. A thread does the w
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import stat
 import threading
 import time
-from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from gateway.base.concurrency.background import in_thread
+from gateway.base.store.batches import Batches
 from gateway.base.store.engine import ABSENT, Change, Record
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.base.store.engine import Rewrite
@@ -124,8 +124,7 @@ class SqliteStore:
         self._database: sqlite3.Connection | None = None
         # SQLite's module crashes when two threads use one connection at the same time.
         self._lock = threading.RLock()
-        self._queue: deque[tuple[Sequence[Change], asyncio.Future[int | None]]] = deque()
-        self._writer: asyncio.Task[None] | None = None
+        self._batches = Batches[Sequence[Change], int | None](self._write_in_thread, AT_ONCE, "records on disk")
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
@@ -143,15 +142,7 @@ class SqliteStore:
 
     async def change(self, *changes: Change) -> int | None:
         """Carry out all changes or none: see `Engine.change`. Raises `StoreError`."""
-        written: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        self._queue.append((changes, written))
-        if self._writer is None:
-            self._start_writer()
-        try:
-            return await asyncio.shield(written)
-        except asyncio.CancelledError:
-            await asyncio.wait([written])
-            raise
+        return await self._batches.add(changes)
 
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended. Raises `StoreError`."""
@@ -173,44 +164,13 @@ class SqliteStore:
                 self._database.close()
                 self._database = None
 
-    # --- the queue of changes ----------------------------------------------------------------------------
-
-    def _start_writer(self) -> None:
-        self._writer = asyncio.create_task(self._write_queue(), name="records on disk")
-        self._writer.add_done_callback(self._forget_writer)
-
-    async def _write_queue(self) -> None:
-        while self._queue:
-            await self._write_together([self._queue.popleft() for _ in range(min(len(self._queue), AT_ONCE))])
-
-    def _forget_writer(self, writer: asyncio.Task[None]) -> None:
-        """Give the queue to the next writer. A cancelled writer, also one that never ran, leaves nobody waiting."""
-        self._writer = None
-        if writer.cancelled():
-            while self._queue:
-                self._queue.popleft()[1].cancel()
-        elif self._queue:
-            self._start_writer()
-
-    async def _write_together(self, waiting: Sequence[tuple[Sequence[Change], asyncio.Future[int | None]]]) -> None:
-        try:
-            versions = await in_thread(partial(self._write, [changes for changes, _ in waiting]))
-        except BaseException as error:
-            for _, written in waiting:
-                if isinstance(error, Exception):
-                    written.set_exception(error)
-                else:
-                    written.cancel()
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for (_, written), version in zip(waiting, versions, strict=True):
-                written.set_result(version)
-
     # --- the file, in a thread ---------------------------------------------------------------------------
 
     async def _query(self, statement: str, kind: str, *values: str) -> list[tuple[Any, ...]]:
         return await in_thread(partial(self._fetch, statement, kind, *values))
+
+    async def _write_in_thread(self, sets: Sequence[Sequence[Change]]) -> list[int | None]:
+        return await in_thread(partial(self._write, sets))
 
     def _fetch(self, statement: str, kind: str, *values: str) -> list[tuple[Any, ...]]:
         with self._lock:

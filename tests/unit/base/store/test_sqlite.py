@@ -124,9 +124,10 @@ async def test_a_failed_write_is_told_to_each_change_of_it(store: SqliteStore, m
 
 async def test_a_writer_that_is_cancelled_before_its_first_turn_leaves_nobody_waiting(store: SqliteStore):
     waiting = [asyncio.ensure_future(store.change(Change("k", f"l{n}", b"1"))) for n in range(3)]
-    while store._writer is None:  # pyright: ignore[reportPrivateUsage]
+    batches = store._batches  # pyright: ignore[reportPrivateUsage]
+    while batches._writer is None:  # pyright: ignore[reportPrivateUsage]
         await asyncio.sleep(0)
-    store._writer.cancel()  # pyright: ignore[reportPrivateUsage]
+    batches._writer.cancel()  # pyright: ignore[reportPrivateUsage]
 
     async with asyncio.timeout(300):
         done = await asyncio.gather(*waiting, return_exceptions=True)
