@@ -105,9 +105,13 @@ class PostgresServer:
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    async def connect(self, url: str) -> Any:
+        """Return a connection of the operator."""
+        return await cast("Callable[[str], Awaitable[Any]]", asyncpg.connect)(url)  # pyright: ignore[reportUnknownMemberType]
+
     async def execute(self, *statements: str, url: str | None = None) -> list[Any]:
         """Carry out statements as the operator, and return the rows of the last one."""
-        connection = await cast("Callable[[str], Awaitable[Any]]", asyncpg.connect)(url or self.url)  # pyright: ignore[reportUnknownMemberType]
+        connection = await self.connect(url or self.url)
         rows: list[Any] = []
         for statement in statements:
             rows = await connection.fetch(statement)
