@@ -6,12 +6,17 @@ Every operation is a set of changes, carried out whole or not at all:
 - claim: a change of an absent record with an end; an ended record counts as absent
 - expire: remove the records of a kind whose end is over
 
+Beside records there are logs. An append names the logs that it was decided on, each with its version. It is carried out if
+all still have these versions, so a decision is made on exactly the state that its events follow.
+
 A later form than this release knows is refused, and never dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from gateway.model.errors import StoreError
 
 ABSENT: Final = 0
 """The version of a record that is not there."""
@@ -38,8 +43,35 @@ class Change(NamedTuple):
     expires: float | None = None
 
 
+class Log(NamedTuple):
+    """A log of events. `owner` is the digest of the owner of a job, so the logs of a job are in one place."""
+
+    owner: bytes
+    name: str
+
+
+class Append(NamedTuple):
+    """Events for logs, in their order. `versions` names each log that they depend on; a log counts its events."""
+
+    versions: Mapping[Log, int]
+    events: Sequence[tuple[Log, bytes]]
+
+
+Missing: TypeAlias = "Mapping[Log, Sequence[bytes]]"
+"""Events that an append did not know, by their log. Empty for an append that was carried out."""
 Rewrite: TypeAlias = "Callable[[str, str, bytes], bytes | None]"
 """Makes another form of a value, from its kind, id and present form; `None` leaves the value as it is."""
+
+
+def find_later(append: Append, versions: Mapping[Log, int]) -> list[Log]:
+    """Return the logs with events that an append does not know. Raises `StoreError` for a log behind a named version."""
+    for log, named in append.versions.items():
+        if versions.get(log, 0) < named:
+            raise StoreError(
+                f"the log {log.name} ends at its event {versions.get(log, 0)}, and this gateway has seen event {named}",
+                "find out which confirmed changes the store has lost, such as by a failover",
+            )
+    return [log for log, named in append.versions.items() if versions.get(log, 0) > named]
 
 
 class Engine(Protocol):
@@ -62,6 +94,17 @@ class Engine(Protocol):
 
         The changes are on disk when this returns. A cancelled caller goes after that.
         """
+        ...
+
+    async def append(self, append: Append, /) -> Missing:
+        """Append all events if the logs have the named versions, and nothing otherwise. Return the events beyond these versions.
+
+        Raises `StoreError` for a log that is behind a named version, since confirmed events were lost.
+        """
+        ...
+
+    async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
+        """Return the events of a log after a version."""
         ...
 
     async def expire(self, kind: str, /) -> None:

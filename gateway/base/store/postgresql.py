@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from gateway.base.store.batches import Batches
-from gateway.base.store.engine import ABSENT, Change, Record
+from gateway.base.store.engine import ABSENT, Append, Change, Log, Missing, Record
 from gateway.base.store.postgresql_connection import Link, Raced, transact
+from gateway.base.store.postgresql_logs import READ as READ_LOG
+from gateway.base.store.postgresql_logs import append_all
 from gateway.base.store.postgresql_schema import require_schema
 from gateway.model.errors import OutcomeUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from gateway.base.store.engine import Rewrite
     from gateway.base.store.postgresql_connection import Connection, Server
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AT_ONCE: Final = 128
@@ -72,10 +76,10 @@ delete from opagate_writers where id in
 _REGISTER: Final = "insert into opagate_writers (id) values ($1)"
 
 
-class _Waiting(NamedTuple):
-    """A set of changes that waits for its transaction. `until` is a time of the event loop."""
+class _Waiting(NamedTuple, Generic[Item]):
+    """An item that waits for its transaction. `until` is a time of the event loop."""
 
-    changes: Sequence[Change]
+    item: Item
     until: float
 
 
@@ -104,25 +108,38 @@ class PostgresStore:
         self._writer = Link(server, self._register)
         self._name = ""
         self._doubts: list[str] = []
-        self._batches = Batches[_Waiting, int | None](self._write_together, AT_ONCE, "records in PostgreSQL")
+        self._batches = Batches[_Waiting[Sequence[Change]], int | None](
+            partial(self._write_together, self._carry_out), AT_ONCE, "records in PostgreSQL"
+        )
+        self._appends = Batches[_Waiting[Append], Missing](
+            partial(self._write_together, append_all), AT_ONCE, "logs in PostgreSQL"
+        )
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
-        rows = await self._query(self._server.deadline, _READ, kind, identifier)
+        rows = await self._query(self._server.deadline, _READ, kind, self._clock(), identifier)
         return Record(*rows[0]) if rows else None
 
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids. Raises `StoreError`."""
-        return [Record(*row) for row in await self._query(self._server.patience, _LIST, kind)]
+        return [Record(*row) for row in await self._query(self._server.patience, _LIST, kind, self._clock())]
 
     async def count(self, kind: str, /) -> int:
         """Return the number of records of a kind. Raises `StoreError`."""
-        return (await self._query(self._server.patience, _COUNT, kind))[0][0]
+        return (await self._query(self._server.patience, _COUNT, kind, self._clock()))[0][0]
 
     async def change(self, *changes: Change) -> int | None:
         """Carry out all changes or none: see `Engine.change`. Raises `StoreError`, and `OutcomeUnknown` for a commit without an answer."""
         until = asyncio.get_running_loop().time() + self._server.deadline
         return await self._batches.add(_Waiting(changes, until))
+
+    async def append(self, append: Append, /) -> Missing:
+        """Append all events or none: see `Engine.append`. Raises `StoreError`, and `OutcomeUnknown` for a commit without an answer."""
+        return await self._appends.add(_Waiting(append, asyncio.get_running_loop().time() + self._server.deadline))
+
+    async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
+        """Return the events of a log after a version. Raises `StoreError`."""
+        return [row["event"] for row in await self._query(self._server.deadline, READ_LOG, *log, after)]
 
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended. Raises `StoreError`."""
@@ -143,26 +160,28 @@ class PostgresStore:
         self._reader.close()
         self._writer.close()
 
-    async def _write_together(self, waiting: Sequence[_Waiting]) -> list[int | Exception | None]:
-        """Carry out sets of changes in one transaction, which ends within the deadline of each."""
+    async def _write_together(
+        self,
+        carry_out: Callable[[Sequence[Item], Connection], Awaitable[Sequence[Result | Exception]]],
+        waiting: Sequence[_Waiting[Item]],
+    ) -> list[Result | Exception]:
+        """Carry out items in one transaction, which ends within the deadline of each."""
         least = asyncio.get_running_loop().time() + self._server.deadline * _LEAST_PART
         begun = [each for each in waiting if each.until >= least]
         if not begun:
             raise self._server.make_late_error(self._server.deadline)
-        work = partial(self._carry_out, [each.changes for each in begun])
-        versions = iter(await self._write_until(work, min(each.until for each in begun)))
+        work = partial(carry_out, [each.item for each in begun])
+        outcomes = iter(await self._write_until(work, min(each.until for each in begun)))
         late = self._server.make_late_error(self._server.deadline)
-        return [next(versions) if each.until >= least else late for each in waiting]
+        return [next(outcomes) if each.until >= least else late for each in waiting]
 
     # --- transactions ------------------------------------------------------------------------------------
 
-    async def _query(self, seconds: float, statement: str, kind: str, *values: str) -> Sequence[Any]:
+    async def _query(self, seconds: float, statement: str, *values: Any) -> Sequence[Any]:
         until = asyncio.get_running_loop().time() + seconds
         if self._doubts:
             await self._writer.run(_do_nothing, until)
-        return await self._reader.run(
-            lambda connection: connection.fetch(statement, kind, self._clock(), *values), until
-        )
+        return await self._reader.run(lambda connection: connection.fetch(statement, *values), until)
 
     async def _write(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
         return await self._write_until(work, asyncio.get_running_loop().time() + seconds)
@@ -201,7 +220,9 @@ class PostgresStore:
         self._name = name
         self._doubts = [doubt for doubt in self._doubts if doubt not in doubts]
 
-    async def _carry_out(self, sets: Sequence[Sequence[Change]], connection: Connection) -> list[int | None]:
+    async def _carry_out(
+        self, sets: Sequence[Sequence[Change]], connection: Connection
+    ) -> list[int | Exception | None]:
         """Carry out sets of changes in their order, each set whole or not at all."""
         keys = sorted({(change.kind, change.id) for changes in sets for change in changes})
         rows = await connection.fetch(_LOCK, [kind for kind, _ in keys], [name for _, name in keys])
@@ -209,7 +230,7 @@ class PostgresStore:
         stored = {(row["kind"], row["id"]) for row in rows}
         versions = {(row["kind"], row["id"]): row["version"] for row in rows if not _is_over(row["expires"], now)}
         writes: dict[tuple[str, str], _Write] = {}
-        found: list[int | None] = []
+        found: list[int | Exception | None] = []
         for changes in sets:
             fits = all(each.version in {None, versions.get((each.kind, each.id), ABSENT)} for each in changes)
             version = 1 + secrets.randbits(_VERSION_BITS) if fits else None

@@ -19,13 +19,19 @@ STEPS: Final = (
     create index opagate_records_by_end on opagate_records (kind, expires) where expires is not null;
     create table opagate_writers (id text primary key, since timestamptz not null default now());
     """,
+    """
+    create table opagate_logs (owner bytea not null, name text collate "C" not null, version bigint not null,
+      primary key (owner, name));
+    create table opagate_events (owner bytea not null, name text collate "C" not null, version bigint not null,
+      event bytea not null, primary key (owner, name, version));
+    """,
 )
 """The statements that lead from each form to the next."""
 FORMAT: Final = len(STEPS)
 """The form of the tables, kept in `opagate_format`."""
 _RACES: Final = (Raced, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 """Errors of two gateways that make the same tables."""
-_TABLES: Final = ("opagate_records", "opagate_writers")
+_TABLES: Final = ("opagate_records", "opagate_writers", "opagate_logs", "opagate_events")
 _RIGHTS: Final = ("select", "insert", "update", "delete")
 _TRIES: Final = 5
 _MAKE_FORM: Final = """

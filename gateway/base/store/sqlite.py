@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from gateway.base.concurrency.background import in_thread
 from gateway.base.store.batches import Batches
-from gateway.base.store.engine import ABSENT, Change, Record
+from gateway.base.store.engine import ABSENT, Append, Change, Log, Missing, Record, find_later
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 128
 """Sets of changes in one write: the answers to all of them fit into one turn of the event loop."""
-FORMAT: Final = 2
-"""The form of the file, kept in its `user_version`. Since form 2, a value names the key that sealed it."""
+FORMAT: Final = 3
+"""The form of the file, kept in its `user_version`. Since form 2, a value names the key that sealed it; since form 3, it has logs."""
 _PATIENCE: Final = 5.0
 """Seconds that a statement waits for other processes."""
 _PAUSE: Final = 0.005
@@ -41,7 +41,9 @@ create table if not exists records (kind text not null, id text not null, versio
 create index if not exists records_by_end on records (kind, expires) where expires is not null;
 create table if not exists latest (one integer primary key check (one = 1), version integer not null);
 insert or ignore into latest values (1, 0);
-pragma user_version = 2;
+create table if not exists events (owner blob not null, log text not null, version integer not null, event blob not null,
+  primary key (owner, log, version)) without rowid;
+pragma user_version = 3;
 commit;
 """
 _LIST: Final = "select id, version, value from records where kind = ? and (expires is null or expires > ?) order by id"
@@ -59,6 +61,9 @@ _BATCH: Final = (
 _REWRITE: Final = "update records set value = ? where kind = ? and id = ?"
 _LATEST: Final = "select version from latest"
 _RAISE: Final = "update latest set version = ?"
+_LOG_VERSION: Final = "select coalesce(max(version), 0) from events where owner = ? and log = ?"
+_LOG: Final = "select event from events where owner = ? and log = ? and version > ? order by version"
+_APPEND: Final = "insert into events values (?, ?, ?, ?)"
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -125,6 +130,7 @@ class SqliteStore:
         # SQLite's module crashes when two threads use one connection at the same time.
         self._lock = threading.RLock()
         self._batches = Batches[Sequence[Change], int | None](self._write_in_thread, AT_ONCE, "records on disk")
+        self._appends = Batches[Append, Missing](self._append_in_thread, AT_ONCE, "logs on disk")
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
@@ -143,6 +149,14 @@ class SqliteStore:
     async def change(self, *changes: Change) -> int | None:
         """Carry out all changes or none: see `Engine.change`. Raises `StoreError`."""
         return await self._batches.add(changes)
+
+    async def append(self, append: Append, /) -> Missing:
+        """Append all events or none: see `Engine.append`. Raises `StoreError`."""
+        return await self._appends.add(append)
+
+    async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
+        """Return the events of a log after a version. Raises `StoreError`."""
+        return await in_thread(partial(self._read_log, log, after))
 
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended. Raises `StoreError`."""
@@ -201,6 +215,44 @@ class SqliteStore:
                 self.close()
                 raise self._make_error(error) from error
         return versions
+
+    async def _append_in_thread(self, appends: Sequence[Append]) -> list[Missing | Exception]:
+        return await in_thread(partial(self._append, appends))
+
+    def _append(self, appends: Sequence[Append]) -> list[Missing | Exception]:
+        """Carry out appends in one transaction, each whole or not at all."""
+        with self._lock:
+            try:
+                database = self._connect_once()
+                database.execute("begin immediate")
+                outcomes = [self._append_one(database, append) for append in appends]
+                database.execute("commit")
+            except sqlite3.Error as error:
+                self.close()
+                raise self._make_error(error) from error
+        return outcomes
+
+    def _append_one(self, database: sqlite3.Connection, append: Append) -> Missing | Exception:
+        versions: dict[Log, int] = {log: database.execute(_LOG_VERSION, log).fetchone()[0] for log in append.versions}
+        try:
+            behind = find_later(append, versions)
+        except StoreError as error:
+            return error
+        if behind:
+            return {log: [row[0] for row in database.execute(_LOG, (*log, append.versions[log]))] for log in behind}
+        for log, event in append.events:
+            versions[log] += 1
+            database.execute(_APPEND, (*log, versions[log], event))
+        return {}
+
+    def _read_log(self, log: Log, after: int) -> list[bytes]:
+        with self._lock:
+            if self._database is None and not self.path.exists():
+                return []
+            try:
+                return [row[0] for row in self._connect_once().execute(_LOG, (*log, after))]
+            except sqlite3.Error as error:
+                raise self._make_error(error) from error
 
     def _expire(self, kind: str) -> None:
         with self._lock:

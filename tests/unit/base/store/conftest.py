@@ -1,13 +1,18 @@
-"""A PostgreSQL that the tests of one module share, with a schema of its own for each test."""
+"""Both engines, and a PostgreSQL that tests share, with a schema of its own for each test."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 
 import pytest
 
+from gateway.base.store.engine import Engine
+from tests.unit.base.store.engines import Opened, open_store
 from tests.unit.base.store.postgresql_server import PostgresServer
+from tests.unit.clock import Clock
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,35 @@ async def schema_url(postgresql: PostgresServer) -> str:
     name = f"test_{secrets.token_hex(6)}"
     await postgresql.execute(f"create schema {name}")
     return f"{postgresql.url}&search_path={name}"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(1_000.0)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the file or the address of the records."""
+    is_file = request.param == "sqlite"
+    return str(tmp_path / "records.db") if is_file else request.getfixturevalue("schema_url")
+
+
+@pytest.fixture
+async def open_engine(place: str, clock: Clock) -> AsyncGenerator[Opened]:
+    """Give a way to open the same records again and again, as several processes do."""
+    opened: list[Engine] = []
+
+    def open_one() -> Engine:
+        opened.append(open_store(place, clock))
+        return opened[-1]
+
+    yield open_one
+    for engine in opened:
+        engine.close()
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+def engine(open_engine: Opened) -> Engine:
+    return open_engine()

@@ -5,60 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
-
-import pytest
 
 from gateway.base.store.engine import ABSENT, Change, Engine
-from gateway.base.store.postgresql import PostgresStore
-from gateway.base.store.postgresql_connection import Server
-from gateway.base.store.sqlite import SqliteStore
+from tests.unit.base.store.engines import Opened
 from tests.unit.clock import Clock
-
-Opened = Callable[[], Engine]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(1_000.0)
-
-
-PATIENCE = 30.0
-"""Seconds for each operation: these tests are about results, and their machine may be busy."""
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return the file or the address of the records."""
-    is_file = request.param == "sqlite"
-    return str(tmp_path / "records.db") if is_file else request.getfixturevalue("schema_url")
-
-
-@pytest.fixture
-async def open_engine(place: str, clock: Clock) -> AsyncGenerator[Opened]:
-    """Give a way to open the same records again and again, as several processes do."""
-    opened: list[Engine] = []
-
-    def open_one() -> Engine:
-        opened.append(open_store(place, clock))
-        return opened[-1]
-
-    yield open_one
-    for engine in opened:
-        engine.close()
-    await asyncio.sleep(0)
-
-
-def open_store(place: str, clock: Callable[[], float]) -> Engine:
-    if place.startswith("postgresql:"):
-        return PostgresStore(Server(place, PATIENCE, PATIENCE, PATIENCE), clock)
-    return SqliteStore(Path(place), clock)
-
-
-@pytest.fixture
-def engine(open_engine: Opened) -> Engine:
-    return open_engine()
 
 
 async def values_of(engine: Engine, kind: str = "k") -> dict[str, bytes]:
@@ -172,7 +122,7 @@ def _start(script: str, place: str) -> subprocess.Popen[str]:
 _COUNTER = """
 import asyncio, sys, time
 from gateway.base.store.engine import ABSENT, Change
-from tests.unit.base.store.test_engine import open_store
+from tests.unit.base.store.engines import open_store
 
 async def main():
     engine, done = open_store(sys.argv[1], time.time), 0
@@ -196,7 +146,7 @@ async def test_two_processes_lose_no_change(engine: Engine, place: str):
 _WRITER = """
 import asyncio, sys, time
 from gateway.base.store.engine import Change
-from tests.unit.base.store.test_engine import open_store
+from tests.unit.base.store.engines import open_store
 
 async def main():
     engine = open_store(sys.argv[1], time.time)

@@ -1,0 +1,92 @@
+"""Logs of both engines: an append follows exactly the state on which it was decided."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.base.store.engine import Append, Engine, Log
+from gateway.model.errors import StoreError
+from tests.unit.base.store.engines import Opened
+from tests.unit.base.store.racing_calls import ACCOUNT, LIMIT, TASK, find_problem
+
+PROCESSES, CALLS = 3, 334
+OTHER = Log(b"p" * 16, "task")
+
+
+async def test_an_append_is_carried_out_after_the_versions_that_it_names(engine: Engine, open_engine: Opened):
+    assert await engine.append(Append({TASK: 0, ACCOUNT: 0}, [(TASK, b"1"), (TASK, b"2"), (ACCOUNT, b"a")])) == {}
+    assert await engine.append(Append({TASK: 2, ACCOUNT: 1}, [(TASK, b"3")])) == {}
+
+    again = open_engine()
+    assert await again.read_log(TASK) == [b"1", b"2", b"3"]
+    assert await again.read_log(TASK, 2) == [b"3"]
+    assert await again.read_log(ACCOUNT) == [b"a"]
+    assert await again.read_log(OTHER) == []
+
+
+async def test_an_append_on_an_old_version_writes_nothing_and_gets_the_events_that_it_lacks(engine: Engine):
+    await engine.append(Append({TASK: 0, ACCOUNT: 0}, [(TASK, b"1"), (TASK, b"2"), (ACCOUNT, b"a")]))
+
+    late = Append({TASK: 1, ACCOUNT: 0, OTHER: 0}, [(TASK, b"x"), (ACCOUNT, b"x"), (OTHER, b"x")])
+    assert await engine.append(late) == {TASK: [b"2"], ACCOUNT: [b"a"]}
+    assert await engine.read_log(TASK) == [b"1", b"2"]
+    assert await engine.read_log(OTHER) == []
+
+
+async def test_a_log_without_new_events_counts_too(engine: Engine):
+    await engine.append(Append({ACCOUNT: 0}, [(ACCOUNT, b"a")]))
+
+    assert await engine.append(Append({TASK: 0, ACCOUNT: 0}, [(TASK, b"1")])) == {ACCOUNT: [b"a"]}
+    assert await engine.append(Append({TASK: 0, ACCOUNT: 1}, [(TASK, b"1")])) == {}
+
+
+async def test_logs_of_two_owners_are_apart(engine: Engine):
+    await engine.append(Append({TASK: 0}, [(TASK, b"1")]))
+    await engine.append(Append({OTHER: 0}, [(OTHER, b"2")]))
+
+    assert (await engine.read_log(TASK), await engine.read_log(OTHER)) == ([b"1"], [b"2"])
+
+
+async def test_a_store_that_lost_confirmed_events_is_refused(engine: Engine):
+    await engine.append(Append({TASK: 0}, [(TASK, b"1")]))
+
+    with pytest.raises(StoreError, match="the log task ends at its event 1, and this gateway has seen event 2"):
+        await engine.append(Append({TASK: 2}, [(TASK, b"3")]))
+    assert await engine.read_log(TASK) == [b"1"]
+
+
+def race(place: str) -> list[tuple[int, str]]:
+    """Decide calls in several processes, and return the version and the name of each."""
+    script = Path(__file__).with_name("racing_calls.py")
+    commands = [[sys.executable, str(script), place, f"process-{number}", str(CALLS)] for number in range(PROCESSES)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    return [(version, call) for one in running for version, call in json.loads(one.communicate()[0])]
+
+
+async def test_racing_calls_of_three_processes_never_pass_a_hard_limit(engine: Engine, place: str):
+    acknowledged = race(place)
+
+    events = await engine.read_log(TASK)
+    assert len(events) == PROCESSES * CALLS
+    assert find_problem(events, acknowledged) is None
+    assert len({json.loads(event)["system"] for event in events if json.loads(event)["allowed"]}) == LIMIT
+    assert [event.decode() for event in await engine.read_log(ACCOUNT)] == [json.loads(e)["call"] for e in events]
+
+
+def test_a_fault_in_a_log_is_found():
+    def event(call: str, system: str, *, allowed: bool = True) -> bytes:
+        return json.dumps({"call": call, "system": system, "allowed": allowed}).encode()
+
+    calls = [event(f"c{number}", f"s{number}") for number in range(LIMIT)]
+    answers = [(number + 1, f"c{number}") for number in range(LIMIT)]
+
+    assert find_problem(calls, answers) is None
+    assert find_problem([*calls, event("more", "s-more")], [*answers, (LIMIT + 1, "more")]) is not None
+    assert find_problem([*calls, event("known", "s1", allowed=False)], [*answers, (LIMIT + 1, "known")]) is not None
+    assert find_problem(calls, answers[1:]) is not None
+    assert find_problem(calls, [*answers[1:], (1, "c1")]) is not None
