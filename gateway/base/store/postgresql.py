@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from gateway.base.store.batches import Batches
 from gateway.base.store.engine import ABSENT, Append, Change, Log, Missing, Record
-from gateway.base.store.postgresql_connection import Link, Raced, transact
+from gateway.base.store.postgresql_connection import Link, Raced, confirm, transact
+from gateway.base.store.postgresql_logs import APPEND, parameters, read_missing, split
 from gateway.base.store.postgresql_logs import READ as READ_LOG
-from gateway.base.store.postgresql_logs import append_all
 from gateway.base.store.postgresql_schema import require_schema
-from gateway.model.errors import OutcomeUnknown
+from gateway.model.errors import OutcomeUnknown, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,11 +109,9 @@ class PostgresStore:
         self._name = ""
         self._doubts: list[str] = []
         self._batches = Batches[_Waiting[Sequence[Change]], int | None](
-            partial(self._write_together, self._carry_out), AT_ONCE, "records in PostgreSQL"
+            partial(self._write_together, self._change_all), AT_ONCE, "records in PostgreSQL"
         )
-        self._appends = Batches[_Waiting[Append], Missing](
-            partial(self._write_together, append_all), AT_ONCE, "logs in PostgreSQL"
-        )
+        self._appends = Batches[_Waiting[Append], bool](self._append_together, AT_ONCE, "logs in PostgreSQL")
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
@@ -135,7 +133,10 @@ class PostgresStore:
 
     async def append(self, append: Append, /) -> Missing:
         """Append all events or none: see `Engine.append`. Raises `StoreError`, and `OutcomeUnknown` for a commit without an answer."""
-        return await self._appends.add(_Waiting(append, asyncio.get_running_loop().time() + self._server.deadline))
+        until = asyncio.get_running_loop().time() + self._server.deadline
+        if await self._appends.add(_Waiting(append, until)):
+            return {}
+        return await self._run_reader(partial(read_missing, append), self._server.deadline)
 
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
         """Return the events of a log after a version. Raises `StoreError`."""
@@ -162,7 +163,7 @@ class PostgresStore:
 
     async def _write_together(
         self,
-        carry_out: Callable[[Sequence[Item], Connection], Awaitable[Sequence[Result | Exception]]],
+        carry_out: Callable[[Sequence[Item], Connection], Awaitable[Sequence[Result]]],
         waiting: Sequence[_Waiting[Item]],
     ) -> list[Result | Exception]:
         """Carry out items in one transaction, which ends within the deadline of each."""
@@ -178,21 +179,35 @@ class PostgresStore:
     # --- transactions ------------------------------------------------------------------------------------
 
     async def _query(self, seconds: float, statement: str, *values: Any) -> Sequence[Any]:
+        return await self._run_reader(lambda connection: connection.fetch(statement, *values), seconds)
+
+    async def _run_reader(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
+        """Read after the outcome of each earlier write is settled."""
         until = asyncio.get_running_loop().time() + seconds
         if self._doubts:
             await self._writer.run(_do_nothing, until)
-        return await self._reader.run(lambda connection: connection.fetch(statement, *values), until)
+        return await self._reader.run(work, until)
 
     async def _write(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
-        return await self._write_until(work, asyncio.get_running_loop().time() + seconds)
+        """Do work in a transaction."""
+        return await self._write_until(partial(self._transact, work), asyncio.get_running_loop().time() + seconds)
 
     async def _write_until(self, work: Callable[[Connection], Awaitable[Result]], until: float) -> Result:
-        """Do work in a transaction. Do it again after a race, until its time is over."""
+        """Do work that commits by itself. Do it again after a race, until its time is over."""
         while True:
             try:
-                return await self._writer.run(partial(self._transact, work), until)
+                return await self._writer.run(partial(self._note_doubt, work), until)
             except Raced:
                 continue
+
+    async def _note_doubt(self, work: Callable[[Connection], Awaitable[Result]], connection: Connection) -> Result:
+        """Do work. After an unknown outcome, the next connection has to settle what this one did."""
+        try:
+            return await work(connection)
+        except OutcomeUnknown:
+            self._doubts.append(self._name)
+            connection.terminate()
+            raise
 
     async def _transact(self, work: Callable[[Connection], Awaitable[Result]], connection: Connection) -> Result:
         async def work_as_writer() -> Result:
@@ -202,12 +217,32 @@ class PostgresStore:
                 raise Raced
             return await work(connection)
 
-        try:
-            return await transact(connection, work_as_writer, self._server)
-        except OutcomeUnknown:
-            self._doubts.append(self._name)
+        return await transact(connection, work_as_writer, self._server)
+
+    async def _append_together(self, waiting: Sequence[_Waiting[Append]]) -> list[bool | Exception]:
+        """Carry out appends, each with whether its versions were the present ones. Those that share a log take turns."""
+        outcomes: dict[int, bool | Exception] = {}
+        left = list(range(len(waiting)))
+        while left:
+            turn, left = split(left, [each.item for each in waiting])
+            try:
+                found = await self._write_together(self._append_apart, [waiting[number] for number in turn])
+            except StoreError as error:
+                found = [error] * len(turn)
+            outcomes.update(zip(turn, found, strict=True))
+        return [outcomes[number] for number in range(len(waiting))]
+
+    async def _append_apart(self, appends: Sequence[Append], connection: Connection) -> list[bool]:
+        """Carry out appends without a common log, in one statement."""
+        rows = await confirm(connection.fetch(APPEND, self._name, *parameters(appends)), self._server)
+        if not rows[0]["is_known"]:
             connection.terminate()
-            raise
+            raise Raced
+        fitting = set(rows[0]["fitting"])
+        return [number in fitting for number in range(len(appends))]
+
+    async def _change_all(self, sets: Sequence[Sequence[Change]], connection: Connection) -> list[int | None]:
+        return await self._transact(partial(self._carry_out, sets), connection)
 
     async def _register(self, connection: Connection) -> None:
         """Make sure that earlier writers in doubt change nothing any more, and give this connection a row of its own."""
@@ -220,9 +255,7 @@ class PostgresStore:
         self._name = name
         self._doubts = [doubt for doubt in self._doubts if doubt not in doubts]
 
-    async def _carry_out(
-        self, sets: Sequence[Sequence[Change]], connection: Connection
-    ) -> list[int | Exception | None]:
+    async def _carry_out(self, sets: Sequence[Sequence[Change]], connection: Connection) -> list[int | None]:
         """Carry out sets of changes in their order, each set whole or not at all."""
         keys = sorted({(change.kind, change.id) for changes in sets for change in changes})
         rows = await connection.fetch(_LOCK, [kind for kind, _ in keys], [name for _, name in keys])
@@ -230,7 +263,7 @@ class PostgresStore:
         stored = {(row["kind"], row["id"]) for row in rows}
         versions = {(row["kind"], row["id"]): row["version"] for row in rows if not _is_over(row["expires"], now)}
         writes: dict[tuple[str, str], _Write] = {}
-        found: list[int | Exception | None] = []
+        found: list[int | None] = []
         for changes in sets:
             fits = all(each.version in {None, versions.get((each.kind, each.id), ABSENT)} for each in changes)
             version = 1 + secrets.randbits(_VERSION_BITS) if fits else None

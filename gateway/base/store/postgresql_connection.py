@@ -132,8 +132,15 @@ async def transact(connection: Connection, work: Callable[[], Awaitable[Result]]
         if isinstance(error, _RACES):
             raise Raced from error
         raise
+    if await confirm(connection.execute("commit"), server) != "COMMIT":
+        raise StoreError(f"PostgreSQL at {server.name} took a transaction back", "see the log of the server")
+    return result
+
+
+async def confirm(answer: Awaitable[Result], server: Server) -> Result:
+    """Wait for the answer to a statement that commits. Raises `OutcomeUnknown` if none comes, and `Raced`."""
     try:
-        answer = await connection.execute("commit")
+        return await answer
     except _FAILURES as error:
         if isinstance(error, _RACES):
             raise Raced from error
@@ -143,9 +150,6 @@ async def transact(connection: Connection, work: Callable[[], Awaitable[Result]]
             f"PostgreSQL at {server.name} gave no answer to a commit: {describe(error)}",
             "the gateway reads the records again before it uses them",
         ) from error
-    if answer != "COMMIT":
-        raise StoreError(f"PostgreSQL at {server.name} took a transaction back", "see the log of the server")
-    return result
 
 
 class Link:

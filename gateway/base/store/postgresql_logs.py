@@ -1,4 +1,7 @@
-"""Logs in PostgreSQL. The head of each log, locked in the order of the keys, has the number of its events."""
+"""Logs in PostgreSQL. The head of each log, locked in the order of the keys, has the number of its events.
+
+All appends that wait are one statement, so no trip of the network passes while heads are locked.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from gateway.base.store.engine import Log, find_later
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.base.store.engine import Append, Missing
     from gateway.base.store.postgresql_connection import Connection
@@ -16,61 +19,72 @@ if TYPE_CHECKING:
 READ: Final = """
 select event from opagate_events where owner = $1 and name = $2 and version > $3 order by version
 """
-_LOCK: Final = """
-select owner, name, version from opagate_logs
-where (owner, name) in (select * from unnest($1::bytea[], $2::text[])) order by owner, name for update
+# A head that another gateway inserts meanwhile is a unique violation, and then nothing is written.
+APPEND: Final = """
+with writer as materialized (select id from opagate_writers where id = $1 for share),
+named as materialized (
+  select * from unnest($2::int[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[]) as n (number, owner, name, version, added)),
+held as materialized (
+  select owner, name, version from opagate_logs
+  where (owner, name) in (select owner, name from named) order by owner, name for update),
+fitting as materialized (
+  select n.number from named as n left join held as h on h.owner = n.owner and h.name = n.name
+  where exists (select from writer) group by n.number having bool_and(n.version = coalesce(h.version, 0))),
+raised as (
+  update opagate_logs as l set version = n.version + n.added
+  from named as n join fitting as f on f.number = n.number join held as h on h.owner = n.owner and h.name = n.name
+  where l.owner = n.owner and l.name = n.name and n.added > 0),
+opened as (
+  insert into opagate_logs (owner, name, version)
+  select n.owner, n.name, n.version + n.added from named as n join fitting as f on f.number = n.number
+  where not exists (select from held as h where h.owner = n.owner and h.name = n.name) order by n.owner, n.name),
+added as (
+  insert into opagate_events (owner, name, version, event)
+  select e.owner, e.name, e.version, e.event
+  from unnest($7::int[], $8::bytea[], $9::text[], $10::bigint[], $11::bytea[]) as e (number, owner, name, version, event)
+  join fitting as f on f.number = e.number order by e.owner, e.name, e.version)
+select exists (select from writer) as is_known, array(select number from fitting) as fitting
 """
-_OPEN: Final = """
-insert into opagate_logs (owner, name, version) select * from unnest($1::bytea[], $2::text[], $3::bigint[])
-"""
-_RAISE: Final = """
-update opagate_logs as l set version = n.version
-from unnest($1::bytea[], $2::text[], $3::bigint[]) as n (owner, name, version)
-where l.owner = n.owner and l.name = n.name
-"""
-_ADD: Final = """
-insert into opagate_events (owner, name, version, event)
-select * from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[])
+_VERSIONS: Final = """
+select owner, name, version from opagate_logs where (owner, name) in (select * from unnest($1::bytea[], $2::text[]))
 """
 
 
-async def append_all(appends: Sequence[Append], connection: Connection) -> list[Missing | Exception]:
-    """Carry out appends in their order, each whole or not at all. A log that another gateway opens meanwhile is a race."""
-    logs = sorted({log for append in appends for log in append.versions})
-    rows = await connection.fetch(_LOCK, *_columns(logs, 2))
-    stored = {Log(row["owner"], row["name"]): row["version"] for row in rows}
-    versions = dict.fromkeys(logs, 0) | stored
-    events: list[tuple[bytes, str, int, bytes]] = []
-    behind = [_judge(append, versions, events) for append in appends]
-    opened = [(*log, versions[log]) for log in logs if log not in stored]
-    raised = [(*log, versions[log]) for log in logs if stored.get(log, versions[log]) != versions[log]]
-    for statement, written in ((_OPEN, opened), (_RAISE, raised), (_ADD, events)):
-        if written:
-            await connection.execute(statement, *_columns(written, len(written[0])))
-    return [
-        later if isinstance(later, StoreError) else await _read_missing(append.versions, later, connection)
-        for append, later in zip(appends, behind, strict=True)
-    ]
+def parameters(appends: Sequence[Append]) -> list[list[Any]]:
+    """Return the parameters of `APPEND` for appends that have no log in common."""
+    named: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []
+    for number, append in enumerate(appends):
+        versions = dict(append.versions)
+        for log, event in append.events:
+            versions[log] += 1
+            events.append((number, *log, versions[log], event))
+        named += [(number, *log, version, versions[log] - version) for log, version in append.versions.items()]
+    return [*_columns(named, 5), *_columns(events, 5)]
 
 
-def _judge(
-    append: Append, versions: dict[Log, int], events: list[tuple[bytes, str, int, bytes]]
-) -> list[Log] | StoreError:
-    """Add the events of an append if its versions are the present ones. Return the logs with events that it does not know."""
-    try:
-        later = find_later(append, versions)
-    except StoreError as error:
-        return error
-    for log, event in () if later else append.events:
-        versions[log] += 1
-        events.append((log.owner, log.name, versions[log], event))
-    return later
+def split(numbers: Sequence[int], appends: Sequence[Append]) -> tuple[list[int], list[int]]:
+    """Return the numbers of appends for one statement, and of those that share a log with an earlier append."""
+    seen = set[Log]()
+    apart: list[int] = []
+    rest: list[int] = []
+    for number in numbers:
+        logs = appends[number].versions.keys()
+        (rest if seen & logs else apart).append(number)
+        seen |= logs
+    return apart, rest
 
 
-async def _read_missing(named: Mapping[Log, int], later: Sequence[Log], connection: Connection) -> Missing:
-    return {log: [row["event"] for row in await connection.fetch(READ, *log, named[log])] for log in later}
+async def read_missing(append: Append, connection: Connection) -> Missing:
+    """Return the events that a refused append does not know. Raises `StoreError` for a log behind a named version."""
+    rows = await connection.fetch(_VERSIONS, *_columns(append.versions, 2))
+    later = find_later(append, {Log(row["owner"], row["name"]): row["version"] for row in rows})
+    if not later:
+        raise StoreError("a log was behind the version that this gateway has seen", "find out what the store has lost")
+    return {log: [row["event"] for row in await connection.fetch(READ, *log, append.versions[log])] for log in later}
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     """Return the columns of rows, as the parameters of `unnest`."""
-    return [[row[column] for row in rows] for column in range(width)]
+    listed = list(rows)
+    return [[row[column] for row in listed] for column in range(width)]

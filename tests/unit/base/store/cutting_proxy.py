@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Final, Literal
 
 _SOCKET: Final = ".s.PGSQL.5432"
-_COMMIT: Final = b"commit\x00"
 
 Manner = Literal["pass", "cut the answer", "cut the commit", "hold the commit"]
 
 
 class CuttingProxy:
-    """A proxy of one server. `manner` says what it does with commits."""
+    """A proxy of one server. `manner` says what it does with a commit, which is known by the bytes `marker`."""
 
     def __init__(self, server: Path) -> None:
         self._server = server / _SOCKET
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self.manner: Manner = "pass"
+        self.marker = b"commit\x00"
         self.held = asyncio.Event()
         self.released = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
@@ -55,7 +55,7 @@ class CuttingProxy:
         self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, back: asyncio.Task[None]
     ) -> None:
         while data := await reader.read(65536):
-            if _COMMIT in data and self.manner != "pass":
+            if self.marker in data and self.manner != "pass":
                 await self._cut(data, server, back)
                 return
             server.write(data)

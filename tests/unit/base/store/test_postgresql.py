@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.base.store import postgresql_connection
-from gateway.base.store.engine import ABSENT, Change
+from gateway.base.store.engine import ABSENT, Append, Change, Log
 from gateway.base.store.postgresql import AT_ONCE, PostgresStore
 from gateway.base.store.postgresql_connection import Server
-from gateway.base.store.postgresql_schema import FORMAT
+from gateway.base.store.postgresql_schema import FORMAT, STEPS
 from gateway.model.errors import OutcomeUnknown, StoreError
 from tests.unit.base.store.cutting_proxy import CuttingProxy, Manner
 from tests.unit.base.store.postgresql_server import USER, PostgresServer
@@ -83,6 +83,20 @@ async def test_a_read_tells_the_outcome_of_a_commit_without_an_answer(
     assert await value_of(store) == value
     await store.change(Change("k", "a", b"3"))
     assert await value_of(store) == b"3"
+
+
+@pytest.mark.parametrize(("manner", "events"), [("cut the answer", [b"1", b"cut"]), ("cut the commit", [b"1"])])
+async def test_a_read_tells_the_outcome_of_an_append_without_an_answer(
+    stores: list[PostgresStore], proxy: CuttingProxy, proxy_url: str, manner: Manner, events: list[bytes]
+):
+    store, log = open_store(stores, proxy_url), Log(b"o" * 16, "task")
+    await store.append(Append({log: 0}, [(log, b"1")]))
+    proxy.manner, proxy.marker = manner, b"cut"
+    with pytest.raises(OutcomeUnknown):
+        await store.append(Append({log: 1}, [(log, b"cut")]))
+
+    assert await store.read_log(log) == events
+    assert await store.append(Append({log: len(events)}, [(log, b"later")])) == {}
 
 
 async def test_no_read_answers_while_a_commit_may_still_arrive(
@@ -204,6 +218,21 @@ async def test_a_writer_that_another_gateway_forgot_goes_on(
 
     assert await store.change(Change("k", "a", b"2")) is not None
     assert await value_of(store) == b"2"
+
+
+async def test_tables_of_an_earlier_form_are_brought_up_to_date(
+    stores: list[PostgresStore], postgresql: PostgresServer, schema_url: str
+):
+    form = "create table opagate_format (one int primary key check (one = 1), number int not null)"
+    connection = await postgresql.connect(schema_url)
+    await connection.execute(f"{STEPS[0]}; {form}; insert into opagate_format values (1, 1)")
+    await connection.execute("insert into opagate_records values ('k', 'a', 7, 'x', null)")
+    await connection.close()
+    store = open_store(stores, schema_url)
+
+    assert await store.read("k", "a") == ("a", 7, b"x")
+    assert await store.read_log(Log(b"o", "task")) == []
+    assert await postgresql.execute("select number from opagate_format", url=schema_url) == [(FORMAT,)]
 
 
 async def test_crossing_sets_of_changes_end_without_a_deadlock(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.base.store.engine import Change
-from gateway.base.store.sqlite import AT_ONCE, SqliteStore, open_database
+from gateway.base.store.sqlite import AT_ONCE, FORMAT, SqliteStore, open_database
 from gateway.model.errors import StoreError
 from tests.unit.base.store.keeping import FILE, edit
 
@@ -77,7 +77,7 @@ async def test_a_link_in_the_place_of_the_file_is_not_followed(store: SqliteStor
 async def test_a_file_of_a_later_release_is_refused_and_kept(store: SqliteStore, tmp_path: Path):
     await store.change(Change("k", "a", b"1"))
     store.close()
-    edit(tmp_path, "pragma user_version = 3")
+    edit(tmp_path, f"pragma user_version = {FORMAT + 1}")
     with pytest.raises(StoreError, match="a later release"):
         await store.list("k")
     with pytest.raises(StoreError, match="a later release"):
