@@ -64,7 +64,7 @@ def parameters(appends: Sequence[Append]) -> list[list[Any]]:
 
 
 def split(numbers: Sequence[int], appends: Sequence[Append]) -> tuple[list[int], list[int]]:
-    """Return the numbers of appends for one statement, and of those that share a log with an earlier append."""
+    """Return the numbers of appends without a common log, and the numbers of the rest, for later statements."""
     seen = set[Log]()
     apart: list[int] = []
     rest: list[int] = []

@@ -24,6 +24,7 @@ class CuttingProxy:
         self.marker = b"commit\x00"
         self.held = asyncio.Event()
         self.released = asyncio.Event()
+        self.finished = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> CuttingProxy:
@@ -44,7 +45,7 @@ class CuttingProxy:
         server_reader, server_writer = await asyncio.open_unix_connection(self._server)
         back = asyncio.create_task(_pass_on(server_reader, writer))
         try:
-            await self._pass_requests(reader, server_writer, back)
+            await self._pass_requests(reader, server_reader, server_writer, back)
         finally:
             back.cancel()
             for each in (writer, server_writer):
@@ -52,29 +53,36 @@ class CuttingProxy:
             await asyncio.gather(back, return_exceptions=True)
 
     async def _pass_requests(
-        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, back: asyncio.Task[None]
+        self,
+        reader: asyncio.StreamReader,
+        answers: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+        back: asyncio.Task[None],
     ) -> None:
         while data := await reader.read(65536):
             if self.marker in data and self.manner != "pass":
-                await self._cut(data, server, back)
+                if self.manner == "cut the commit":
+                    self.manner = "pass"
+                    return
+                back.cancel()
+                await asyncio.gather(back, return_exceptions=True)
+                await self._pass_commit(data, answers, server)
                 return
             server.write(data)
             await server.drain()
 
-    async def _cut(self, data: bytes, server: asyncio.StreamWriter, back: asyncio.Task[None]) -> None:
-        """End a connection at its commit. A held commit reaches the server when the test says so, without its client."""
+    async def _pass_commit(self, data: bytes, answers: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+        """Send a commit without its client, a held one when the test says so. The server ends the connection after it."""
         manner, self.manner = self.manner, "pass"
-        if manner == "cut the commit":
-            return
-        back.cancel()
         if manner == "hold the commit":
             self.held.set()
             await self.released.wait()
         server.write(data)
         server.write_eof()
         await server.drain()
-        await asyncio.gather(back, return_exceptions=True)
-        # The server closes its side after the commit.
+        while await answers.read(65536):
+            pass
+        self.finished.set()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -131,6 +131,23 @@ async def test_a_connection_that_ended_while_idle_is_opened_again(
     assert await value_of(store) == b"1"
 
 
+async def test_an_append_that_arrives_after_the_read_writes_nothing(
+    stores: list[PostgresStore], proxy: CuttingProxy, proxy_url: str
+):
+    store, log = open_store(stores, proxy_url, deadline=1.0, patience=30.0, opening=30.0), Log(b"o" * 16, "task")
+    await store.expire("k")
+    await store.append(Append({log: 0}, [(log, b"1")]))
+    proxy.manner, proxy.marker = "hold the commit", b"cut"
+    with pytest.raises(OutcomeUnknown):
+        await store.append(Append({log: 1}, [(log, b"cut")]))
+    await proxy.held.wait()
+
+    assert await store.read_log(log) == [b"1"]
+    proxy.released.set()
+    await proxy.finished.wait()
+    assert await store.read_log(log) == [b"1"]
+
+
 # --- servers that die, stop and come back ----------------------------------------------------------------
 
 
@@ -380,6 +397,35 @@ async def test_tables_of_a_later_release_are_refused_and_kept(
 
     rows = await postgresql.execute("select value from opagate_records", url=schema_url)
     assert [bytes(row[0]) for row in rows] == [b"1"]
+
+
+async def test_a_missing_database_is_an_error_with_its_name(stores: list[PostgresStore], postgresql: PostgresServer):
+    store = open_store(stores, postgresql.url.replace("/postgres?", "/nothing?"))
+    await require_refused(store, r"/nothing cannot be used: database \"nothing\" does not exist")
+
+
+async def test_each_of_many_callers_of_a_stopped_server_is_refused_in_time(
+    stores: list[PostgresStore], own_server: PostgresServer
+):
+    store, log = open_store(stores, own_server.url, deadline=0.15, patience=30.0, opening=30.0), Log(b"o", "task")
+    await store.expire("k")
+    await store.list("k")
+    own_server.signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = await asyncio.gather(
+            *(store.change(Change("k", f"{number}", b"x")) for number in range(300)),
+            *(store.append(Append({log: 0}, [(log, b"x")])) for _ in range(300)),
+            *(store.read("k", f"{number}") for number in range(300)),
+            return_exceptions=True,
+        )
+        took = time.monotonic() - began
+    finally:
+        own_server.signal(signal.SIGCONT)
+
+    assert {isinstance(each, StoreError) for each in found} == {True}
+    assert took < 0.15 + MARGIN
+    assert len(await store.list("k")) in {0, AT_ONCE}
 
 
 async def test_no_error_shows_the_password(stores: list[PostgresStore]):
