@@ -28,6 +28,7 @@ from gateway.history.events import (
     Settled,
     TaskEnded,
     TaskOpened,
+    end_of,
     from_fields,
     verdict_of,
 )
@@ -91,7 +92,7 @@ def restore(history: History, store: Store) -> Restored:
 
 def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored) -> Rebuilt:
     """Fold the entries of a journal in order, without entries that the snapshots have. Calls still open at the end
-    belong to the previous gateway. They count as settled, with uninspected results. Raises `HistoryError` for a damaged
+    belong to the previous gateway. They count as settled with an unknown outcome and uninspected results. Raises `HistoryError` for a damaged
     entry."""
     run = _Rebuild(history, restored)
     for entry in entries:
@@ -240,7 +241,7 @@ class _Rebuild:
             return
         if (fields := cast("JsonObject | None", entry.get("history"))) is not None:
             self._fold(kept, from_fields(fields), kept.used)
-        self._fold(kept, Settled(call), kept.used)
+        self._fold(kept, Settled(call, end_of(str(entry.get("outcome", "")))), kept.used)
 
     def abandoned(self, entry: JsonObject) -> None:
         call = cast("str", entry["id"])
@@ -250,7 +251,7 @@ class _Rebuild:
 
     def _abandon(self, kept: TaskHistory, call: str) -> None:
         self._fold(kept, lost_result(self._history.states.load(kept), call), kept.used)
-        self._fold(kept, Settled(call), kept.used)
+        self._fold(kept, Settled(call, "unknown"), kept.used)
 
     def task(self, entry: JsonObject) -> None:
         event = from_fields(entry)

@@ -197,10 +197,22 @@ class Released(_Event, frozen=True):
     denied: bool
 
 
+CallEnd: TypeAlias = Literal["done", "failed", "unknown"]
+"""What a call did: `unknown` if its answer was lost, so that the call may have done anything."""
+
+
 class Settled(_Event, frozen=True):
-    """End of a call that was allowed: completed, failed or cancelled."""
+    """End of a call that was allowed. The journal has it as the outcome of the call."""
 
     call: str
+    end: CallEnd = "done"
+
+
+class Confirmed(_Event, frozen=True):
+    """The end of a call with an unknown outcome, as a later answer or a person tells it."""
+
+    call: str
+    end: Literal["done", "failed"]
 
 
 class Observed(ShowingEvent, frozen=True, kw_only=True):
@@ -293,6 +305,7 @@ Event: TypeAlias = (
     | Exposed
     | Released
     | Settled
+    | Confirmed
     | Observed
     | Reading
     | Relabelled
@@ -339,6 +352,20 @@ def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
     if effect == "allow":
         return Passed(call)
     return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
+
+
+_ENDS: Final[dict[str, CallEnd]] = {
+    "completed": "done",
+    "error": "failed",
+    "cancelled": "failed",
+    "upstream-failed": "failed",
+    "refused": "failed",
+}
+
+
+def end_of(outcome: str) -> CallEnd:
+    """Return what a call did by the outcome of its `settled` entry. Nobody knows it of an outcome by another name."""
+    return _ENDS.get(outcome, "unknown")
 
 
 def list_shown(sightings: Iterable[Sighting]) -> tuple[ShownCredential, ...]:

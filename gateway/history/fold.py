@@ -12,6 +12,7 @@ from msgspec import structs
 
 from gateway.history.events import (
     NO_DIGESTS,
+    Confirmed,
     Endorsed,
     Event,
     Exposed,
@@ -38,6 +39,7 @@ from gateway.history.state import (
     MAX_MARKED,
     MAX_PRESENTED,
     MAX_TRUSTED,
+    MAX_UNKNOWN,
     Key,
     KnownCredential,
     LazySet,
@@ -232,11 +234,21 @@ def _settle(state: TaskState, event: Settled) -> None:
     """Fold the end of an open call. Raises `ValueError` for any other call."""
     done = _close(state, event.call)
     state.settled += 1
+    if event.end == "unknown":
+        state.unknown[event.call] = done.number
+        if len(state.unknown) > MAX_UNKNOWN:
+            del state.unknown[next(iter(state.unknown))]
     at, audience = done.at, done.audience
     state.last[audience] = max(state.last.get(audience, at), at)
     for system in done.behind:
         state.last[system] = max(state.last.get(system, at), at)
     _label(state, done.touch, done.sensitivity, untrusted=not done.trusted)
+
+
+def _confirm_end(state: TaskState, event: Confirmed) -> None:
+    """Fold how a call with an unknown outcome ended after all. Raises `ValueError` for any other call."""
+    if state.unknown.pop(event.call, None) is None:
+        raise ValueError(f"no call {event.call} with an unknown outcome")
 
 
 def _observe(state: TaskState, event: Observed) -> None:
@@ -439,6 +451,7 @@ _FOLDS: Final[Mapping[type[Event], Callable[[TaskState, Any], None]]] = {
     Reserved: _reserve,
     Passed: _let_pass,
     Settled: _settle,
+    Confirmed: _confirm_end,
     Released: _release,
     Exposed: _expose,
     Observed: _observe,

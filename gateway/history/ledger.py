@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import ChainMap
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
 from gateway.history.carried import NOTHING, carried
 from gateway.history.events import (
+    CallEnd,
+    Confirmed,
     Endorsed,
     Event,
     Exposed,
@@ -203,9 +205,17 @@ class TaskLedger:
         sensitivity = max(label, call.sensitivity, key=list(Sensitivity).index)
         return PastCall(task, call_id, call.number, target, sensitivity, call.credentials, max_bytes)
 
-    def settle(self, task: Task, call_id: str) -> None:
-        """End a reserved call after any outcome. Raises `ValueError` for a closed call."""
-        self.append(self._require_open(task), Settled(call_id), self._clock())
+    def settle(self, task: Task, call_id: str, end: CallEnd = "done") -> None:
+        """End a reserved call. Raises `ValueError` for a closed call."""
+        self.append(self._require_open(task), Settled(call_id, end), self._clock())
+
+    def confirm(self, task: str, call_id: str, end: Literal["done", "failed"]) -> bool:
+        """Fold how a call with an unknown outcome ended after all. Return whether the task knew of such a call."""
+        kept = self._tasks.find(task)
+        if kept is None or call_id not in self._states.load(kept).unknown:
+            return False
+        self.append(kept, Confirmed(call_id, end))
+        return True
 
     # --- messages without a decision -----------------------------------------------------------------
 

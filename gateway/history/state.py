@@ -60,6 +60,8 @@ ENDLESS: Final = 2**53 - 1
 MAX_PRESENTED: Final = 1_024
 """Credentials of unknown origin. For those beyond it only the call that first had them is not known."""
 
+MAX_UNKNOWN: Final = 1_024
+"""Calls of unknown outcome that are kept apart. Of earlier ones no answer and no person settles the outcome any more."""
 MAX_TOOLS: Final = 1_024
 """Targets that are remembered by name, so that new labels judge them anew."""
 
@@ -125,6 +127,8 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     touched: dict[Touch, int] = field(default_factory=dict[Touch, int])
     used: dict[str, dict[Touch, int]] = field(default_factory=dict[str, dict[Touch, int]])
     """Target (`new_events.name_target`) → its touches → calls; 0 for a reading alone."""
+    unknown: dict[str, int] = field(default_factory=dict[str, int])
+    """Call of unknown outcome → its number, in the order of their ends."""
     busy: dict[str, int] = field(default_factory=dict[str, int])
     """Audience → open calls."""
     last: dict[str, float] = field(default_factory=dict[str, float])

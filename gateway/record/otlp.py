@@ -137,7 +137,7 @@ def _severity(kind: str, entry: JsonObject) -> tuple[int, str]:
     if kind == "call":
         return _WARN if entry["effect"] == "deny" else _INFO
     if kind == "settled":
-        return _INFO if entry["outcome"] in {"completed", "cancelled"} else _WARN
+        return _INFO if entry["outcome"] in {"completed", "cancelled"} and "lost" not in entry else _WARN
     return _SEVERITIES.get(kind, _INFO)
 
 

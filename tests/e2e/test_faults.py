@@ -170,19 +170,19 @@ def test_a_call_that_an_upstream_does_not_begin_to_answer_ends(impatient: Gatewa
 
     assert (answer.status, answer.codes) == (504, ["upstream/timeout"])
     assert recorder.wait("disconnect", "first-byte")
-    until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "upstream-failed")
+    until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "unknown")
 
 
 @requirement("fault/upstream", "mcp/wrong-id", "mcp/no-foreign-challenge")
 @pytest.mark.parametrize(
     ("tool", "arguments", "outcome", "told"),
     [
-        ("die", {"after": 1}, "upstream-failed", "broke off"),
-        ("wrong_id", {}, "completed", "id of another request"),
+        ("die", {"after": 1}, "unknown", "broke off"),
+        ("wrong_id", {}, "unknown", "id of another request"),
         ("status", {"code": 401}, "upstream-failed", "does not accept this gateway"),
-        ("status", {"code": 302, "headers": {"location": "http://127.0.0.1:1/"}}, "upstream-failed", "redirect"),
-        ("status", {"code": 500, "body": "sorry"}, "error", "sorry"),
-        ("garbage", {}, "completed", "<html>"),
+        ("status", {"code": 302, "headers": {"location": "http://127.0.0.1:1/"}}, "unknown", "redirect"),
+        ("status", {"code": 500, "body": "sorry"}, "unknown", "sorry"),
+        ("garbage", {}, "unknown", "<html>"),
     ],
 )
 def test_an_upstream_that_breaks_the_protocol_is_answered_for_and_settled(
@@ -225,12 +225,12 @@ def test_an_upstream_that_dies_before_it_answers_is_broken(tmp_path: Path):
 
 
 @requirement("fault/client")
-def test_a_client_that_vanishes_in_mid_call_is_settled_as_cancelled(impatient: GatewayProcess, recorder: Recorder):
+def test_the_outcome_of_a_call_whose_client_vanishes_is_unknown(impatient: GatewayProcess, recorder: Recorder):
     with Caller(impatient).open("POST", call("hold", key="vanished")) as answer:
         answer.readline()
 
     assert recorder.wait("disconnect", "vanished")
-    until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "cancelled")
+    until(lambda: entries(impatient.folder, "settled")[-1]["outcome"] == "unknown")
     until(lambda: metric(impatient, "opagate_in_flight") == 0)
 
 
@@ -297,7 +297,7 @@ def test_a_call_that_outlives_the_drain_is_cut_off_and_settled(
         answer.readline()
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.process.wait(30) == 0
-    assert [entry["outcome"] for entry in entries(tmp_path, "settled")] == ["cancelled"]
+    assert [entry["outcome"] for entry in entries(tmp_path, "settled")] == ["unknown"]
     assert verified(tmp_path).stopped
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +20,10 @@ from gateway.calls.pipeline.spans import begin_upstream_span
 from gateway.calls.response.build import AnswerParts, UpstreamAnswer, build_stream
 from gateway.calls.response.checks import LateResultCheck, PinnedContentsCheck, ResultSchemaCheck
 from gateway.calls.response.conceal import Concealer, conceal_credentials
+from gateway.calls.response.faults import accept
 from gateway.calls.response.observe import ResultObserver, UndecidedReadObserver, find_late_call, unanswered_key
 from gateway.calls.response.open_answers import OpenAnswer, OpenAnswers
+from gateway.calls.response.outcomes import name_outcome
 from gateway.calls.response.stream import (
     NO_BOUNDS,
     NO_OBLIGATIONS,
@@ -32,10 +34,17 @@ from gateway.calls.response.stream import (
     StreamEnd,
     read_obligations,
 )
+from gateway.history.events import end_of
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
-from gateway.model.errors import CredentialEnded, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
+from gateway.model.errors import (
+    CredentialEnded,
+    UpstreamStarting,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
 from gateway.model.target import Sensitivity
 from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamRequest, UpstreamTransport
 from gateway.record.journal.entry import Outcome, settled_entry
@@ -126,7 +135,8 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
     async def settle(self, end: StreamEnd) -> None:
         """Remove an ended call from the calls under way, and record its end."""
         calls, context, prepared, kept = self.calls, self.context, self.prepared, self.result_record
-        calls.record.ledger.settle(prepared.task, context.id)
+        outcome, lost = name_outcome(end, self.response)
+        calls.record.ledger.settle(prepared.task, context.id, end_of(outcome))
         if calls.authority is not None:
             calls.authority.end_call(context.id)
         content = None
@@ -136,7 +146,7 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
         concealed = None if self.concealer is None else self.concealer.count
         entry = settled_entry(
             context.id,
-            _name_outcome(end),
+            outcome,
             duration_ms=(self.parts.monotonic() - context.began) * 1000,
             status=end.status,
             size=end.size,
@@ -146,12 +156,13 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
             put_back=prepared.handles.count,
             history=self.history,
             withheld=None if self.check is None else self.check.withheld,
+            lost=lost,
         )
         record_or_log(calls.record, "settled", entry)
         if concealed or prepared.handles.count:
             upstream = context.exchange.upstream
             self.parts.metrics.handles(upstream, concealed=concealed or 0, put_back=prepared.handles.count)
-        self.measure(end)
+        self.measure(end, outcome.value)
         if self.reserved_names:
             await self.record_reserved_names()
 
@@ -202,7 +213,7 @@ class Forwarder(Struct, frozen=True):
             return opened.follow(build_stream(reply, answer))
         except BaseException as error:
             opened.leave()
-            await run_to_completion(answer.settle(StreamEnd(_classify(error))))
+            await run_to_completion(answer.settle(StreamEnd(_classify(error), sent=not isinstance(error, _UNSENT))))
             if isinstance(error, UpstreamUnauthorized):
                 raise self.issuer.note_rejected(attached, error) from None
             raise
@@ -410,62 +421,6 @@ async def send_in_time(
     return reply, structs.replace(allowed, seconds=allowed.seconds - (asyncio.get_running_loop().time() - began))
 
 
-async def accept(upstream: str, reply: UpstreamReply) -> UpstreamReply:
-    """Return an answer that may be passed on. Close any other, and raise its fault."""
-    if (fault := find_fault(upstream, reply)) is not None:
-        await reply.close()
-        raise fault
-    return reply
-
-
-def find_fault(upstream: str, reply: UpstreamReply) -> UpstreamError | None:
-    """Return the fault of an answer that may not be passed on. A rejection of the gateway's own credential names the upstream,
-    and would send the caller to fetch a token for it. Compressed answers, and answers that are not UTF-8, cannot be inspected;
-    the gateway asks for neither."""
-    if reply.status in _REJECTED:
-        return UpstreamUnauthorized(
-            f"upstream {upstream} does not accept this gateway (HTTP {reply.status})",
-            "have the operator check the upstream's credential",
-            is_unknown=reply.status == 401,
-        )
-    types: list[bytes] = []
-    problem: tuple[str, str] | None = None
-    for name, value in reply.headers:
-        if name == b"content-type":
-            types.append(value)
-        elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            problem = problem or _COMPRESSED
-    if problem is None and len(types) > 1:
-        problem = _TWO_TYPES
-    elif problem is None and types and types[0] not in _USUAL_TYPES and not _charsets(types[0]) <= _PLAIN:
-        problem = _OTHER_ENCODING
-    return None if problem is None else UpstreamBroken(f"upstream {upstream} {problem[0]}", problem[1])
-
-
-_REJECTED: Final = frozenset({401, 403})
-_COMPRESSED: Final = (
-    "compressed its answer, though it was asked not to, so it cannot be looked into",
-    "have the operator turn compression off there",
-)
-_TWO_TYPES: Final = (
-    "gave its answer two types, and clients differ in which one they believe",
-    "have the operator mend the upstream",
-)
-_OTHER_ENCODING: Final = (
-    "answered in another character encoding than UTF-8, so it cannot be looked into",
-    "have the upstream answer in UTF-8",
-)
-_USUAL_TYPES: Final = frozenset({b"application/json", b"text/event-stream"})
-_PLAIN: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"})
-"""Character encodings that write every searched sign as UTF-8 writes it."""
-
-
-def _charsets(content_type: bytes) -> set[str]:
-    parts = content_type.decode("latin-1").split(";")[1:]
-    parameters = [part.strip().lower().partition("=") for part in parts]
-    return {value.strip(" \"'") for name, _, value in parameters if name.strip() == "charset"}
-
-
 def find_late_bounds(ownership: Ownership, upstream: str, request: UpstreamRequest) -> Bounds:
     """Return the bounds of the answer to a request that names a protocol task. The result may be no larger than the
     call's own result. Its time limit applied to the first answer."""
@@ -486,15 +441,5 @@ def _classify(error: BaseException) -> EndedAs:
     return "limited" if isinstance(error, Overdue) else "failed"
 
 
-_OUTCOMES: Final[Mapping[EndedAs, Outcome]] = {
-    "completed": Outcome.COMPLETED,
-    "cancelled": Outcome.CANCELLED,
-    "failed": Outcome.UPSTREAM_FAILED,
-    "limited": Outcome.REFUSED,
-}
-
-
-def _name_outcome(end: StreamEnd) -> Outcome:
-    if end.ended == "completed" and (end.status or 0) >= 400:
-        return Outcome.ERROR
-    return _OUTCOMES[end.ended]
+_UNSENT: Final = (UpstreamUnreachable, UpstreamStarting, UpstreamUnauthorized)
+"""Failures before a call was carried out."""

@@ -145,7 +145,7 @@ class CallRecord(Struct, frozen=True):
     ) -> None:
         """End an allowed call without sending it: its caller has left, or it has no credential. The call counts, since its
         beginning is on record."""
-        self.ledger.settle(prepared.task, context.id)
+        self.ledger.settle(prepared.task, context.id, "failed")
         taken = (self.monotonic() - context.began) * 1000
         record_or_log(self, "settled", settled_entry(context.id, outcome, duration_ms=taken))
 

@@ -20,6 +20,7 @@ from gateway.calls.response.conceal import Concealer, LiveConcealer, without_liv
 from gateway.calls.response.filter import MessageFilter, ReservedNameFilter
 from gateway.calls.response.frames import HOLD, HOLD_LISTS, Framing, begin_frames
 from gateway.calls.response.observe import ResultObserver, UndecidedReadObserver, unanswered_key
+from gateway.calls.response.outcomes import Response
 from gateway.calls.response.recent_lists import RecentLists
 from gateway.calls.response.stream import NO_BOUNDS, Bounds, Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.model.call import PastCall
@@ -151,6 +152,8 @@ class UpstreamAnswer(Struct):
     """Names of the gateway's own that the upstream has used."""
     reply: UpstreamReply | None = None
     """What the upstream sends, once it has begun."""
+    response: Response | None = None
+    """The response to the request, once all of it has come."""
 
     def past_call(self) -> PastCall | None:
         """Return the facts of a call for a late result; `None` for no call."""
@@ -163,19 +166,17 @@ class UpstreamAnswer(Struct):
         """Count how the answer ended, and end its span."""
         concealed = 0 if self.concealer is None else self.concealer.count
         self.parts.metrics.handles(self.context.exchange.upstream, concealed=concealed, put_back=0)
-        self.measure(end)
+        self.measure(end, end.ended)
         if self.reserved_names:
             await self.record_reserved_names()
 
-    def measure(self, end: StreamEnd) -> None:
+    def measure(self, end: StreamEnd, outcome: str) -> None:
         """Count how an answer ended, and end its span."""
         parts, context = self.parts, self.context
-        parts.metrics.count_settlement(
-            context.exchange.upstream, end.ended, parts.monotonic() - context.began, end.size
-        )
+        parts.metrics.count_settlement(context.exchange.upstream, outcome, parts.monotonic() - context.began, end.size)
         if context.trace.recording is not None:
-            told = {"opagate.decision.id": context.id, "opagate.outcome": end.ended}
-            context.trace.end(told, error=_name_error(end))
+            told = {"opagate.decision.id": context.id, "opagate.outcome": outcome}
+            context.trace.end(told, error=_name_error(end, outcome))
 
     async def record_reserved_names(self) -> None:
         """Record that the upstream spoke as the gateway."""
@@ -184,11 +185,16 @@ class UpstreamAnswer(Struct):
         await append_or_log(self.parts, "reserved", reserved_entry(context.id, context.exchange.upstream, count))
 
 
-def _name_error(end: StreamEnd) -> str | None:
-    """Return the class of an answer's failure: how it ended, or the HTTP status of its server."""
-    if end.ended in {"failed", "limited"}:
-        return end.ended
-    return str(end.status) if end.status is not None and end.status >= _ERRORS else None
+_FAILED: Final = frozenset({"failed", "limited", "unknown", "upstream-failed"})
+
+
+def _name_error(end: StreamEnd, outcome: str) -> str | None:
+    """Return the class of an answer's failure: its outcome, the HTTP status of its server, or an error of the tool."""
+    if outcome in _FAILED:
+        return outcome
+    if end.status is not None and end.status >= _ERRORS:
+        return str(end.status)
+    return "tool_error" if outcome == "error" else None
 
 
 class CallerRecipient(Struct, frozen=True):
@@ -216,6 +222,10 @@ class CallerRecipient(Struct, frozen=True):
         answer = self.answer
         upstream, principal = answer.context.exchange.upstream, answer.request.principal
         answer.parts.ownership.deliver(upstream, handle, principal, answer.past_call())
+
+    def note_response(self, response: Response) -> None:
+        """Note that the whole response to the request has come."""
+        self.answer.response = response
 
     def note_question(self, question: RequestId) -> None:
         """Note a question of the server to a caller without a session."""

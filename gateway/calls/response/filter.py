@@ -28,6 +28,7 @@ from gateway.calls.response.frames import (
     repeats_member,
     request_id,
 )
+from gateway.calls.response.outcomes import Response, name_response
 from gateway.calls.response.recent_lists import RecentLists
 from gateway.inspection.credentials.ruleset import compiled
 from gateway.model.errors import UpstreamBroken
@@ -167,6 +168,10 @@ class Recipient(ListViewer, Protocol):
         """Note a task id or a request state for the caller."""
         ...
 
+    def note_response(self, response: Response, /) -> None:
+        """Note that the whole response to the request has come, and what it is."""
+        ...
+
     def note_question(self, question: RequestId, /) -> None:
         """Note a question of the server to the caller."""
         ...
@@ -304,6 +309,8 @@ class MessageFilter:
             self._check = self._check or self.begin_check()
             self._check.feed(frame.raw)
         elif kind == "part-end":
+            if self._check is not None and self._check.answers:
+                self._recipient.note_response("result")
             self._check = None
         elif kind == "unfinished":
             data = frame.data or frame.raw
@@ -344,6 +351,8 @@ class MessageFilter:
         if bytes(envelope.get("id", _NO)) != self._written and not self._is_for(envelope):
             return self._drop_foreign()
         self._answered = True
+        if self._message is not None:
+            self._recipient.note_response(name_response(envelope))
         if not self.may_pass_unseen and (watched := watched_kinds(self._message, envelope.get("result"))):
             asked = self._message.id if self._message is not None else request_id(envelope.get("id", b"null"))
             return await self._lists.filter_response(data, watched, asked)

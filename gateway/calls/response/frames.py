@@ -103,6 +103,8 @@ class Envelope:
         self._escaped = False
         self.ended = False
         """The message has come to its end, and is the one that was asked for."""
+        self.answers = False
+        """The message is the response that was asked for."""
 
     def feed(self, chunk: bytes) -> None:
         if b"\0" in chunk:
@@ -193,6 +195,7 @@ class Envelope:
         if answers and (type(given) is not type(self._expected) or given != self._expected):
             raise _make_error("has the id of another request")
         self.ended = True
+        self.answers = answers
 
 
 class EventEnvelope:
@@ -205,6 +208,11 @@ class EventEnvelope:
         self._named = False
         self._in_data = False
         self._has_data = False
+
+    @property
+    def answers(self) -> bool:
+        """Return whether the message is the response that was asked for."""
+        return self._envelope.answers
 
     def feed(self, chunk: bytes) -> None:
         first, *rest = _BREAK.split(chunk) if b"\n" in chunk or b"\r" in chunk else [chunk]

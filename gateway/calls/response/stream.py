@@ -81,12 +81,14 @@ EndedAs = Literal["completed", "cancelled", "failed", "limited"]
 
 
 class StreamEnd(Struct, frozen=True):
-    """The end of an answer. `size` is in bytes; `digest` is over the bytes passed on, if requested."""
+    """The end of an answer. `size` is in bytes; `digest` is over the bytes passed on, if requested. `sent`: the request may have
+    reached its upstream."""
 
     ended: EndedAs
     status: int | None = None
     size: int = 0
     digest: str | None = None
+    sent: bool = True
 
 
 class Hasher(Protocol):

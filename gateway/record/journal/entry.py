@@ -11,7 +11,7 @@
 | `console` | a person logged in or out at the console, or acted there | event, by, session, … |
 | `operator` | an operator asks for a change of leases, connections or signals, before it begins | event, by, fields |
 | `signal` | an identity provider's event was taken, before the answer to it | jti, issuer, stream, type, action, subject, occurred, id |
-| `settled` | the call ended, in whatever way | id, outcome, status, bytes, result, content, withheld, duration_ms, history |
+| `settled` | the call ended, in whatever way | id, outcome, lost, status, bytes, result, content, withheld, duration_ms, history |
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
@@ -36,7 +36,7 @@ recorded only without what has the form of a credential.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from weakref import ref
 
 from gateway.model.caller import AuthMethod
@@ -63,9 +63,21 @@ _RIGHTS: Final = 64
 class Outcome(StrEnum):
     COMPLETED = "completed"
     ERROR = "error"  # the tool or its server answered with an error
-    CANCELLED = "cancelled"  # by the caller, or because it went away
-    UPSTREAM_FAILED = "upstream-failed"  # unreachable, late or broken
+    CANCELLED = "cancelled"  # by the caller, or because it went away, before the call was sent
+    UPSTREAM_FAILED = "upstream-failed"  # unreachable, so that the call was not sent, or refusing the gateway
     REFUSED = "refused"  # allowed, and then an obligation could not be carried out
+    UNKNOWN = "unknown"  # sent, and the answer was lost, late, cut or unreadable
+
+
+LostTo: TypeAlias = Literal["cancelled", "failed", "limited", "deferred"]
+"""How an answer was lost: its caller left or it was cut, its upstream failed, it broke a limit, or it was only promised."""
+LOST: Final[Mapping[LostTo, str]] = {
+    "cancelled": "the answer was lost: its caller left, or it was cut",
+    "failed": "the answer was lost at the upstream or on its way, or it could not be read",
+    "limited": "the answer was cut: it was later or larger than policy allows",
+    "deferred": "the upstream gave a protocol task in the place of the result",
+}
+"""How an answer was lost, for people."""
 
 
 def call_entry(
@@ -129,12 +141,14 @@ def settled_entry(
     put_back: int = 0,
     history: JsonObject | None = None,
     withheld: str | None = None,
+    lost: LostTo | None = None,
 ) -> JsonObject:
     """Return the fields of a `settled` entry, without absent ones.
 
     `size` is the answer's bytes, `result` its keyed digest, and `content` its redacted text as the caller got it.
     `concealed` is the number of credentials replaced by handles, where required. `put_back` is the number of the call's
     handles whose values were sent. `withheld` is the code for which the caller got words in the place of the result. `history` has the fields of an `observed` entry.
+    `lost` says how the answer, or a part of it, was lost.
     """
     fields: dict[str, Json] = {"id": decision_id, "outcome": outcome.value, "bytes": size}
     if status:
@@ -147,6 +161,8 @@ def settled_entry(
         fields["concealed"] = concealed
     if put_back:
         fields["put_back"] = put_back
+    if lost is not None:
+        fields["lost"] = lost
     if withheld is not None:
         fields["withheld"] = withheld
     if history is not None:

@@ -231,12 +231,16 @@ def _what(decision: Mapping[str, Any]) -> str:
 
 def outcome(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> str:
     """Return how a call ended, for people."""
+    from gateway.record.journal.entry import LOST
+
     if settled is None:
         return "not yet" if decision.get("effect") == "allow" else "it was not forwarded"
     if settled["kind"] == "abandoned":
-        return "unknown: the gateway ended before the answer did"
+        return "unknown: the gateway ended before the answer did, so the call may have done anything"
     status = f", HTTP {settled['status']}" if settled.get("status") else ""
     shown = f"{settled['outcome']} after {settled['duration_ms']} ms, {settled['bytes']} bytes{status}"
+    if "lost" in settled:
+        shown += f"; {LOST[settled['lost']]}"
     if "withheld" in settled:
         shown += f"; withheld from the caller ({settled['withheld']})"
     if "put_back" in settled:

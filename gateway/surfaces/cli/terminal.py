@@ -46,6 +46,7 @@ _STYLES: Final = {
     "changed": "red",
     "removed": "red",
     "upstream-failed": "red",
+    "unknown": "yellow",
 }
 
 

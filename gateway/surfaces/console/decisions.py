@@ -15,6 +15,7 @@ from starlette.routing import Route
 from gateway.model import reasons
 from gateway.model.errors import GatewayError, JournalError
 from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
+from gateway.record.journal.entry import LOST, LostTo
 from gateway.record.journal.placed import EntryPlace, find_page, read_at
 from gateway.surfaces.console.visits import ConsoleVisit, page_route
 from gateway.surfaces.explain.grants import as_json, choose_recorded, places
@@ -219,6 +220,7 @@ def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) ->
         "decision": decision,
         "explanation": explanation,
         "settled": found.settled,
+        "lost": None if found.settled is None else LOST.get(cast("LostTo", found.settled.get("lost"))),
         "approved": found.approval,
         "shadow": found.shadow,
         "reasons": [

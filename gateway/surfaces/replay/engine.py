@@ -182,7 +182,7 @@ class _Run:
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
             self._answer(call_id, call, step.result, read_label(decision))
-            apply(state, Settled(call_id))
+            apply(state, Settled(call_id, step.end))
         else:
             apply(state, Released(call_id, denied=decision.is_denial))
         session = cast("JsonObject", asked["session"])

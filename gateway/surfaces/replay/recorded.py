@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.base.json.walk import child
+from gateway.history.events import end_of
 from gateway.identity import anonymous, development
 from gateway.model.errors import JournalError
 from gateway.record.journal.entry import find_unenforced
@@ -161,6 +162,8 @@ class _RecordedSteps:
             step["result"] = self._fill(end["content"], "", {})
         else:
             self._omitted.results += fields["effect"] == "allow"
+        if end is not None and (ended := end_of(str(end.get("outcome", "")))) != "done":
+            step["end"] = ended
         unenforced = find_unenforced(fields)
         expect = {"effect": fields["effect"] if unenforced is None else unenforced[0]}
         if fields["reasons"]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, Stric
 
 from gateway.config import ToolLabels
 from gateway.config.values import Domain
+from gateway.history.events import CallEnd
 from gateway.inspection.destinations.directory import EMPTY, Directory, DirectoryEntry, directory_of
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.label_cases import labelled_for_call
@@ -82,7 +83,8 @@ class StepSignal:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A call. `at` is in seconds since the beginning of the trace; `result` is the answer of the upstream."""
+    """A call. `at` is in seconds since the beginning of the trace; `result` is the answer of the upstream,
+    and `end` what the call did."""
 
     upstream: str
     tool: str
@@ -95,6 +97,7 @@ class Step:
     """In place of the labels of the tool."""
     endorsed: StepEndorsement | None = None
     signals: tuple[StepSignal, ...] = ()
+    end: CallEnd = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,7 @@ class _StepForm(_TraceForm):
     endorsed: _EndorsementForm | None = None
     signals: tuple[_SignalForm, ...] = ()
     labels: ToolLabels | None = None
+    end: CallEnd = "done"
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
 
@@ -332,7 +336,7 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
     approve = None if read.approve is None else _approval(read.approve)
     endorsed = None if read.endorsed is None else _endorsement(read.endorsed)
     signals = tuple(StepSignal(one.type, one.age_seconds, one.level) for one in read.signals)
-    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels, endorsed, signals)
+    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels, endorsed, signals, read.end)
 
 
 # --- small parts -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import given
 from msgspec import structs
 
 from gateway.history.events import (
+    Confirmed,
     Endorsed,
     Event,
     Observed,
@@ -55,6 +56,8 @@ EVENTS: tuple[Event, ...] = (
     Released("c", denied=True),
     Released("c", denied=False),
     Settled("c"),
+    Settled("c", "unknown"),
+    Confirmed("c", "failed"),
     make_observed("c"),
     make_observed(
         "c",

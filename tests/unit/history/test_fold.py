@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from gateway.history import fold
 from gateway.history import state as bounds
-from gateway.history.events import Event, Observed, Released, Settled, TaskEnded, pack
+from gateway.history.events import CallEnd, Confirmed, Event, Observed, Released, Settled, TaskEnded, pack
 from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reservation
@@ -59,6 +60,36 @@ def test_what_happens_to_a_call_that_is_not_open_is_an_error_and_changes_nothing
     with pytest.raises(ValueError, match="no open call x"):
         apply(agent.state, event)
     assert agent.state == before
+
+
+@pytest.mark.parametrize("confirmed", ["done", "failed"])
+def test_a_lost_outcome_is_unknown_until_it_is_confirmed_once(agent: Agent, confirmed: Literal["done", "failed"]):
+    call_id, _ = agent.begin("a")
+    apply(agent.state, Settled(call_id, "unknown"))
+    assert list(agent.state.unknown) == [call_id]
+
+    apply(agent.state, Confirmed(call_id, confirmed))
+    assert agent.state.unknown == {}
+    with pytest.raises(ValueError, match="no call"):
+        apply(agent.state, Confirmed(call_id, confirmed))
+
+
+@pytest.mark.parametrize("end", ["done", "failed"])
+def test_a_known_outcome_is_never_confirmed(agent: Agent, end: CallEnd):
+    call_id, _ = agent.begin("a")
+    apply(agent.state, Settled(call_id, end))
+
+    with pytest.raises(ValueError, match="no call"):
+        apply(agent.state, Confirmed(call_id, "done"))
+
+
+def test_of_too_many_unknown_outcomes_the_latest_are_kept(agent: Agent, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fold, "MAX_UNKNOWN", 2)
+    calls = [agent.begin("a")[0] for _ in range(3)]
+    for call_id in calls:
+        apply(agent.state, Settled(call_id, "unknown"))
+
+    assert list(agent.state.unknown) == calls[1:]
 
 
 def test_a_call_is_not_reserved_twice(agent: Agent):

@@ -28,6 +28,7 @@ class Recipient:
         self.questions: list[RequestId] = []
         self.input_requests: list[list[str]] = []
         self.lists: list[str] = []
+        self.responses: list[str] = []
         self.announced = 0
         self.waits = 0
         self.reserved = 0
@@ -46,6 +47,9 @@ class Recipient:
 
     def note_handle(self, handle: str, /) -> None:
         self.handles.append(handle)
+
+    def note_response(self, response: str, /) -> None:
+        self.responses.append(response)
 
     def note_question(self, question: RequestId, /) -> None:
         self.questions.append(question)
@@ -92,6 +96,8 @@ class ScriptedFilter(MessageFilter):
 
 
 class _Unchecked:
+    answers = True
+
     def feed(self, chunk: bytes, /) -> None:
         """Pass any chunk on."""
 

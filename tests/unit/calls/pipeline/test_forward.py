@@ -47,21 +47,21 @@ from tests.unit.harness import (
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code"),
+    ("error", "status", "code", "outcome"),
     [
-        (UpstreamUnreachable("it is away"), 502, "upstream/unreachable"),
-        (UpstreamTimeout("it is late"), 504, "upstream/timeout"),
-        (UpstreamBroken("it broke"), 502, "upstream/broken"),
+        (UpstreamUnreachable("it is away"), 502, "upstream/unreachable", "upstream-failed"),
+        (UpstreamTimeout("it is late"), 504, "upstream/timeout", "unknown"),
+        (UpstreamBroken("it broke"), 502, "upstream/broken", "unknown"),
     ],
 )
 async def test_a_call_whose_upstream_fails_is_settled_and_answered_for(
-    there: Bench, error: Exception, status: int, code: str
+    there: Bench, error: Exception, status: int, code: str, outcome: str
 ):
     there.upstream.script = lambda _request: error
     answer = await there.ask(call())
 
     assert (answer.status, answer.codes) == (status, [code])
-    assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+    assert [entry["outcome"] for entry in there.entries("settled")] == [outcome]
 
 
 @requirement("mcp/no-foreign-challenge")
@@ -82,17 +82,22 @@ async def test_a_defect_in_mid_call_is_settled_and_raised(there: Bench):
     with pytest.raises(RuntimeError):
         await there.ask(call())
 
-    assert [entry["outcome"] for entry in there.entries("settled")] == ["upstream-failed"]
+    assert [entry["outcome"] for entry in there.entries("settled")] == ["unknown"]
 
 
-async def test_an_error_of_the_server_is_an_outcome_of_its_own(there: Bench):
-    there.upstream.script = lambda _request: Back(500, "text/plain", (b"sorry",))
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(404, "error"), (429, "error"), (408, "unknown"), (500, "unknown"), (504, "unknown")]
+)
+async def test_a_status_without_a_response_refuses_a_call_or_tells_nothing_of_it(
+    there: Bench, status: int, outcome: str
+):
+    there.upstream.script = lambda _request: Back(status, "text/plain", (b"sorry",))
 
     assert (await there.ask(call())).body == b"sorry"
-    assert [entry["outcome"] for entry in there.entries("settled")] == ["error"]
+    assert [entry["outcome"] for entry in there.entries("settled")] == [outcome]
 
 
-async def test_a_caller_that_leaves_while_the_upstream_thinks_is_settled_as_cancelled(tmp_path: Path):
+async def test_the_outcome_of_a_call_whose_caller_leaves_before_the_answer_is_unknown(tmp_path: Path):
     upstream = Held()
     async with bench(tmp_path, upstream) as there:
         task = asyncio.create_task(there.ask(call()))
@@ -100,7 +105,7 @@ async def test_a_caller_that_leaves_while_the_upstream_thinks_is_settled_as_canc
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert [entry["outcome"] for entry in there.entries("settled")] == ["cancelled"]
+        assert [entry["outcome"] for entry in there.entries("settled")] == ["unknown"]
 
 
 async def test_a_limit_on_time_counts_from_the_sending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -108,7 +113,7 @@ async def test_a_limit_on_time_counts_from_the_sending(tmp_path: Path, monkeypat
         deciding(there, allow(Obligation("limit", {"timeout_seconds": 0.05})), monkeypatch)
         answer = await there.ask(call())
         assert (answer.status, answer.codes) == (504, ["upstream/timeout"])
-        assert [entry["outcome"] for entry in there.entries("settled")] == ["refused"]
+        assert [entry["outcome"] for entry in there.entries("settled")] == ["unknown"]
 
 
 async def test_what_is_left_of_a_limit_on_time_is_for_the_answer(there: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -116,7 +121,7 @@ async def test_what_is_left_of_a_limit_on_time_is_for_the_answer(there: Bench, m
     answer = await there.ask(call())
 
     assert "larger than policy allows" in answer.json["error"]["message"]
-    assert [entry["outcome"] for entry in there.entries("settled")] == ["refused"]
+    assert [(entry["outcome"], entry["lost"]) for entry in there.entries("settled")] == [("completed", "limited")]
 
 
 async def test_how_long_a_call_took_is_no_matter_of_the_time_of_day(tmp_path: Path):
@@ -136,9 +141,12 @@ async def test_how_long_a_call_took_is_no_matter_of_the_time_of_day(tmp_path: Pa
 @pytest.mark.parametrize(
     ("back", "outcome", "failed"),
     [
-        (Back(), "completed", False),
-        (UpstreamBroken("it broke"), "failed", True),
-        (Back(chunks=(b"a" * 11,)), "limited", True),
+        (Back(202), "unknown", True),
+        (UpstreamBroken("it broke"), "unknown", True),
+        (UpstreamUnreachable("it is away"), "upstream-failed", True),
+        (Back(chunks=(b'{"id":7,"error":{"code":-1,"message":""}}',)), "error", True),
+        (Back(chunks=(b'{"id":7,"result":{}}',)), "completed", False),
+        (Back(chunks=(b"a" * 101,)), "unknown", True),
     ],
 )
 async def test_how_a_call_ended_is_counted_and_said_in_its_span(
@@ -152,7 +160,7 @@ async def test_how_a_call_ended_is_counted_and_said_in_its_span(
     async with bench(tmp_path) as there:
         tracing = Tracing(Spans(exporter))
         there.upstream.script = lambda _request: back
-        deciding(there, allow(Obligation("limit", {"max_bytes": 10})), monkeypatch)
+        deciding(there, allow(Obligation("limit", {"max_bytes": 100})), monkeypatch)
         await replace(there, gateway=replace(there.gateway, tracing=tracing)).ask(call())
         tracing.stop()
         counted = f'opagate_settled_total{{outcome="{outcome}",upstream="files"}} 1.0'
@@ -163,7 +171,7 @@ async def test_how_a_call_ended_is_counted_and_said_in_its_span(
         attributes = span.attributes or {}
         assert attributes["opagate.decision.id"] == there.entries("settled")[0]["id"]
         assert attributes["opagate.outcome"] == outcome
-        assert attributes.get("error.type") == (outcome if failed else None)
+        assert attributes.get("error.type") == ({"error": "tool_error"}.get(outcome, outcome) if failed else None)
         assert (span.status.status_code is StatusCode.ERROR) is failed
 
 

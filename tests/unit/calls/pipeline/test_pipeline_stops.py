@@ -159,7 +159,7 @@ async def test_a_call_under_way_is_cut_and_settled(tmp_path: Path, chosen: Selec
         assert effects.answers == 1
         assert (effects.leases > 0) is (labels == LEASED)
         assert answer.codes == ["stop/in-force"]
-        assert [entry["outcome"] for entry in there.entries("settled")] == ["cancelled"]
+        assert [entry["outcome"] for entry in there.entries("settled")] == ["unknown"]
         assert (await there.ask(call())).codes == ["stop/in-force"]
         if there.gateway.authority is not None:
             leases = there.gateway.authority.leases.all()

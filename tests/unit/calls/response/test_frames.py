@@ -59,6 +59,8 @@ async def test_a_large_json_answer_ends_where_nothing_may_pass_unseen():
 class Spoilsport:
     """A watch of one message, which must not come to an end that says `no`."""
 
+    answers = False
+
     def __init__(self) -> None:
         self._seen = b""
 
