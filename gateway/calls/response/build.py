@@ -224,7 +224,7 @@ class CallerRecipient(Struct, frozen=True):
         answer.parts.ownership.deliver(upstream, handle, principal, answer.past_call())
 
     def note_response(self, response: Response) -> None:
-        """Note that the whole response to the request has come."""
+        """Note a whole response to the request."""
         self.answer.response = response
 
     def note_question(self, question: RequestId) -> None:

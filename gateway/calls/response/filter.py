@@ -169,7 +169,7 @@ class Recipient(ListViewer, Protocol):
         ...
 
     def note_response(self, response: Response, /) -> None:
-        """Note that the whole response to the request has come, and what it is."""
+        """Note a whole response to the request, and its sort."""
         ...
 
     def note_question(self, question: RequestId, /) -> None:
