@@ -38,12 +38,14 @@ from gateway.history.state import (
     MAX_ENDORSED,
     MAX_MARKED,
     MAX_PRESENTED,
+    MAX_READS,
     MAX_TRUSTED,
     MAX_UNKNOWN,
     Key,
     KnownCredential,
     LazySet,
     TaskState,
+    UntrustedRead,
     higher,
     open_call,
     smallest,
@@ -243,6 +245,16 @@ def _settle(state: TaskState, event: Settled) -> None:
     for system in done.behind:
         state.last[system] = max(state.last.get(system, at), at)
     _label(state, done.touch, done.sensitivity, untrusted=not done.trusted)
+    if not done.trusted:
+        _note_read(state, done.number, UntrustedRead(done.call, done.tool, audience, at))
+
+
+def _note_read(state: TaskState, number: int, read: UntrustedRead) -> None:
+    """Keep the call of an untrusted result for people, among the latest of them."""
+    reads = state.reads
+    reads.setdefault(number, read)
+    if len(reads) > MAX_READS:
+        del reads[next(iter(reads))]
 
 
 def _confirm_end(state: TaskState, event: Confirmed) -> None:
@@ -285,6 +297,8 @@ def _read(state: TaskState, event: Reading) -> None:
     if event.tool:
         state.used.setdefault(event.tool, {}).setdefault(event.touch, 0)
     _label(state, event.touch, event.sensitivity, untrusted=untrusted)
+    if untrusted:
+        _note_read(state, event.number, UntrustedRead(event.call, event.tool, event.audience, event.at))
     for shows in shown_in(event) if event.credentials else ():
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
         call = event.number if event.late else None

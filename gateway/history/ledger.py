@@ -34,6 +34,7 @@ from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
 from gateway.history.registry import TaskRegistry, new_task_id
+from gateway.history.sources import ReadTask, find_latest, find_sources, note_subject
 from gateway.history.state import open_call
 from gateway.history.states import TaskStates
 from gateway.model.call import PastCall
@@ -44,11 +45,12 @@ from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from gateway.config import HistorySettings
     from gateway.history.carried import Carried
     from gateway.history.exposure import OriginListener
+    from gateway.history.sources import ReadSource
     from gateway.history.state import TaskState
     from gateway.history.task_history import TaskHistory
     from gateway.model.call import Call, Source
@@ -123,6 +125,8 @@ class TaskLedger:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
         self.append(kept, event, now)
+        if not event.trusted:
+            note_subject(kept.subjects, event.number, call)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
         fields = {**kept.origin, **to_fields(event)}
         if kept.before is not None:
@@ -142,14 +146,20 @@ class TaskLedger:
         kept = self._tasks.require(task)
         return facts(self._states.load(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
 
-    def sources(self, task: Task, values: frozenset[int]) -> list[JsonObject]:
-        """Return the untrusted results that values (digests, as in `CallContent.authority`) stand in: call number and system.
+    def find_sources(self, task: Task, values: Collection[int]) -> list[ReadSource]:
+        """Return the untrusted results that values (digests, as in `CallContent.authority`) stand in. Raises `TaskExpired`."""
+        return find_sources(self._list_read_tasks(task), values)
 
-        Raises `TaskExpired`.
-        """
-        state = self._states.load(self._tasks.require(task))
-        numbers = sorted({number for value in values if (number := state.tokens.get(value)) is not None})
-        return [{"call": number, "audience": state.results[number]} for number in numbers if number in state.results]
+    def find_latest_reads(self, task: Task, count: int) -> list[ReadSource]:
+        """Return the latest untrusted results of a task, the last one first. Raises `TaskExpired`."""
+        return find_latest(self._list_read_tasks(task), count)
+
+    def _list_read_tasks(self, task: Task) -> Iterator[ReadTask]:
+        """Yield a task, and then the earlier tasks whose readings count in it, the latest first."""
+        kept = self._tasks.require(task)
+        yield ReadTask(self._states.load(kept), kept.subjects)
+        for earlier in kept.earlier:
+            yield ReadTask(self._states.load(earlier), earlier.subjects, is_earlier=True)
 
     # --- after the decision --------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ MAX_TOKENS: Final = 32_768
 """Words of untrusted results kept apart: some eighty results of 4 KB. Each takes about 130 bytes."""
 MAX_RESULTS: Final = 4_096
 """Untrusted results kept apart."""
+MAX_READS: Final = 256
+"""Untrusted results whose calls people are told by name, the latest. Of earlier ones people are told the system alone."""
 MAX_RESULT_TOKENS: Final = 2_048
 """Words of one result: the journal writes them down, and this makes a line of 22 KB."""
 MAX_TRUSTED: Final = 16_384
@@ -89,6 +91,16 @@ class KnownCredential(NamedTuple):
     confirmed: bool = False
     one_time: OneTime | None = None
     pointed: bool = False
+
+
+class UntrustedRead(NamedTuple):
+    """A call with an untrusted result, as people are told of it: its decision id, its tool (`new_events.name_target`), and its
+    beginning. A reading outside of a call has no id."""
+
+    call: str | None
+    tool: str
+    audience: str
+    at: float
 
 
 _STORED_NAMES: Final = {
@@ -183,6 +195,8 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     """Word → the first untrusted result that held it."""
     results: dict[int, str] = field(default_factory=dict[int, str])
     """Untrusted result with words in `tokens` → its audience."""
+    reads: dict[int, UntrustedRead] = field(default_factory=dict[int, UntrustedRead])
+    """Number → its call with an untrusted result, at most `MAX_READS`."""
     made: LazySet[int] = NO_DIGESTS
     """Those of `results` that answered a call of the task which changed something."""
     sources: LazySet[str] = frozenset()

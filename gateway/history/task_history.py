@@ -11,6 +11,7 @@ from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
     from gateway.history.events import TaskOpened
+    from gateway.history.sources import Subject
     from gateway.history.state import TaskState
 
 Status = Literal["open", "completed", "cancelled", "expired"]
@@ -42,6 +43,8 @@ class TaskHistory:
     """Whether a system had shown the task a credential when it was stored."""
     size: int = 0
     """Bytes of memory that the declaration takes at most; zero for an implicit task."""
+    subjects: dict[int, Subject] = field(default_factory=dict[int, "Subject"], init=False, repr=False, compare=False)
+    """Number of a call with an untrusted result → the argument that names what it reads. Memory alone has it."""
     before: TaskHistory | None = field(default=None, init=False, repr=False, compare=False)
     """The kept implicit task of the caller before this one. `KeptTasks` keeps it up to date."""
     is_implicit: bool = field(init=False)

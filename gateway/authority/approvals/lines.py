@@ -16,15 +16,19 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import WARNINGS
-from gateway.base.json.strict import fold as fold_name
-from gateway.base.json.walk import child, flatten, split_pointer
+from gateway.authority.approvals.places import Places, find_leaves, find_part
+from gateway.authority.approvals.sentence import View, list_undone, read_time, say_call, write_source
+from gateway.base.json.walk import child, flatten
 from gateway.base.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
 
 Speaker: TypeAlias = Literal["gateway", "agent"]
 LineKind: TypeAlias = Literal[
-    "argument", "credential", "fact", "link", "reason", "scope", "sentence", "setting", "source", "warning"
+    "argument", "countdown", "credential", "fact", "link", "reason", "scope", "sentence", "setting", "warning"
 ]
-BlockName: TypeAlias = Literal["question", "said", "warnings", "known", "covers", "instead", "votes"]
+BlockName: TypeAlias = Literal[
+    "brief", "goal", "question", "said", "warnings", "known", "undone", "covers", "instead", "votes"
+]
+NoteKind: TypeAlias = Literal["role", "source", "named", "asked", "other"]
 
 WIDTH: Final = 72
 """Cells of a row, on every surface."""
@@ -35,13 +39,21 @@ _WORDS: Final = 20
 _PLAIN_POINTER: Final = re.compile(r"(?:/[\w.$@-]+)+", re.ASCII)
 
 
+class Note(Struct, frozen=True):
+    """Knowledge of the gateway about a line. `decision` is the id of the call that a source names, and else empty."""
+
+    kind: NoteKind
+    text: ShownText
+    decision: str = ""
+
+
 class Line(Struct, frozen=True):
     """A line. `name` is a word of the gateway for it. `notes` are the gateway's knowledge about the words of an agent."""
 
     kind: LineKind
     rows: tuple[ShownText, ...]
     name: str = ""
-    notes: tuple[ShownText, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def text(self) -> ShownText:
@@ -58,24 +70,56 @@ class Block(Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
-def make_line(kind: LineKind, text: str, name: str = "", notes: Iterable[str] = ()) -> Line:
+def make_line(kind: LineKind, text: str, name: str = "", notes: Iterable[Note] = ()) -> Line:
     """Return a line with a text of any origin. `name` is a short word of the gateway."""
     width = WIDTH - len(name) - 2 if name else WIDTH
-    return Line(kind, fold(spell_out(text), width), name, tuple(spell_out(note) for note in notes if note))
+    return Line(kind, fold(spell_out(text), width), name, tuple(notes))
 
 
-def build_blocks(found: Mapping[str, Any]) -> tuple[Block, ...]:
-    """Return a question as blocks, from its document (`rendering.describe`). Blocks without a line are left out."""
+def make_note(kind: NoteKind, text: str, decision: str = "") -> Note:
+    """Return a note with a text of any origin."""
+    return Note(kind, spell_out(text), decision)
+
+
+def build_blocks(found: Mapping[str, Any], view: View) -> tuple[Block, ...]:
+    """Return a question as blocks, from its document (`rendering.describe`). Blocks without a line are left out.
+
+    The facts for a decision come first: the agent, the call, the goal, and odd letters.
+    """
     blocks = (
-        Block("question", "the question", "gateway", tuple(_question(found))),
-        Block("said", "said by the agent", "agent", tuple(_said(found))),
+        Block("brief", "in short", "gateway", tuple(_brief(found, view))),
+        Block("goal", "the goal, in the agent's words", "agent", tuple(_goal(found))),
         Block("warnings", "look closely", "gateway", tuple(_warnings(found))),
+        Block("said", "said by the agent", "agent", tuple(_said(found, view))),
         Block("known", "known by the gateway", "gateway", tuple(_known(found))),
+        Block("undone", "what cannot be undone", "gateway", tuple(_undone(found))),
         Block("covers", "a yes covers", "gateway", tuple(_covers(found))),
         Block("votes", "votes", "gateway", tuple(_votes(found))),
+        Block("question", "the question", "gateway", tuple(_question(found))),
         Block("instead", "to be asked no more", "gateway", tuple(_instead(found))),
     )
     return tuple(block for block in blocks if block.lines)
+
+
+# --- in short --------------------------------------------------------------------------------------
+
+
+def _brief(found: Mapping[str, Any], view: View) -> Iterator[Line]:
+    yield from (make_line("sentence", text) for text in say_call(found, view))
+    if found["state"] == "pending":
+        yield make_line("countdown", view.write_left(read_time(found["expires"])))
+
+
+def _goal(found: Mapping[str, Any]) -> Iterator[Line]:
+    goal = found["said_by_agent"].get("goal")
+    if goal:
+        yield make_line("fact", quote(goal))
+    elif found["call"]:
+        yield make_line("fact", "none: the agent declared no goal")
+
+
+def _undone(found: Mapping[str, Any]) -> Iterator[Line]:
+    return (make_line("sentence", text) for text in list_undone(found))
 
 
 # --- the call --------------------------------------------------------------------------------------
@@ -89,7 +133,7 @@ def _question(found: Mapping[str, Any]) -> Iterator[Line]:
     yield fact(call.get("target") or found["target"], "call")
     if call.get("audience"):
         yield fact(call["audience"], "system")
-    if labels := _write_labels(_part(call, "labels")):
+    if labels := _write_labels(find_part(call, "labels")):
         yield fact(labels, "labels")
     yield fact(found["agent"], "agent")
     if found["user"] is not None:
@@ -97,12 +141,6 @@ def _question(found: Mapping[str, Any]) -> Iterator[Line]:
     yield fact(found["task"] or "to be opened", "task")
     if found["decision"]:
         yield fact(found["decision"], "decision")
-
-
-def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a part of a document, empty if there is none."""
-    found: Mapping[str, Any] | None = document.get(name)
-    return found or {}
 
 
 def _write_labels(labels: Mapping[str, Any]) -> str:
@@ -113,16 +151,16 @@ def _write_labels(labels: Mapping[str, Any]) -> str:
 # --- said by the agent -----------------------------------------------------------------------------
 
 
-def _said(found: Mapping[str, Any]) -> Iterator[Line]:
+def _said(found: Mapping[str, Any], view: View) -> Iterator[Line]:
     said = found["said_by_agent"]
-    for name, label in (("goal", "goal of the task"), ("task_kind", "kind of the task"), ("client", "its client")):
+    for name, label in (("task_kind", "kind of the task"), ("client", "its client")):
         if said.get(name):
             yield make_line("fact", said[name], label)
-    arguments = _part(said, "arguments")
+    arguments = find_part(said, "arguments")
     if "value" in arguments:
-        yield from show_values(arguments["value"], _Notes(found).find)
+        yield from show_values(arguments["value"], Places(_known_places(found, view)).find)
     for name, label in _BESIDE.items():
-        if _part(said, name).get("value") is not None:
+        if find_part(said, name).get("value") is not None:
             yield from show_values(said[name]["value"], name=label)
 
 
@@ -130,16 +168,16 @@ _BESIDE: Final = {"responses": "answer to the server", "beside": "beside the arg
 """Parts of a call beside its arguments, with their names in a line."""
 
 
-def _no_notes(_pointer: str) -> Iterable[str]:
+def _no_notes(_pointer: str) -> Iterable[Note]:
     return ()
 
 
-def show_values(value: Any, notes_of: Callable[[str], Iterable[str]] = _no_notes, name: str = "") -> tuple[Line, ...]:
+def show_values(value: Any, notes_of: Callable[[str], Iterable[Note]] = _no_notes, name: str = "") -> tuple[Line, ...]:
     """Return the scalars of a JSON value as one line each: its pointer (RFC 6901), and the value in JSON.
 
     Lines with notes come first. `notes_of` gives the notes of a pointer. `name` names the part of the call.
     """
-    found = tuple(islice(_leaves(value), _LEAVES + 1))
+    found = tuple(islice(find_leaves(value), _LEAVES + 1))
     if len(found) > _LEAVES and isinstance(value, Mapping):
         found = tuple((child("", member), item) for member, item in cast("Mapping[str, Any]", value).items())
     lines = [
@@ -147,21 +185,6 @@ def show_values(value: Any, notes_of: Callable[[str], Iterable[str]] = _no_notes
         for pointer, item in found
     ]
     return tuple(sorted(lines, key=lambda line: not line.notes))
-
-
-def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each scalar and each empty container with its pointer, in the order of the document."""
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        pointer, item = waiting.pop()
-        if item and isinstance(item, Mapping):
-            members = cast("Mapping[str, Any]", item)
-            waiting += [(child(pointer, member), inner) for member, inner in reversed([*members.items()])]
-        elif item and isinstance(item, list | tuple):
-            items = cast("list[Any]", item)
-            waiting += [(f"{pointer}/{at}", items[at]) for at in range(len(items) - 1, -1, -1)]
-        else:
-            yield pointer, item
 
 
 def _show_pointer(pointer: str) -> str:
@@ -173,52 +196,23 @@ def _json(value: Any) -> str:
     return quote(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-class _Notes:
-    """The gateway's knowledge about the arguments of a call, by their places. Names differ as roles read them."""
-
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self._exact: dict[tuple[str, ...], list[str]] = {}
-        self._wild: list[tuple[tuple[str, ...], str]] = []
-        for place, note in _known_places(found):
-            steps = _steps(place)
-            if "*" in steps:
-                self._wild.append((steps, note))
-            else:
-                self._exact.setdefault(steps, []).append(note)
-
-    def find(self, pointer: str) -> Iterator[str]:
-        """Yield the notes about a value, and about a value around it."""
-        if not self._exact and not self._wild:
-            return
-        steps = _steps(pointer)
-        for depth in range(1, len(steps) + 1):
-            yield from self._exact.get(steps[:depth], ())
-        for place, note in self._wild:
-            if len(place) <= len(steps) and all(want in {"*", step} for want, step in zip(place, steps, strict=False)):
-                yield note
-
-
-def _steps(pointer: str) -> tuple[str, ...]:
-    return tuple(map(fold_name, split_pointer(pointer)))
-
-
-def _known_places(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _known_places(found: Mapping[str, Any], view: View) -> Iterator[tuple[str, Note]]:
     """Yield places in the arguments, and a note for each."""
     call = found["call"]
-    yield from ((place, f"role: {role}") for place, role in _part(call, "roles").items())
-    yield from ((place, _write_source(place, sources)) for place, sources in _part(call, "ungrounded").items())
-    named = "the goal, the contract or the operator's directory names it"
+    yield from ((place, make_note("role", f"role: {role}")) for place, role in find_part(call, "roles").items())
+    for place, sources in find_part(call, "sources").items():
+        for one in sources:
+            yield place, make_note("source", f"from {write_source(one, view)}", one.get("decision") or "")
+    sourced = find_part(call, "sources")
+    for place in call.get("ungrounded") or ():
+        if not sourced.get(place):
+            yield place, make_note("source", "nobody named it, and no text that the gateway traced holds it")
+    named = make_note("named", "the goal, the contract or the operator's directory names it")
     yield from ((place, named) for place in call.get("grounded") or ())
     for reason in found["reasons"]:
         for fact in reason["facts"]:
             if fact.startswith("/arguments/"):
-                yield fact.removeprefix("/arguments"), f"asked about: {reason['code']}"
-
-
-def _write_source(pointer: str, sources: Iterable[Mapping[str, Any]]) -> str:
-    """Return the source of the values at a pointer. Of several values there, each may have another source."""
-    came = ", ".join(f"call {one['call']} of {one['audience']}" for one in sources) or "the agent alone"
-    return f"a value at {_show_pointer(pointer)} came from {came}"
+                yield fact.removeprefix("/arguments"), make_note("asked", f"asked about: {reason['code']}")
 
 
 # --- known by the gateway --------------------------------------------------------------------------
@@ -241,7 +235,7 @@ def texts_of(value: Any) -> Iterator[str]:
 def _warnings(found: Mapping[str, Any]) -> Iterator[Line]:
     warning = partial(make_line, "warning")
     said = found["said_by_agent"]
-    arguments = _part(said, "arguments")
+    arguments = find_part(said, "arguments")
     if "value" not in arguments:
         names = ", ".join(map(str, arguments.get("names", ())))
         yield warning(
@@ -262,9 +256,8 @@ def _warnings(found: Mapping[str, Any]) -> Iterator[Line]:
 
 def _known(found: Mapping[str, Any]) -> Iterator[Line]:
     for reason in found["reasons"]:
-        yield make_line("reason", f"{reason['message']} [{reason['code']}]", notes=reason["facts"])
-    for pointer, sources in _part(found["call"], "ungrounded").items():
-        yield make_line("source", _write_source(pointer, sources))
+        notes = (make_note("other", fact) for fact in reason["facts"])
+        yield make_line("reason", f"{reason['message']} [{reason['code']}]", notes=notes)
     for one in found["call"].get("credentials") or ():
         came = one["audience"] or one["origin"]
         place = _show_pointer(one["pointer"])
@@ -281,7 +274,7 @@ def _covers(found: Mapping[str, Any]) -> Iterator[Line]:
     for scope in rule["scopes"]:
         if scope != "once" and (scope != "recurring" or recurs is not None):
             yield make_line("scope", _write_scope(scope, recurs), scope)
-    for pointer, values in _part(recurs or {}, "values").items():
+    for pointer, values in find_part(recurs or {}, "values").items():
         yield make_line("argument", f"{_show_pointer(pointer)} = {', '.join(map(_json, values))}")
 
 
@@ -328,6 +321,7 @@ def _votes(found: Mapping[str, Any]) -> Iterator[Line]:
 
 def _instead(found: Mapping[str, Any]) -> Iterator[Line]:
     for one in found["instead"]:
-        line = make_line("setting", one["yaml"], notes=(f"in {one['where']}, against {one['code']}", one["advice"]))
+        told = (f"in {one['where']}, against {one['code']}", one["advice"])
+        line = make_line("setting", one["yaml"], notes=(make_note("other", note) for note in told if note))
         # A reader copies the setting, so it stays in one row.
         yield structs.replace(line, rows=(line.text,))

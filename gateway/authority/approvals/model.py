@@ -52,6 +52,9 @@ class Requester(Struct, frozen=True):
     user: str | None = None
     delegates: tuple[str, ...] = ()
     session: str = ""
+    user_name: str | None = None
+    user_mail: str | None = None
+    """The display name and the mail of the user, where the token had them. They name nobody in a rule."""
 
 
 class ApproverRule(Struct, frozen=True):

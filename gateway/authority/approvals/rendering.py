@@ -26,8 +26,11 @@ class QuestionState(TypedDict):
     code: str
     state: str
     target: str
+    sort: str
     agent: str
     user: str | None
+    user_name: str | None
+    user_mail: str | None
     asked: str
     expires: str
     votes: str
@@ -118,8 +121,11 @@ def summarize(approval: Approval) -> ListedQuestion:
         "code": code_of(question),
         "state": approval.state,
         "target": question.target,
+        "sort": question.sort,
         "agent": question.requester.id,
         "user": question.requester.user,
+        "user_name": question.requester.user_name,
+        "user_mail": question.requester.user_mail,
         "reasons": list(question.codes),
         "asked": _time(question.asked),
         "expires": _time(approval.until),

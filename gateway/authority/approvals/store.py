@@ -40,7 +40,17 @@ class StoredEndorsements(JournalPosition, frozen=True):
 
 
 APPROVALS: Final = RecordKind("approval", Approval, "the journal makes it again, or people are asked again")
-DESCRIPTIONS: Final = RecordKind("description of a call", dict[str, Any], "the question has no details")
+
+
+def _name_sources(description: dict[str, Any]) -> dict[str, Any]:
+    """Return a description of the first form in the second: sources have their own member, with more about each."""
+    sources = description.get("ungrounded")
+    return description if sources is None else {**description, "sources": sources, "ungrounded": [*sources]}
+
+
+DESCRIPTIONS: Final = RecordKind(
+    "description of a call", dict[str, Any], "the question has no details", upgrades=(_name_sources,)
+)
 POSITIONS: Final = RecordKind("position of approvals", JournalPosition, "the journal is read from its beginning")
 ENDORSEMENTS: Final = RecordKind("endorsements", StoredEndorsements, "people are asked again for values that return")
 _ALL: Final = "all"

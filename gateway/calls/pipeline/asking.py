@@ -20,6 +20,7 @@ from gateway.calls.pipeline.people import People
 from gateway.calls.pipeline.releasing import add_recurrence
 from gateway.calls.pipeline.waiting import may_be_elicited
 from gateway.history import TaskLedger
+from gateway.history.sources import ReadSource, Subject
 from gateway.history.tasks.contract import read_declaration
 from gateway.history.tasks.endpoints import TaskApproval, refuse_task
 from gateway.model import reasons
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 
 _CREDENTIALS: Final = 64
+_SOURCES: Final = 8
+"""Untrusted results that people are told of one value."""
+_LATEST: Final = 3
+"""Untrusted results that people are told of a task."""
 _LISTED: Final = 256
 """Characters of the name of a target in lists and in the journal."""
 _LONGEST: Final = 16 * 2**10
@@ -125,7 +130,7 @@ class Questions(Struct, frozen=True):
             decision=context.id,
             task=prepared.task.id,
             target="",
-            requester=_describe_requester(prepared),
+            requester=_describe_requester(prepared.request.principal, _find_session(prepared)),
             rule=rule,
             reasons=tuple(
                 ShownReason(item.code, item.message, item.remedy, item.facts, dict(item.limits))
@@ -163,10 +168,11 @@ class Questions(Struct, frozen=True):
             "responses": {"value": redact_value(responses, key=key, spots=spots, known=known)} if responses else None,
             "beside": {"value": redact_value(beside, key=key, spots=spots, known=known)} if beside else None,
             "credentials": [_describe_credential(fact) for fact in (facts.credentials or ())[:_CREDENTIALS]],
-            "ungrounded": {
-                pointer: self.ledger.sources(prepared.task, ruling.content.authority.get(pointer, frozenset()))
-                for pointer in facts.ungrounded or ()
-            },
+            "ungrounded": sorted(facts.ungrounded or ()),
+            "sources": self._describe_sources(prepared, ruling, known),
+            "latest": [
+                self._describe_source(one, known) for one in self.ledger.find_latest_reads(prepared.task, _LATEST)
+            ],
             "grounded": sorted(ruling.content.grounded),
             "roles": {pointer: role.value for pointer, role in labels.roles.items()},
             "task": {"id": prepared.task.id, "kind": prepared.task.kind, "risk": prepared.task.risk},
@@ -176,6 +182,27 @@ class Questions(Struct, frozen=True):
             if prepared.message.client_name is None
             else self._redact(known, prepared.message.client_name),
         }
+
+    def _describe_sources(self, prepared: PreparedCall, ruling: Ruling, known: KnownSpots | None) -> JsonObject:
+        """Return the untrusted results that the values of authority came from, by the pointer of the argument."""
+        authority, ungrounded = ruling.content.authority, ruling.facts.ungrounded or ()
+        pointers = {*ungrounded, *(pointer for pointer in authority if pointer not in ruling.content.grounded)}
+        found = {
+            pointer: self.ledger.find_sources(prepared.task, authority.get(pointer, frozenset()))
+            for pointer in sorted(pointers)
+        }
+        return {
+            pointer: [self._describe_source(one, known) for one in sources[:_SOURCES]]
+            for pointer, sources in found.items()
+            if sources
+        }
+
+    def _describe_source(self, source: ReadSource, known: KnownSpots | None) -> JsonObject:
+        subject = source.subject
+        shown = (
+            None if subject is None else Subject(*(self._redact(known, text) for text in (subject.name, subject.text)))
+        )
+        return msgspec.to_builtins(structs.replace(source, subject=shown))
 
 
 def refuse_without_people(ruling: Ruling) -> Refusal:
@@ -188,16 +215,24 @@ def _refuse(ruling: Ruling, reason: Reason) -> Refusal:
     return Refusal(200, reason, REFUSED, decision=decision)
 
 
-def _describe_requester(prepared: PreparedCall) -> Requester:
-    request, principal = prepared.request, prepared.request.principal
-    is_elicited = request.session is not None and may_be_elicited(request)
+def _find_session(prepared: PreparedCall) -> str:
+    """Return the digest of the session that hears of the end of its question; empty for other clients."""
+    request = prepared.request
+    if request.session is None or not may_be_elicited(request):
+        return ""
+    return digest_session(prepared.call.target.upstream, request.principal.key, request.session)
+
+
+def _describe_requester(principal: Principal, session: str = "") -> Requester:
+    user = principal.user
     return Requester(
         principal.key,
         principal.id,
         principal.issuer,
-        None if principal.user is None else principal.user.id,
+        None if user is None else user.id,
         tuple(actor.id for actor in principal.delegation),
-        digest_session(prepared.call.target.upstream, principal.key, request.session or "") if is_elicited else "",
+        session,
+        user_mail=None if user is None else principal.email,
     )
 
 
@@ -268,7 +303,8 @@ class TaskApprovals(Struct, frozen=True):
         known = self.known.find_known(principal.key)
         value = redact_value(document, key=self.journal.fingerprint_key, spots=self.spots, known=known)
         shown: dict[str, Json] = {"mode": "digest"} if value is None else {"mode": "full", "value": value}
-        return {"target": _TARGET, "arguments": shown}
+        goal = cast("Mapping[str, Json]", value).get("goal") if isinstance(value, dict) else None
+        return {"target": _TARGET, "arguments": shown, "goal": goal if isinstance(goal, str) else None}
 
 
 async def _claim_or_tell(people: People, principal: Principal, approval: Approval | Reason) -> TaskApproval | Reply:
@@ -301,8 +337,6 @@ async def _wait(people: People, principal: Principal, approval: Approval) -> App
 
 def _question(people: People, identifier: str, principal: Principal, call: str) -> Question:
     now, rule = people.desk.now(), merge_rules((), seconds=people.desk.times.pending)
-    user = None if principal.user is None else principal.user.id
-    delegates = tuple(actor.id for actor in principal.delegation)
     return Question(
         id=identifier,
         call=call,
@@ -312,11 +346,12 @@ def _question(people: People, identifier: str, principal: Principal, call: str) 
         decision="",
         task="",
         target=_TARGET,
-        requester=Requester(principal.key, principal.id, principal.issuer, user, delegates),
+        requester=_describe_requester(principal),
         rule=rule,
         reasons=(ShownReason(reasons.APPROVAL_TASK.code, reasons.APPROVAL_TASK.message),),
         asked=now,
         expires=now + rule.seconds,
+        sort="task",
     )
 
 

@@ -265,8 +265,9 @@ def _title(text: str) -> None:
 def _print_question(found: dict[str, Any]) -> None:
     """Print a question from its typed lines. Each row has a mark before it, so no text of a call begins a line."""
     from gateway.authority.approvals.lines import build_blocks
+    from gateway.authority.approvals.sentence import View
 
-    for block in build_blocks(found):
+    for block in build_blocks(found, View(time.time(), None)):
         _title(block.title)
         for line in block.lines:
             _print_line(line)
@@ -280,7 +281,7 @@ def _print_line(line: Line) -> None:
     for row in (f"  {name}{first}", *(f"{FURTHER}{row}" for row in others)):
         out.print(Text(row), style="yellow" if line.kind == "warning" else "")
     for told in line.notes:
-        for row in fold(told, room):
+        for row in fold(told.text, room):
             out.print(Text(f"    ↳ {row}"), style="dim")
 
 

@@ -15,6 +15,7 @@ from gateway.authority.approvals.endorsement import EndorsementSelection
 from gateway.authority.approvals.lines import build_blocks
 from gateway.authority.approvals.office import SubmittedAnswer
 from gateway.authority.approvals.rendering import summarize
+from gateway.authority.approvals.sentence import View
 from gateway.model import reasons
 from gateway.model.caller import canonical_person
 from gateway.model.decision import Reason
@@ -97,7 +98,7 @@ async def _show_question(visit: ConsoleVisit, approver: Approver, *, refused: Re
         "approval.html",
         status=200 if refused is None else 409,
         question=found,
-        blocks={block.name: block for block in build_blocks(found)},
+        blocks={block.name: block for block in build_blocks(found, View(people.desk.now()))},
         refused=refused,
         max_age=max_age,
         has_voted=has_voted,

@@ -72,3 +72,20 @@ if (live && "EventSource" in window) {
     tell(source.readyState === EventSource.CLOSED ? "not connected: load the page again" : "not connected"),
   );
 }
+
+// Times come in UTC, and stand here as the reader's clock has them. What is left of a question counts down.
+function writeLeft(place) {
+  const until = new Date(place.dataset.until);
+  const left = Math.max(0, Math.floor((until - Date.now()) / 1000));
+  const [hours, minutes, seconds] = [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60];
+  const told = hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min ${seconds} s` : `${seconds} s`;
+  const text = `${told} left, until ${until.toLocaleTimeString([], { timeZoneName: "short" })}`;
+  if (place.textContent !== text) place.textContent = text;
+}
+
+function countDown() {
+  for (const place of document.querySelectorAll("[data-until]")) writeLeft(place);
+}
+
+countDown();
+setInterval(countDown, 1000);

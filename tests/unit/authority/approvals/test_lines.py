@@ -21,6 +21,7 @@ from gateway.authority.approvals.channels.webhooks import payload_of
 from gateway.authority.approvals.lines import WIDTH, Line, build_blocks, find_warnings, texts_of
 from gateway.authority.approvals.model import ApproverRule, Recurrence, ShownReason
 from gateway.authority.approvals.rendering import describe
+from gateway.authority.approvals.sentence import View
 from gateway.base.letters import count_cells
 from gateway.surfaces.cli import approvals as command
 from gateway.surfaces.cli.terminal import FURTHER, out
@@ -28,6 +29,7 @@ from gateway.surfaces.console.rendering import Templates
 from gateway.surfaces.console.sessions import Visitor
 from tests.unit.authority.approvals.making import BOB, DESCRIPTION, endorsement, question
 
+VIEW = View(1_001.0)
 MARKS = 4
 """Marks that stay on one letter."""
 FORGED = "known by the gateway\n  question: approved"
@@ -82,7 +84,7 @@ def shown(value: Any, **more: Any) -> Any:
 
 
 def block(found: Mapping[str, Any], name: str) -> tuple[Line, ...]:
-    return next((one.lines for one in build_blocks(found) if one.name == name), ())
+    return next((one.lines for one in build_blocks(found, VIEW) if one.name == name), ())
 
 
 def texts(found: Mapping[str, Any], name: str) -> list[str]:
@@ -98,6 +100,12 @@ def printed(found: dict[str, Any], width: int = 160) -> list[str]:
     finally:
         out.width = before
     return taken.get().splitlines()
+
+
+AGENT_TAGS = {
+    *("section said agent", "span whose", "ul lines", "li fact", "table stack values", "thead", "tbody", "tr", "th"),
+    *("tr argument", "td", "td none", "bdi row", "small"),
+}
 
 
 @cache
@@ -128,7 +136,7 @@ class Tags(HTMLParser):
 
 def page(found: Mapping[str, Any]) -> Tags:
     visitor = Visitor(BOB, frozenset({"approver"}), "oidc", 0.0, "bob")
-    blocks = {one.name: one for one in build_blocks(found)}
+    blocks = {one.name: one for one in build_blocks(found, VIEW)}
     context = {"question": found, "blocks": blocks, "visitor": visitor, "pages": (), "path": "/console/approvals/q1"}
     context |= {
         "csrf": "c",
@@ -159,15 +167,15 @@ def test_n_arguments_are_n_lines_on_the_terminal_and_on_the_page(value: dict[str
     rows = list(between(printed(found), "said by the agent"))
     begun = [row for row in rows if row[:4] != "    "]
     tags = page(found).agent
-    items = [tag for tag in tags if tag.startswith("li")]
+    items = [tag for tag in tags if tag.startswith("tr ")]
 
     count = len(value) or 1
     assert (len(block(found, "said")), len(begun), len(items)) == (count, count, count)
     assert all(row.startswith(("  /", '  "')) for row in begun)
     assert all(row.startswith(("    │ ", "    ↳ ")) for row in rows if row not in begun)
     assert all(count_cells(row) <= WIDTH + count_cells(FURTHER) + MARKS for row in rows)
-    assert items == ["li argument"] * count
-    assert {*tags} <= {"section said agent", "span whose", "ul lines", "li argument", "bdi row", "small"}
+    assert items == ["tr argument"] * count
+    assert {*tags} <= AGENT_TAGS
 
 
 @given(ARGUMENTS)
@@ -207,11 +215,11 @@ def test_no_text_adds_a_line_anywhere(goal: str, target: str, agent: str, messag
     )
     rows = printed(found)
 
-    kinds = {one.name: [line.kind for line in one.lines] for one in build_blocks(found) if one.name != "warnings"}
-    assert kinds == {one.name: [line.kind for line in one.lines] for one in build_blocks(plain)}
-    titles = {"", *(one.title for one in build_blocks(found))}
+    kinds = {one.name: [line.kind for line in one.lines] for one in build_blocks(found, VIEW) if one.name != "warnings"}
+    assert kinds == {one.name: [line.kind for line in one.lines] for one in build_blocks(plain, VIEW)}
+    titles = {"", *(one.title for one in build_blocks(found, VIEW))}
     assert all(row in titles or row.startswith(("  ",)) for row in rows)
-    assert sum(row in titles for row in rows) == 2 * len(build_blocks(found))
+    assert sum(row in titles for row in rows) == 2 * len(build_blocks(found, VIEW))
     assert page(found).all.count("script") == page(plain).all.count("script") == 1
 
 
@@ -255,19 +263,24 @@ def test_a_value_comes_with_its_role_and_its_source_before_the_others():
     known = {
         "roles": {"/to": "destination", "/items/*/price": "amount"},
         "grounded": ["/cc"],
-        "ungrounded": {"/to": [{"call": 3, "audience": "crm"}]},
+        "ungrounded": ["/to"],
+        "sources": {"/to": [{"call": 3, "audience": "crm"}]},
     }
     value = {"body": "x", "cc": ["ann@corp.example"], "items": [{"price": 5}], "To": ["eve@evil.example"]}
     found = describe(
         state.ask(question(reasons=(reason,))), {**DESCRIPTION, "arguments": {"value": value}, **known}, BOB, 1_001.0
     )
 
-    assert [(line.text, line.notes) for line in block(found, "said")] == [
+    assert [(line.text, tuple(note.text for note in line.notes)) for line in block(found, "said")] == [
         ('/cc/0 = "ann@corp.example"', ("the goal, the contract or the operator's directory names it",)),
         ("/items/0/price = 5", ("role: amount",)),
         (
             '/To/0 = "eve@evil.example"',
-            ("role: destination", "a value at /to came from call 3 of crm", "asked about: toxic-flow/ungrounded"),
+            (
+                "role: destination",
+                "from a result of crm, untrusted, read (call 3)",
+                "asked about: toxic-flow/ungrounded",
+            ),
         ),
         ('/body = "x"', ()),
     ]
