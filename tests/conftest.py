@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 import shutil
 import signal
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.servers.serving import ROOT, ServerProcess, running
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from tests.unit.base.store.postgresql_server import PostgresServer
 
 ANYWHERE = "anywhere"
 """The profile of Hypothesis that all tests begin with."""
@@ -181,3 +184,23 @@ def recorder(echo_server: ServerProcess) -> Recorder:
     fresh = Recorder(echo_server.origin)
     fresh.take()
     return fresh
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Generator[PostgresServer]:
+    """Give a PostgreSQL that tests share."""
+    from tests.unit.base.store.postgresql_server import PostgresServer  # noqa: PLC0415 - its driver is loaded where it is used
+
+    server = PostgresServer()
+    try:
+        yield server.make()
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+async def schema_url(postgresql: PostgresServer) -> str:
+    """Return the address of a schema that no other test uses."""
+    name = f"test_{secrets.token_hex(6)}"
+    await postgresql.execute(f"create schema {name}")
+    return f"{postgresql.url}&search_path={name}"

@@ -10,6 +10,7 @@ from gateway.authority.lending import Authority
 from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
+from gateway.base.store.engine import Claim
 from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
 from gateway.calls.binding.vault import Vault
 from gateway.calls.pipeline.admit import Admission
@@ -116,6 +117,8 @@ class Gateway:
     """The TLS files, which are looked at again and again."""
     control: Control = field(default_factory=Control)
     """The operations for approvers and operators."""
+    claim: Claim | None = None
+    """The right to use a database of records; `None`: the records are in the state folder."""
     turns: LoopTurns = field(default_factory=LoopTurns)
     hidden_tools: HiddenTools = field(default_factory=HiddenTools)
     token_people: Mapping[str, TokenPeople] = field(default_factory=dict[str, TokenPeople])
@@ -170,6 +173,7 @@ def build_pipeline(parts: Gateway) -> Pipeline:
         forwarder=_build_forwarder(parts, record, connecting, answers),
         refuser=_build_refuser(parts),
         stops=parts.stops,
+        claim=parts.claim,
         clock=parts.clock,
         monotonic=parts.monotonic,
     )

@@ -8,7 +8,7 @@ from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import Field, StrictInt, model_validator
 
-from gateway.config.values import Count, Domain, Duration, FilePath, Settings, Size, Text
+from gateway.config.values import Count, Domain, Duration, FilePath, Secret, Settings, Size, Text
 
 
 class TaskLimit(Settings):
@@ -89,6 +89,20 @@ class HistorySettings(Settings):
 
 SHORTEST_KEPT: Final = timedelta(days=2)
 """A task lives for a day at most, and history may have to be folded again from the entries of its calls."""
+
+
+class StoreSettings(Settings):
+    """A database for the durable records, in the place of a file in the state folder."""
+
+    kind: Literal["postgresql"] = Field(description="PostgreSQL 15 or later: docs/operations/postgresql.md.")
+    url: Secret = Field(
+        description="`postgresql://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full`. Elsewhere than on this machine, `sslmode`"
+        " has to verify the server."
+    )
+    deadline: Duration = Field(
+        default=timedelta(milliseconds=150),
+        description="For what a call waits for. A later answer counts as none, and the call is refused.",
+    )
 
 
 class JournalSettings(Settings):

@@ -15,7 +15,14 @@ from gateway.config.brokers import Broker, BrokerCredential, BrokerName, describ
 from gateway.config.connections import ConnectionSettings, find_login_problem
 from gateway.config.console import ConsoleSettings
 from gateway.config.credentials import NoCredential
-from gateway.config.history import DirectorySettings, HistorySettings, JournalSettings, TaskLimit, TaskLimits
+from gateway.config.history import (
+    DirectorySettings,
+    HistorySettings,
+    JournalSettings,
+    StoreSettings,
+    TaskLimit,
+    TaskLimits,
+)
 from gateway.config.identities import Identity, OperatorSettings, PeopleIdentity, find_sign_in_problem
 from gateway.config.inspection import InspectionSettings
 from gateway.config.observing import find_ends, find_problem_of_ends
@@ -130,6 +137,9 @@ class Configuration(Settings):
     allowed_origins: tuple[Origin, ...] = Field(default=(), description="Further accepted `Origin` values.")
     tls: TlsSettings | None = Field(default=None, description="HTTPS.")
     state: FilePath = Field(default=Path("state"), description="Folder for the gateway's own keys.")
+    store: StoreSettings | None = Field(
+        default=None, description="A database for the durable records. Without it, a file in the state folder has them."
+    )
     socket: FilePath | None = Field(
         default=None,
         description="Unix socket for people with an account on this machine, and for their commands; by default"

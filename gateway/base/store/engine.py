@@ -74,6 +74,18 @@ def find_later(append: Append, versions: Mapping[Log, int]) -> list[Log]:
     return [log for log, named in append.versions.items() if versions.get(log, 0) > named]
 
 
+class Claim(Protocol):
+    """The right of this process to use the records."""
+
+    def find_problem(self) -> StoreError | None:
+        """Return the problem of the last renewal, `None` after a success."""
+        ...
+
+    def find_end(self) -> StoreError | None:
+        """Return the reason to serve no calls, `None` while the claim holds."""
+        ...
+
+
 class Engine(Protocol):
     """An engine that keeps records by kind and id. Each method raises `StoreError`."""
 
@@ -87,6 +99,14 @@ class Engine(Protocol):
 
     async def count(self, kind: str, /) -> int:
         """Return the number of records of a kind."""
+        ...
+
+    async def survey(self) -> dict[tuple[str, str], int]:
+        """Return the number of records by their kind and the id of the key that sealed them. Nothing is made or changed."""
+        ...
+
+    async def read_all(self) -> list[Change]:
+        """Return each record that has not ended, of all kinds, as the change that writes it. Nothing is made or changed."""
         ...
 
     async def change(self, *changes: Change) -> int | None:

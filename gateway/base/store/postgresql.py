@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+import asyncpg
+
 from gateway.base.store.batches import Batches
 from gateway.base.store.engine import ABSENT, Append, Change, Log, Missing, Record
 from gateway.base.store.postgresql_connection import Link, Raced, confirm, transact
@@ -73,7 +75,14 @@ _FORGET: Final = """
 delete from opagate_writers where id in
 (select id from opagate_writers where since < now() - interval '1 day' for update skip locked)
 """
-_REGISTER: Final = "insert into opagate_writers (id) values ($1)"
+_REGISTER: Final = "insert into opagate_writers (id, gateway) values ($1, $2)"
+_SURVEY: Final = """
+select kind, encode(substring(value from 2 for 8), 'hex'), count(*) from opagate_records group by 1, 2
+"""
+_HAS_RECORDS: Final = "select to_regclass('opagate_records')::text"
+_ALL: Final = """
+select kind, id, value, expires from opagate_records where expires is null or expires > $1 order by kind, id
+"""
 
 
 class _Waiting(NamedTuple, Generic[Item]):
@@ -96,15 +105,20 @@ class _Write(NamedTuple):
 class PostgresStore:
     """The engine over one server. `clock` gives seconds since the epoch, for the ends of records.
 
+    With a `claim`, it changes nothing after the claim is lost. Unless it `may_make` tables, a read leaves the tables as they are.
+
     Each writing connection has a row of its own, and its transactions share that row. After an unknown outcome the next
     connection removes the row first. The removal waits for a transaction under way, and a later transaction finds no row. So
     a read after an unknown outcome tells the truth for good.
     """
 
-    def __init__(self, server: Server, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, server: Server, clock: Callable[[], float] = time.time, *, claim: str | None = None, may_make: bool = True
+    ) -> None:
         self._server = server
         self._clock = clock
-        self._reader = Link(server, partial(require_schema, server=server))
+        self._claim = claim
+        self._reader = Link(server, partial(require_schema, server=server, may_make=may_make))
         self._writer = Link(server, self._register)
         self._name = ""
         self._doubts: list[str] = []
@@ -125,6 +139,15 @@ class PostgresStore:
     async def count(self, kind: str, /) -> int:
         """Return the number of records of a kind. Raises `StoreError`."""
         return (await self._query(self._server.patience, _COUNT, kind, self._clock()))[0][0]
+
+    async def survey(self) -> dict[tuple[str, str], int]:
+        """Return the number of records by kind and sealing key: see `Engine.survey`. Raises `StoreError`."""
+        return {(kind, seal): count for kind, seal, count in await self._look(_SURVEY)}
+
+    async def read_all(self) -> list[Change]:
+        """Return each record as the change that writes it: see `Engine.read_all`. Raises `StoreError`."""
+        rows = await self._look(_ALL, self._clock())
+        return [Change(row["kind"], row["id"], row["value"], expires=row["expires"]) for row in rows]
 
     async def change(self, *changes: Change) -> int | None:
         """Carry out all changes or none: see `Engine.change`. Raises `StoreError`, and `OutcomeUnknown` for a commit without an answer."""
@@ -180,6 +203,15 @@ class PostgresStore:
 
     async def _query(self, seconds: float, statement: str, *values: Any) -> Sequence[Any]:
         return await self._run_reader(lambda connection: connection.fetch(statement, *values), seconds)
+
+    async def _look(self, statement: str, *values: Any) -> Sequence[Any]:
+        """Return the rows of a query, none of a database without tables."""
+
+        async def work(connection: Connection) -> Sequence[Any]:
+            has_records = await connection.fetchval(_HAS_RECORDS) is not None
+            return await connection.fetch(statement, *values) if has_records else []
+
+        return await self._run_reader(work, self._server.patience)
 
     async def _run_reader(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
         """Read after the outcome of each earlier write is settled."""
@@ -251,7 +283,10 @@ class PostgresStore:
         if doubts:
             await connection.execute(_FENCE, doubts)
         await connection.execute(_FORGET)
-        await connection.execute(_REGISTER, name)
+        try:
+            await connection.execute(_REGISTER, name, self._claim)
+        except asyncpg.ForeignKeyViolationError as error:
+            raise self._server.make_lost_error() from error
         self._name = name
         self._doubts = [doubt for doubt in self._doubts if doubt not in doubts]
 

@@ -97,6 +97,10 @@ class Server:
             "find out why the server is slow or cannot be reached",
         )
 
+    def make_lost_error(self) -> StoreError:
+        """Return the error of a gateway whose claim another gateway took over."""
+        return StoreError(f"another gateway took over PostgreSQL at {self.name}", "start this gateway again")
+
     def make_error(self, error: BaseException) -> StoreError:
         """Return the error of an operation that was not carried out."""
         return StoreError(
@@ -107,6 +111,8 @@ class Server:
 
 def describe(error: BaseException) -> str:
     """Return an error in one line, without the details, which may have values of records."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error.args[0]).splitlines()[0] if error.args and error.args[0] else type(error).__name__
 
 

@@ -17,7 +17,10 @@ STEPS: Final = (
     create table opagate_records (kind text collate "C" not null, id text collate "C" not null, version bigint not null,
       value bytea not null, expires double precision, primary key (kind, id));
     create index opagate_records_by_end on opagate_records (kind, expires) where expires is not null;
-    create table opagate_writers (id text primary key, since timestamptz not null default now());
+    create table opagate_gateways (id text collate "C" primary key, name text not null, journal text collate "C" not null,
+      is_alone boolean not null, until timestamptz not null);
+    create table opagate_writers (id text primary key, since timestamptz not null default now(),
+      gateway text collate "C" references opagate_gateways (id) on delete cascade);
     """,
     """
     create table opagate_logs (owner bytea not null, name text collate "C" not null, version bigint not null,
@@ -31,7 +34,14 @@ FORMAT: Final = len(STEPS)
 """The form of the tables, kept in `opagate_format`."""
 _RACES: Final = (Raced, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 """Errors of two gateways that make the same tables."""
-_TABLES: Final = ("opagate_records", "opagate_writers", "opagate_logs", "opagate_events")
+_TABLES: Final = (
+    "opagate_format",
+    "opagate_gateways",
+    "opagate_writers",
+    "opagate_records",
+    "opagate_logs",
+    "opagate_events",
+)
 _RIGHTS: Final = ("select", "insert", "update", "delete")
 _TRIES: Final = 5
 _MAKE_FORM: Final = """
@@ -39,13 +49,16 @@ create table if not exists opagate_format (one int primary key check (one = 1), 
 """
 
 
-async def require_schema(connection: Connection, server: Server) -> None:
-    """Make the tables, or bring them up to the present form. Raises `StoreError` for tables of a later release and missing rights."""
+async def require_schema(connection: Connection, server: Server, *, may_make: bool = True) -> None:
+    """Make the tables, or bring them up to the present form, if that is wanted.
+
+    Raises `StoreError` for tables of a later release and missing rights.
+    """
     try:
         form = await _read_form(connection)
-        if form < FORMAT:
+        if form < FORMAT and may_make:
             form = await _bring_up(connection, server)
-        missing = await _find_missing_right(connection)
+        missing = await _find_missing_right(connection) if form == FORMAT else None
     except asyncpg.InsufficientPrivilegeError as error:
         raise _make_rights_error(server, str(error.args[0])) from error
     if form > FORMAT:

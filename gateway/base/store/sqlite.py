@@ -49,6 +49,8 @@ commit;
 _LIST: Final = "select id, version, value from records where kind = ? and (expires is null or expires > ?) order by id"
 _READ: Final = _LIST.replace(" order by id", " and id = ?")
 _VERSION: Final = _READ.replace("id, version, value", "version")
+_ALL: Final = "select kind, id, value, expires from records order by kind, id"
+_SURVEY: Final = "select kind, lower(hex(substr(value, 2, 8))), count(*) from records group by 1, 2"
 _COUNT: Final = "select count(*) from records where kind = ? and (expires is null or expires > ?)"
 _PUT: Final = "insert or replace into records values (?, ?, ?, ?, ?)"
 _REMOVE: Final = "delete from records where kind = ? and id = ?"
@@ -112,14 +114,6 @@ def query_file(path: Path, statement: str) -> list[tuple[Any, ...]]:
         raise StoreError(f"{path} cannot be read: {error}", "put a damaged file back from a copy") from error
 
 
-def count_seals(path: Path) -> dict[str, int]:
-    """Return the number of records by the id of the key that sealed them. Raises `StoreError`."""
-    if not path.exists():
-        return {}
-    rows = query_file(path, "select lower(hex(substr(value, 2, 8))), count(*) from records group by 1")
-    return dict(rows)
-
-
 class SqliteStore:
     """The engine over one file. `clock` gives seconds since the epoch, for the ends of records."""
 
@@ -145,6 +139,16 @@ class SqliteStore:
         """Return the number of records of a kind. Raises `StoreError`."""
         rows = await self._query(_COUNT, kind)
         return rows[0][0] if rows else 0
+
+    async def survey(self) -> dict[tuple[str, str], int]:
+        """Return the number of records by kind and sealing key: see `Engine.survey`. Raises `StoreError`."""
+        return {(kind, seal): count for kind, seal, count in await in_thread(partial(self._look, _SURVEY))}
+
+    async def read_all(self) -> list[Change]:
+        """Return each record as the change that writes it: see `Engine.read_all`. Raises `StoreError`."""
+        now = self._clock()
+        rows = await in_thread(partial(self._look, _ALL))
+        return [Change(*row[:3], expires=row[3]) for row in rows if row[3] is None or row[3] > now]
 
     async def change(self, *changes: Change) -> int | None:
         """Carry out all changes or none: see `Engine.change`. Raises `StoreError`."""
@@ -185,6 +189,12 @@ class SqliteStore:
 
     async def _write_in_thread(self, sets: Sequence[Sequence[Change]]) -> list[int | None]:
         return await in_thread(partial(self._write, sets))
+
+    def _look(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, without a change of the file. There are none without a file."""
+        if (form := read_form(self.path)) > FORMAT:
+            raise StoreError(f"a later release of the gateway wrote {self.path}, in form {form}", "start that release")
+        return query_file(self.path, statement) if form else []
 
     def _fetch(self, statement: str, kind: str, *values: str) -> list[tuple[Any, ...]]:
         with self._lock:

@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 from msgspec import Struct
 
 from gateway.authority.approvals.seal import TicketSeal
+from gateway.base.store.engine import Claim
 from gateway.calls.binding.ownership import SessionlessExchanges
 from gateway.calls.pipeline.admit import Admission, waits_for_news
 from gateway.calls.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
@@ -81,6 +82,7 @@ class Pipeline(Struct, frozen=True):
     forwarder: Forwarder
     refuser: Refuser
     stops: Stops
+    claim: Claim | None
     clock: Callable[[], float]
     monotonic: Callable[[], float]
 
@@ -108,6 +110,8 @@ class Pipeline(Struct, frozen=True):
             principal = await self.admission.identify(context)
             if isinstance(principal, Refusal):
                 return await self.refuser.refuse(context, principal)
+            if self.claim is not None and (ended := self.claim.find_end()) is not None:
+                return await self.refuser.refuse(context, refuse_failure(ended), principal)
             if self.stops.register.stops and (stopped := self.stops.refuse(principal)) is not None:
                 return await self.refuser.refuse(context, stopped, principal)
             if b"traceparent" in context.exchange.fields:

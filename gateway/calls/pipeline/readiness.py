@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.base.store.engine import Claim
     from gateway.identity.identities import Identities
     from gateway.policy.policy import Policy
     from gateway.record.journal.writer import Journal
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 
 def list_problems(
-    policy: Policy, journal: Journal, identities: Identities, tls: TlsWatch, served: ServedUpstreams
+    policy: Policy,
+    journal: Journal,
+    identities: Identities,
+    tls: TlsWatch,
+    served: ServedUpstreams,
+    *,
+    claim: Claim | None,
 ) -> dict[str, str]:
     """Return the problems that keep the gateway from serving: part → sentence for people."""
     problems: dict[str, str] = {}
@@ -26,6 +33,8 @@ def list_problems(
         problems["configuration"] = served.problem
     if (problem := journal.problem()) is not None:
         problems["journal"] = problem
+    if claim is not None and (failure := claim.find_problem() or claim.find_end()) is not None:
+        problems["store"] = failure.message
     for issuer in identities.status():
         if not issuer.ready:
             problems[f"identity {issuer.issuer}"] = issuer.problem or "its keys are not known"

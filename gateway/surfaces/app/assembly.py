@@ -25,8 +25,8 @@ from gateway.authority.signals.register import SignalRegister
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
 from gateway.base.keys.key_ring import derive_ring, subkey
+from gateway.base.store.engine import Claim
 from gateway.base.store.records import SealedStore
-from gateway.base.store.sqlite import SqliteStore
 from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
 from gateway.calls.binding.vault import Vault
 from gateway.calls.composition import Gateway
@@ -34,7 +34,7 @@ from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.pipeline.credentials import CredentialChain
 from gateway.calls.pipeline.lease_review import LeaseReview
 from gateway.config import Configuration
-from gateway.config.keys import RECORDS, Keys
+from gateway.config.keys import Keys
 from gateway.config.keys import load as load_keys
 from gateway.history import History, TaskRegistry
 from gateway.history.tasks.endpoints import TaskEndpoints
@@ -79,7 +79,8 @@ from gateway.surfaces.app.people import DeskParts, build_registers, open_people
 from gateway.surfaces.app.reloading import watch_policy, watch_upstreams
 from gateway.surfaces.app.signals import Lending, SignalMemory, open_signals
 from gateway.surfaces.app.stops import StopMemory, open_stops
-from gateway.surfaces.stored.check import require_known_state
+from gateway.surfaces.stored.check import KINDS, require_no_earlier
+from gateway.surfaces.stored.opening import hold_records, require_known_records
 from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.upstreams.catalogue.lockfile import PackagePins
 from gateway.upstreams.catalogue.pins import PinChange
@@ -118,6 +119,7 @@ class _Base(Struct, frozen=True):
     tracing: Tracing
     keys: Keys
     store: SealedStore
+    claim: Claim | None
     journal: Journal
     recorder: EventRecorder
     policy: Policy
@@ -131,7 +133,7 @@ class _Base(Struct, frozen=True):
 
 async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock: Clock) -> _Base:
     metrics, tracing = Metrics(), _tracing(stack, configuration)
-    require_known_state(configuration.state)
+    require_no_earlier(configuration.state)
     # Before the keys: those of a journal that another gateway writes lie in the other's state folder, and look lost.
     require_unwritten(configuration.journal.path)
     keys = load_keys(configuration, begun=has_begun(configuration.journal.path))
@@ -139,11 +141,11 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     policy = await _policy(stack, configuration, recorder, journal, clock, keys=keys)
     observing = build_observe_mode(configuration, clock, time.monotonic)
     shadow = _shadow(stack, configuration, recorder)
-    store = await _open_store(stack, configuration, keys, clock)
+    store, claim = await _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended)
     control = Control(OPERATIONS, recording(journal))
-    begun = metrics, tracing, keys, store, journal, recorder, policy, observing, shadow
+    begun = metrics, tracing, keys, store, claim, journal, recorder, policy, observing, shadow
     return _Base(*begun, signalled, stopped, identities, control)
 
 
@@ -205,6 +207,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         tls=_watch_tls(base, served, clock),
         control=base.control,
         token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended),
+        claim=base.claim,
     )
 
 
@@ -251,13 +254,17 @@ def _record(
     return journal, recorder
 
 
-async def _open_store(stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Clock) -> SealedStore:
-    """Return the durable records until the stack ends. Raises `StoreError`."""
-    store = SealedStore(SqliteStore(configuration.state / RECORDS, clock), derive_ring(keys.sealing, "records"))
-    stack.callback(store.close)
+async def _open_store(
+    stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Clock
+) -> tuple[SealedStore, Claim | None]:
+    """Return the durable records until the stack ends, and the claim on them. Raises `ConfigurationError` and `StoreError`."""
+    engine, claim = await stack.enter_async_context(hold_records(configuration, keys.chain, clock))
+    seals = derive_ring(keys.sealing, "records")
+    await require_known_records(engine, frozenset(kind.name for kind in KINDS), seals)
+    store = SealedStore(engine, seals)
     if resealed := await store.reseal():
         log.info("store.resealed", records=resealed)
-    return store
+    return store, claim
 
 
 async def _identities(

@@ -83,10 +83,12 @@ async def run(path: Path) -> list[CheckResult]:
     found += [CheckResult(*each) for each in file_checks.look(settings)]
     found += [item async for item in _identity(settings)]
     found += [item async for item in _policy(settings)]
-    try:
-        found += [_write_finding("shadow", each) for each in await policy_checks.look_at_shadow(settings.policy)]
-    except GatewayError as error:
-        found.append(_describe_failure("shadow", error))
+    database, shadow = file_checks.look_at_store(settings), policy_checks.look_at_shadow(settings.policy)
+    for what, look in (("store", database), ("shadow", shadow)):
+        try:
+            found += [_write_finding(what, each) for each in await look]
+        except GatewayError as error:
+            found.append(_describe_failure(what, error))
     found += [
         *_inspection(settings),
         *_directory(settings),
@@ -455,9 +457,8 @@ def _journal(settings: Configuration) -> Iterator[CheckResult]:
             return
         storage.prepare_folder(folder, storage.Disk())
         if not os.access(folder, os.W_OK | os.X_OK):
-            yield CheckResult(
-                "fail", "journal", f"{folder} cannot be written", "make it writable for the gateway's user"
-            )
+            remedy = "make it writable for the gateway's user"
+            yield CheckResult("fail", "journal", f"{folder} cannot be written", remedy)
             return
         segments = storage.segments(folder)
     except GatewayError as error:

@@ -1,4 +1,5 @@
-"""The checks of TLS files, of the room on the disks, of the number of open files, and of changes that a running gateway lacks."""
+"""The checks of TLS files, of the room on the disks, of the number of open files, of a database of records, and of changes
+that a running gateway lacks."""
 
 from __future__ import annotations
 
@@ -7,11 +8,15 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from gateway.model.errors import ConfigurationError
+from gateway.surfaces.cli.people_checks import ApprovalFinding
+from gateway.surfaces.cli.terminal import describe_count
+from gateway.surfaces.stored.opening import find_unshared, look_at_records, require_moved
 from gateway.wire.http.capacity import find_room
 from gateway.wire.http.tls_files import TlsFiles, describe_time, serve_tls, trust_authorities
 
@@ -53,6 +58,17 @@ def look(settings: Configuration) -> Iterator[FileFinding]:
             yield FileFinding("fail", place, error.message, error.remedy)
         else:
             yield _describe_validity(files)
+
+
+async def look_at_store(settings: Configuration) -> list[ApprovalFinding]:
+    """Return what a database of records has, without a change of it. Raises `GatewayError` for a server that a start refuses."""
+    if settings.store is None:
+        return []
+    require_moved(settings)
+    with closing(look_at_records(settings)) as engine:
+        found = await engine.survey()
+    alone = f"one gateway at a time, because of: {', '.join(find_unshared())}"
+    return [ApprovalFinding(f"PostgreSQL: {describe_count(sum(found.values()), 'record')}; {alone}")]
 
 
 def _look_at_running(settings: Configuration) -> Iterator[FileFinding]:

@@ -16,7 +16,7 @@ from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
 from gateway.surfaces.cli.terminal import describe_count, emit, note, out, plain, show, table, write_time
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from gateway.config import Configuration
     from gateway.config.keys import Name
@@ -51,7 +51,7 @@ def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     An earlier file that nothing needs any more can be deleted. Then run `opagate keys reload`.
     """
-    found = find_keys(configuration(config))
+    found = run(find_keys(configuration(config)))
     if as_json:
         emit([each._asdict() for each in found])
         return
@@ -103,45 +103,50 @@ def reload(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonO
         note(f"{name}: {identifier[:16]}")
 
 
-def find_keys(settings: Configuration) -> list[ListedKey]:
+async def find_keys(settings: Configuration) -> list[ListedKey]:
     """Return the present keys with their files, each purpose's newest first. Raises `GatewayError`."""
     from gateway.config import keys
+    from gateway.surfaces.stored.opening import look_at_records
 
-    return [listed for name in keys.FILES for listed in _find_key(settings, name)]
+    with closing(look_at_records(settings)) as engine:
+        records = await engine.survey()
+    return [listed for name in keys.FILES for listed in _find_key(settings, name, records)]
 
 
-def _find_key(settings: Configuration, name: Name) -> Generator[ListedKey]:
+def _find_key(settings: Configuration, name: Name, records: Mapping[tuple[str, str], int]) -> Generator[ListedKey]:
     from gateway.base.keys import signing_keys
-    from gateway.base.keys.key_ring import key_id
+    from gateway.base.keys.key_ring import key_id, subkey
     from gateway.config import keys
 
     file = keys.find_file(settings, name)
-    uses = _find_uses(settings, name)
+    uses = _find_uses(settings, name, records)
     for number, each in enumerate((file, *file.find_earlier())):
         content = each.load_key()
         if content is None:
             continue
         if name == "tokens":
             identifier = signing_keys.read_pem(content, each.path, each.what, "put it back").thumbprint()
+            used_by = identifier
         else:
-            identifier = key_id(keys.whole_key(each, content))
-        used = uses.get(identifier, uses.get("", "nothing" if number else "new records"))
+            whole = keys.whole_key(each, content)
+            identifier = key_id(whole)
+            used_by = key_id(subkey(whole, "records")) if name == "sealing" else identifier
+        used = uses.get(used_by, uses.get("", "nothing" if number else "new records"))
         yield ListedKey(name, identifier, str(each.path), number == 0, each.read_since(), used)
 
 
-def _find_uses(settings: Configuration, name: Name) -> dict[str, str]:
-    """Return the uses of each key by its id. An empty id stands for all keys."""
+def _find_uses(settings: Configuration, name: Name, records: Mapping[tuple[str, str], int]) -> dict[str, str]:
+    """Return the uses of each key by its id. An empty id stands for all keys. `records` are numbers by kind and sealing key."""
     from collections import Counter
-
-    from gateway.base.store.sqlite import count_seals
-    from gateway.config import keys
 
     match name:
         case "chain":
             found = Counter(_chain_ids(settings))
             return {identifier: describe_count(count, "journal segment") for identifier, count in found.items()}
         case "sealing":
-            seals = count_seals(settings.state / keys.RECORDS)
+            seals = Counter[str]()
+            for (_, seal), count in records.items():
+                seals[seal] += count
             return {identifier: describe_count(count, "record") for identifier, count in seals.items()}
         case "sessions":
             return {"": "open sessions"}
@@ -189,18 +194,17 @@ async def _rotate(settings: Configuration, name: RotatedName) -> KeyChange:
     """Replace a key of a gateway that does not run. The journal notes it as a running gateway would."""
     from gateway.base.keys.key_ring import derive_ring
     from gateway.base.store.records import SealedStore
-    from gateway.base.store.sqlite import SqliteStore
     from gateway.config import keys
     from gateway.record.journal.storage import has_begun
     from gateway.record.journal.writer import Journal
     from gateway.surfaces.app.keys import KeyedParts, KeyRotation
+    from gateway.surfaces.stored.opening import hold_records
 
     found = keys.load(settings, begun=has_begun(settings.journal.path))
     journal = Journal.open(settings.journal, key=found.chain, fingerprints=found.fingerprints, clock=time.time)
     try:
-        with closing(
-            SealedStore(SqliteStore(settings.state / keys.RECORDS), derive_ring(found.sealing, "records"))
-        ) as store:
+        async with hold_records(settings, found.chain) as held:
+            store = SealedStore(held.engine, derive_ring(found.sealing, "records"))
             by = {"id": f"account {os.geteuid()}", "issuer": "local", "channel": "command"}
             return await KeyRotation(KeyedParts(settings, found, journal, store)).rotate(name, by)
     finally:

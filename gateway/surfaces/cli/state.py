@@ -30,7 +30,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """
     from gateway.surfaces.stored.check import check_state
 
-    found = check_state(configuration(config))
+    found = run(check_state(configuration(config)))
     if as_json:
         emit([_describe(each) for each in found])
     else:
@@ -55,7 +55,7 @@ def backup(
     from gateway.surfaces.stored.backup import back_up
 
     settings = configuration(config)
-    made = back_up(settings, folder, with_keys=with_keys, now=time.time())
+    made = run(back_up(settings, folder, with_keys=with_keys, now=time.time()))
     if as_json:
         emit({"made": made.made, "release": made.release, "files": len(made.files), "has_keys": made.has_keys})
         return
@@ -85,7 +85,7 @@ def restore(
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hold_state(settings.state):
         made = restore_state(settings, folder)
-        found = check_state(settings)
+        found = run(check_state(settings))
     if as_json:
         emit({"made": made.made, "release": made.release, "forms": [_describe(each) for each in found]})
     else:
@@ -103,7 +103,8 @@ def forget(
 ) -> None:
     """Remove the unreadable records of one kind, so that a gateway can start. Readable records stay.
 
-    After the loss of a sealing key, `all` renames the file of all records. The command names what is lost.
+    After the loss of a sealing key, `all` renames the file of all records. In PostgreSQL it removes the unreadable ones of all
+    kinds. The command names what is lost.
 
     Stop the gateway first.
     """
@@ -111,14 +112,14 @@ def forget(
 
     settings = configuration(config)
     with hold_state(settings.state):
-        if kind == _ALL:
+        if kind == _ALL and settings.store is None:
             aside = run(_forget_all(settings))
             found: dict[str, Any] = {"moved": str(aside)}
         else:
             found = run(_forget(settings, kind.replace("-", " ")))
     if as_json:
         emit(found)
-    elif kind == _ALL:
+    elif "moved" in found:
         out.print(f"Moved to {plain(found['moved'])}", soft_wrap=True)
         sentence(
             "open leases are not ended, ended logins are let in again, and stops are over", "end them at their issuers"
@@ -126,6 +127,23 @@ def forget(
     else:
         note(f"{describe_count(len(found['ids']), 'record')} removed: {plain(', '.join(found['ids']) or '-')}")
         note(f"lost with each: {found['lost']}")
+
+
+@app.command("move", epilog="Example: opagate state move")
+def move(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Move the durable records from the state folder to the PostgreSQL of the setting `store`, which has to have none.
+
+    Stop the gateway first. The file is renamed and stays. With it, and without `store`, a gateway starts as before the move.
+    """
+    from gateway.surfaces.stored.holding import hold_state
+
+    settings = configuration(config)
+    with hold_state(settings.state):
+        count, aside = run(_move(settings))
+    if as_json:
+        emit({"moved": count, "aside": str(aside)})
+        return
+    note(f"{describe_count(count, 'record')} in PostgreSQL; the file is now {plain(str(aside))}")
 
 
 def _show(found: list[CheckedForm]) -> None:
@@ -199,29 +217,42 @@ def _move_aside(records: Path, aside: Path) -> None:
 
 
 async def _forget(settings: Configuration, kind: str) -> dict[str, Any]:
-    """Remove the unreadable records of a kind. The journal names them."""
-    from contextlib import closing
-
+    """Remove the unreadable records of a kind, or of all kinds. The journal names them."""
     from gateway.base.store.engine import Change
-    from gateway.base.store.sqlite import SqliteStore
     from gateway.config import keys
     from gateway.record.journal.storage import has_begun
     from gateway.record.journal.writer import Journal
     from gateway.surfaces.stored.check import KINDS, find_unreadable, read_rows
+    from gateway.surfaces.stored.opening import hold_records
 
-    lost = {known.name: known.lost for known in KINDS}.get(kind)
-    if lost is None:
+    lost = {known.name: known.lost for known in KINDS if kind in {known.name, _ALL}}
+    if not lost:
         raise typer.BadParameter(f"{kind!r} is no kind; the kinds are: {', '.join(known.name for known in KINDS)}")
-    unreadable = find_unreadable(settings, read_rows(settings)).get(kind)
-    ids = () if unreadable is None else unreadable.ids
+    unreadable = find_unreadable(settings, await read_rows(settings))
+    gone = {name: unreadable[name].ids for name in lost if name in unreadable}
     found = keys.load(settings, begun=has_begun(settings.journal.path))
     journal = Journal.open(settings.journal, key=found.chain, fingerprints=found.fingerprints, clock=time.time)
     try:
-        if ids:
-            forgotten = {"record": kind, "ids": list(ids[:100]), "count": len(ids), "by": _account()}
+        for name, ids in gone.items():
+            forgotten = {"record": name, "ids": list(ids[:100]), "count": len(ids), "by": _account()}
             await journal.append("forgotten", forgotten)
-            with closing(SqliteStore(settings.state / keys.RECORDS)) as engine:
-                await engine.change(*(Change(kind, identifier, None) for identifier in ids))
+            async with hold_records(settings, found.chain) as held:
+                await held.engine.change(*(Change(name, identifier, None) for identifier in ids))
     finally:
         await journal.close()
-    return {"kind": kind, "ids": list(ids), "lost": lost}
+    named = [identifier for ids in gone.values() for identifier in ids]
+    return {"kind": kind, "ids": named, "lost": "; ".join(lost[name] for name in gone) or lost.get(kind, "nothing")}
+
+
+async def _move(settings: Configuration) -> tuple[int, Path]:
+    """Copy the records of the state folder to the database, and move the file aside. Return their number and the file."""
+    from gateway.config import keys
+    from gateway.record.journal.storage import has_begun
+    from gateway.surfaces.stored.opening import move_records
+
+    found = keys.load(settings, begun=has_begun(settings.journal.path))
+    count = await move_records(settings, found)
+    records = settings.state / keys.RECORDS
+    aside = records.with_name(f"{records.name}.moved-{int(time.time())}")
+    _move_aside(records, aside)
+    return count, aside

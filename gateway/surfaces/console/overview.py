@@ -32,7 +32,9 @@ def _describe_health(gateway: Gateway) -> dict[str, Any]:
     authority = gateway.authority
     leases = () if authority is None else authority.leases.all()
     return {
-        "problems": list_problems(gateway.policy, gateway.journal, gateway.identities, gateway.tls, gateway.served),
+        "problems": list_problems(
+            gateway.policy, gateway.journal, gateway.identities, gateway.tls, gateway.served, claim=gateway.claim
+        ),
         "entries": gateway.journal.entries,
         "open_calls": gateway.journal.open_calls,
         "stops": len(gateway.stops.register.stops),

@@ -43,7 +43,9 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
 
     async def show_readiness(request: Request) -> Response:
         problems = {
-            **list_problems(gateway.policy, gateway.journal, gateway.identities, gateway.tls, gateway.served),
+            **list_problems(
+                gateway.policy, gateway.journal, gateway.identities, gateway.tls, gateway.served, claim=gateway.claim
+            ),
             **({"gateway": "it is stopping"} if is_draining() else {}),
         }
         body: JsonObject = {"ready": not problems}

@@ -1,7 +1,7 @@
 """A copy of a gateway's state, also of a running one, and its return.
 
     DIR/manifest.json     the form, the release, the ids of the keys, each file with its digest, and a MAC; written last
-    DIR/state/…           durable records and snapshots, each copied by SQLite as of one moment
+    DIR/state/…           durable records (also those of PostgreSQL) and snapshots, each in a file of SQLite as of one moment
     DIR/journal/…         segments; the last one up to a whole line
     DIR/catalogue.lock    the pins
     DIR/keys/…            the keys with `with_keys`
@@ -30,7 +30,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.base.keys.key_ring import key_id, subkey
-from gateway.base.store.sqlite import read_form
+from gateway.base.store.sqlite import SqliteStore, read_form
 from gateway.config import keys
 from gateway.model.errors import ConfigurationError, GatewayError, JournalError, StoreError
 from gateway.record.journal import storage, verification
@@ -38,6 +38,7 @@ from gateway.record.journal.chain import timestamp
 from gateway.record.journal.compression import SUFFIX
 from gateway.surfaces.stored.check import read_present_keys
 from gateway.surfaces.stored.holding import require_owner
+from gateway.surfaces.stored.opening import copy_records, look_at_records, require_moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -89,16 +90,33 @@ class RestoredState(Struct, frozen=True):
     format: int = FORMAT
 
 
-def back_up(configuration: Configuration, target: Path, *, with_keys: bool, now: float) -> Manifest:
+async def back_up(configuration: Configuration, target: Path, *, with_keys: bool, now: float) -> Manifest:
     """Copy the state of a gateway to a new folder. Raises `GatewayError` and `OSError`: then the folder has no manifest."""
+    found = _begin_copy(configuration, target)
+    if configuration.store is not None:
+        await _copy_from_database(configuration, target / "state" / keys.RECORDS)
+    _copy_files(configuration, target, with_keys=with_keys)
+    ids: dict[keys.Name, str] = {name: key_id(found[name][0]) for name in _NEEDED if name in found}
+    manifest = Manifest(FORMAT, version("opagate"), timestamp(now), ids, with_keys, _describe_all(target))
+    manifest = replace(manifest, mac=_compute_mac(manifest, found["chain"][0]))
+    _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+def _begin_copy(configuration: Configuration, target: Path) -> dict[keys.Name, tuple[bytes, ...]]:
+    """Make the folder of a copy. Return the keys of the gateway."""
     require_owner(configuration.state)
     if target.exists() and any(target.iterdir()):
         raise ConfigurationError(f"{target} is not empty", "name a new folder")
     found = read_present_keys(configuration)
     if "chain" not in found:
         raise ConfigurationError(f"{configuration.state} has no state yet", "start the gateway once")
-    ids: dict[keys.Name, str] = {name: key_id(found[name][0]) for name in _NEEDED if name in found}
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return found
+
+
+def _copy_files(configuration: Configuration, target: Path, *, with_keys: bool) -> None:
+    """Copy the files of a state: databases, journal, pins and wanted keys."""
     for name in _DATABASES:
         _copy_database(configuration.state / name, target / "state" / name)
     with _hold_segments(configuration.journal.path):
@@ -108,11 +126,10 @@ def back_up(configuration: Configuration, target: Path, *, with_keys: bool, now:
     if with_keys:
         for name, path in _list_keys(configuration):
             _copy(path, target / "keys" / name)
-    files = tuple(_describe(target, path) for path in sorted(target.rglob("*")) if path.is_file())
-    manifest = Manifest(FORMAT, version("opagate"), timestamp(now), ids, with_keys, files)
-    manifest = replace(manifest, mac=_compute_mac(manifest, found["chain"][0]))
-    _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
-    return manifest
+
+
+def _describe_all(target: Path) -> tuple[CopiedFile, ...]:
+    return tuple(_describe(target, path) for path in sorted(target.rglob("*")) if path.is_file())
 
 
 def restore(configuration: Configuration, source: Path) -> Manifest:
@@ -267,6 +284,14 @@ def _find_key_file(configuration: Configuration, path: str) -> Path | None:
             place = keys.find_file(configuration, name).path
             return place.with_name(place.name + (found[1] or ""))
     return None
+
+
+async def _copy_from_database(configuration: Configuration, target: Path) -> None:
+    """Copy the records of a database to a file, as of one moment. Raises `ConfigurationError` and `StoreError`."""
+    require_moved(configuration)
+    with closing(look_at_records(configuration)) as source, closing(SqliteStore(target)) as copy:
+        await copy_records(source, copy)
+    _sync(target)
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ Unknown forms and unreadable content are named, each with its loss.
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, ENDORSEMENTS, POSITIONS
@@ -16,7 +17,7 @@ from gateway.authority.store import LEASES, VALUES
 from gateway.base.keys.key_ring import derive_ring, key_id
 from gateway.base.store.engine import CheckedForm, StoredForm
 from gateway.base.store.records import RecordKind, SealedStore
-from gateway.base.store.sqlite import FORMAT, SqliteStore, query_file, read_form
+from gateway.base.store.sqlite import FORMAT, read_form
 from gateway.config import keys
 from gateway.history import Store
 from gateway.history.states import VERSION, decode_row
@@ -24,12 +25,14 @@ from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
 from gateway.record.journal.chain import FORMAT as JOURNAL_FORMAT
 from gateway.record.journal.chain import Chain
+from gateway.surfaces.stored.opening import find_place, look_at_records
 from gateway.upstreams.catalogue import lockfile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from gateway.base.store.engine import Change
     from gateway.config import Configuration
 
 KINDS: Final[tuple[RecordKind[Any], ...]] = (
@@ -75,14 +78,6 @@ EARLIER: Final = (
 _NAMED: Final = 20
 
 
-class StoredRow(NamedTuple):
-    """A durable record as it is on disk."""
-
-    kind: str
-    id: str
-    sealed: bytes
-
-
 class Unreadable(NamedTuple):
     """The ids of a kind's records that this release cannot read: unreadable ones, and those of a later release."""
 
@@ -101,35 +96,24 @@ def read_present_keys(configuration: Configuration) -> dict[keys.Name, tuple[byt
         raise
 
 
-def check_state(configuration: Configuration) -> list[CheckedForm]:
-    """Return each stored form as it is on disk."""
+async def check_state(configuration: Configuration) -> list[CheckedForm]:
+    """Return each stored form as it is on disk, or in PostgreSQL."""
     try:
-        _require_no_earlier(configuration.state)
+        require_no_earlier(configuration.state)
         read_present_keys(configuration)
     except GatewayError as error:
         return [CheckedForm(_RECORDS, 0, "fail", error.message, error.remedy or "")]
     return [
         _check_journal(configuration),
-        *_check_records(configuration),
+        *[each async for each in _check_records(configuration)],
         _check_snapshots(configuration),
         _check_lock(configuration),
         _check_index(configuration),
     ]
 
 
-def require_known_state(state: Path) -> None:
-    """Refuse the state of releases before the single file of records, and kinds of later releases. Raises `StoreError`."""
-    _require_no_earlier(state)
-    records = state / keys.RECORDS
-    found = query_file(records, "select distinct kind from records") if 0 < read_form(records) <= FORMAT else []
-    if unknown := sorted({kind for (kind,) in found} - {kind.name for kind in KINDS}):
-        raise StoreError(
-            f"a later release of the gateway wrote records of the kind {', '.join(unknown)} to {records}",
-            "start that release",
-        )
-
-
-def _require_no_earlier(state: Path) -> None:
+def require_no_earlier(state: Path) -> None:
+    """Refuse the state of releases before the single file of records. Raises `StoreError`."""
     if earlier := [path for name in EARLIER if (path := state / name).exists()]:
         raise StoreError(
             f"{earlier[0]} is of a release before 0.2.0, and this release does not read it; in it are open leases, stops,"
@@ -139,49 +123,46 @@ def _require_no_earlier(state: Path) -> None:
         )
 
 
-def read_rows(configuration: Configuration) -> list[StoredRow]:
-    """Return all durable records as they are on disk. Raises `StoreError`."""
-    path = configuration.state / keys.RECORDS
-    if not path.exists():
-        return []
-    if (form := read_form(path)) > FORMAT:
-        raise StoreError(f"a later release of the gateway wrote {path}, in form {form}", "start that release")
-    rows = query_file(path, "select kind, id, value from records order by kind, id") if form else []
-    return [StoredRow(*row) for row in rows]
+async def read_rows(configuration: Configuration) -> list[Change]:
+    """Return all durable records as they are stored. Raises `ConfigurationError` and `StoreError`."""
+    with closing(look_at_records(configuration)) as engine:
+        return await engine.read_all()
 
 
-def find_unreadable(configuration: Configuration, rows: Sequence[StoredRow]) -> dict[str, Unreadable]:
+def find_unreadable(configuration: Configuration, rows: Sequence[Change]) -> dict[str, Unreadable]:
     """Return the unreadable records by kind. A kind that this release does not know is of a later one."""
     ring = keys.read_sealing(configuration)
+    store = None if ring is None else SealedStore(look_at_records(configuration), derive_ring(ring, "records"))
     known: dict[str, RecordKind[Any]] = {kind.name: kind for kind in KINDS}
     found: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    store = None
-    if ring is not None:
-        store = SealedStore(SqliteStore(configuration.state / keys.RECORDS), derive_ring(ring, "records"))
-    for kind, identifier, sealed in rows:
+    for kind, identifier, sealed, *_ in rows:
         if kind not in known:
             found[kind][1].append(identifier)
-        elif store is None or (problem := store.of(known[kind]).find_problem(identifier, sealed)) == "unreadable":
+        elif (
+            store is None or (problem := store.of(known[kind]).find_problem(identifier, sealed or b"")) == "unreadable"
+        ):
             found[kind][0].append(identifier)
         elif problem == "later":
             found[kind][1].append(identifier)
     return {kind: Unreadable(tuple(ids), tuple(later)) for kind, (ids, later) in found.items()}
 
 
-def _check_records(configuration: Configuration) -> Iterator[CheckedForm]:
+async def _check_records(configuration: Configuration) -> AsyncIterator[CheckedForm]:
+    place = find_place(configuration)
+    whole = _RECORDS._replace(place=place)
     try:
-        rows = read_rows(configuration)
+        rows = await read_rows(configuration)
         unreadable = find_unreadable(configuration, rows)
     except GatewayError as error:
-        yield CheckedForm(_RECORDS, 0, "fail", error.message, error.remedy or "")
+        yield CheckedForm(whole, 0, "fail", error.message, error.remedy or "")
         return
-    yield CheckedForm(_RECORDS, len(rows))
+    yield CheckedForm(whole, len(rows))
     for kind in KINDS:
-        form = StoredForm(kind.name, keys.RECORDS, kind.number, kind.lost)
+        form = StoredForm(kind.name, place, kind.number, kind.lost)
         count = sum(row.kind == kind.name for row in rows)
         yield _check_kind(form, count, unreadable.pop(kind.name, Unreadable((), ())), is_vital=kind.is_vital)
     for name, of_kind in unreadable.items():
-        yield _check_kind(StoredForm(name, keys.RECORDS, 0, "unknown"), len(of_kind.later), of_kind, is_vital=True)
+        yield _check_kind(StoredForm(name, place, 0, "unknown"), len(of_kind.later), of_kind, is_vital=True)
 
 
 def _check_kind(form: StoredForm, count: int, unreadable: Unreadable, *, is_vital: bool) -> CheckedForm:

@@ -1,9 +1,8 @@
-"""Both engines, and a PostgreSQL that tests share, with a schema of its own for each test."""
+"""Both engines over a place of their own for each test."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -15,21 +14,14 @@ from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.clock import Clock
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgresServer]:
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """Give a server that the test may kill."""
     server = PostgresServer()
     try:
         yield server.make()
     finally:
         server.remove()
-
-
-@pytest.fixture
-async def schema_url(postgresql: PostgresServer) -> str:
-    """Return the address of a schema that no other test uses."""
-    name = f"test_{secrets.token_hex(6)}"
-    await postgresql.execute(f"create schema {name}")
-    return f"{postgresql.url}&search_path={name}"
 
 
 @pytest.fixture

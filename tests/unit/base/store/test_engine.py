@@ -169,3 +169,19 @@ async def test_a_killed_process_loses_no_finished_change_and_leaves_no_half_of_o
     records, twins = await values_of(engine), await values_of(engine, "twin")
     assert {f"{number:08d}" for number in finished} <= records.keys()
     assert records.keys() == twins.keys()
+
+
+async def test_a_look_at_all_records_makes_nothing(engine: Engine, open_engine: Opened, clock: Clock):
+    assert (await engine.survey(), await engine.read_all()) == ({}, [])
+    value = b"\x02" + bytes(range(8)) + b"sealed"
+    await engine.change(Change("k", "b", value), Change("k", "a", value, expires=1_010.0), Change("j", "a", value))
+    again = open_engine()
+
+    assert await again.survey() == {("j", "0001020304050607"): 1, ("k", "0001020304050607"): 2}
+    assert await again.read_all() == [
+        Change("j", "a", value),
+        Change("k", "a", value, expires=1_010.0),
+        Change("k", "b", value),
+    ]
+    clock.now = 1_010.0
+    assert [change.id for change in await again.read_all()] == ["a", "b"]

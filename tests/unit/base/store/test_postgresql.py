@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 
 import pytest
@@ -33,16 +33,6 @@ async def stores() -> AsyncGenerator[list[PostgresStore]]:
     for store in opened:
         store.close()
     await asyncio.sleep(0)
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """Give a server that the test may kill."""
-    server = PostgresServer()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
 
 
 def open_store(stores: list[PostgresStore], url: str, **times: float) -> PostgresStore:

@@ -174,7 +174,7 @@ async def test_records_are_sealed_anew_and_then_need_no_earlier_key(tmp_path: Pa
         )
         changed = await perform(there.gateway.control, "keys/rotate", key="sealing")
         assert changed["resealed"] >= 1
-        uses = {each.file: each.used for each in find_keys(there.configuration) if each.key == "sealing"}
+        uses = {each.file: each.used for each in await find_keys(there.configuration) if each.key == "sealing"}
     assert [used for used in uses.values() if used == "nothing"] == ["nothing"]
     (tmp_path / "state/sealing-key.1").unlink()
 

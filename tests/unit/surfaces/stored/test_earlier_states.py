@@ -59,8 +59,8 @@ def test_the_state_of_each_release_is_here():
 @pytest.mark.parametrize("release", RELEASES)
 async def test_the_state_of_an_earlier_build_goes_on_whole(tmp_path: Path, release: str):
     before = unpack(release, tmp_path)
-    assert {each.state for each in check_state(before)} == {"ok"}
-    assert find_keys(before)
+    assert {each.state for each in await check_state(before)} == {"ok"}
+    assert await find_keys(before)
     written = list(reader.entries(before.journal.path))
     killed = datetime.fromisoformat(str(written[-1]["time"])).timestamp()
     leases = {str(entry["id"]) for entry in written if entry["kind"] == "lease"}
@@ -85,12 +85,12 @@ async def test_its_records_are_sealed_anew_and_need_the_journals_key_no_longer(d
     async with app.open_gateway(dev, clock=lambda: KILLED + 10):
         pass
     assert (dev.state / "sealing-key.1").read_bytes() == chain
-    assert {each.used for each in find_keys(dev) if each.key == "sealing" and not each.is_newest} == {"nothing"}
+    assert {each.used for each in await find_keys(dev) if each.key == "sealing" and not each.is_newest} == {"nothing"}
     (dev.state / "sealing-key.1").unlink()
 
     async with app.open_gateway(dev, clock=lambda: KILLED + 10) as gateway:
         assert len(await perform(gateway.control, "stops/list")) == 1
-    assert {each.state for each in check_state(dev)} == {"ok"}
+    assert {each.state for each in await check_state(dev)} == {"ok"}
 
 
 @pytest.mark.parametrize("lost", ["journal-key", "fingerprints-key"])
@@ -101,7 +101,7 @@ async def test_without_a_key_it_is_refused_by_name(dev: Configuration, lost: str
             pytest.fail("it started")
 
 
-def test_keys_of_a_journal_that_another_gateway_writes_are_not_called_lost(dev: Configuration, tmp_path: Path):
+async def test_keys_of_a_journal_that_another_gateway_writes_are_not_called_lost(dev: Configuration, tmp_path: Path):
     here = config.parse(
         f"{{identity: [{{kind: development}}], state: {tmp_path / 'mine'}, journal: {{path: {dev.journal.path}}}}}",
         base=tmp_path,
@@ -112,7 +112,7 @@ def test_keys_of_a_journal_that_another_gateway_writes_are_not_called_lost(dev: 
     try:
         with pytest.raises(storage.InUse, match=f"another gateway writes to the journal .*process {os.getpid()} "):
             read_present_keys(here)
-        (found,) = check_state(here)
+        (found,) = await check_state(here)
         assert (found.state, "another gateway writes" in found.problem) == ("fail", True)
     finally:
         os.close(held)
@@ -129,5 +129,5 @@ async def test_state_of_a_build_before_the_store_is_refused_with_what_is_in_it(d
         async with app.open_gateway(dev, clock=lambda: KILLED + 10):
             pytest.fail("it started")
     assert "start and stop that release once" in caught.value.remedy
-    assert [each.state for each in check_state(dev)] == ["fail"]
+    assert [each.state for each in await check_state(dev)] == ["fail"]
     assert file.exists()

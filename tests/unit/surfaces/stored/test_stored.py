@@ -54,8 +54,8 @@ async def stopped(there: Bench) -> None:
     )
 
 
-def states(found: Configuration) -> dict[str, str]:
-    return {each.form.name: each.state for each in check_state(found) if each.state != "ok"}
+async def states(found: Configuration) -> dict[str, str]:
+    return {each.form.name: each.state for each in await check_state(found) if each.state != "ok"}
 
 
 def test_every_kind_of_records_is_among_the_stored_forms():
@@ -74,7 +74,7 @@ async def test_an_approval_that_was_used_after_a_copy_is_not_used_again_from_the
     async with bench(tmp_path / "one", more=QUICK) as there:
         await asked(there)
         await approve(there)
-        back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
+        await back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
         assert await asked(there) == []
     (tmp_path / "two/state").mkdir(mode=0o700, parents=True)
     restore(moved(there.configuration, tmp_path / "two"), tmp_path / "copy")
@@ -93,7 +93,7 @@ async def test_a_copy_without_keys_is_restored_only_where_its_keys_are(tmp_path:
     (tmp_path / "one").mkdir(mode=0o700)
     async with bench(tmp_path / "one") as there:
         await stopped(there)
-        back_up(there.configuration, tmp_path / "copy", with_keys=False, now=time.time())
+        await back_up(there.configuration, tmp_path / "copy", with_keys=False, now=time.time())
     assert not (tmp_path / "copy/keys").exists()
     two = moved(there.configuration, tmp_path / "two")
     with pytest.raises(StoreError, match="the copy needs the key"):
@@ -111,7 +111,7 @@ async def test_a_copy_without_keys_is_restored_only_where_its_keys_are(tmp_path:
 async def test_a_restore_overwrites_nothing(tmp_path: Path):
     async with bench(tmp_path) as there:
         await stopped(there)
-        back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
+        await back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
     with pytest.raises(StoreError, match="there is a state already"):
         restore(there.configuration, tmp_path / "copy")
 
@@ -157,7 +157,7 @@ async def test_whoever_can_write_to_a_copy_changes_nothing_in_what_is_restored(t
     copy = tmp_path / "copy"
     async with bench(tmp_path / "one") as there:
         await stopped(there)
-        back_up(there.configuration, copy, with_keys=False, now=time.time())
+        await back_up(there.configuration, copy, with_keys=False, now=time.time())
     two = moved(there.configuration, tmp_path / "two")
     two.state.mkdir(mode=0o700)
     for name in keys.FILES.values():
@@ -187,7 +187,7 @@ async def test_whoever_can_write_to_a_copy_changes_nothing_in_what_is_restored(t
 
 async def test_keys_of_a_changed_copy_do_not_stay_where_no_keys_were(tmp_path: Path):
     async with bench(tmp_path) as there:
-        back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
+        await back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
     manifest = json.loads((tmp_path / "copy" / MANIFEST).read_text())
     (tmp_path / "copy" / MANIFEST).write_text(json.dumps({**manifest, "made": "2020-01-01T00:00:00Z"}))
     two = moved(there.configuration, tmp_path / "two")
@@ -201,7 +201,7 @@ async def test_keys_of_a_changed_copy_do_not_stay_where_no_keys_were(tmp_path: P
 @pytest.mark.parametrize("damage", ["edited", "missing", "unfinished", "later"])
 async def test_a_copy_that_is_not_whole_is_refused(tmp_path: Path, damage: str):
     async with bench(tmp_path) as there:
-        back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
+        await back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
     segment = tmp_path / "copy/journal/00000001.jsonl"
     manifest = tmp_path / "copy" / MANIFEST
     match damage:
@@ -233,7 +233,7 @@ async def test_a_copy_beside_a_writer_ends_with_a_whole_line(tmp_path: Path):
         with (tmp_path / "state/journal/00000001.jsonl").open("ab") as half:
             before = half.tell()
             half.write(b'{"seq":')
-        back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
+        await back_up(there.configuration, tmp_path / "copy", with_keys=True, now=time.time())
         with (tmp_path / "state/journal/00000001.jsonl").open("ab") as half:
             half.truncate(before)
     assert reader.verify(tmp_path / "copy/journal", key=keys.read_chain(there.configuration)).ok
@@ -244,7 +244,7 @@ async def test_a_record_of_another_key_and_one_of_a_later_release_are_named(tmp_
     async with bench(tmp_path, more=QUICK) as there:
         await stopped(there)
         await asked(there)
-    assert states(there.configuration) == {}
+    assert await states(there.configuration) == {}
     records = tmp_path / "state/records.db"
 
     def edit(statement: str, *values: Any) -> None:
@@ -254,7 +254,7 @@ async def test_a_record_of_another_key_and_one_of_a_later_release_are_named(tmp_
 
     edit("update records set value = zeroblob(99) where kind = 'stop'")
     edit("insert into records values ('sorrow', 'x', 1, x'00', null)")
-    assert states(there.configuration) == {"stop": "fail", "sorrow": "fail"}
+    assert await states(there.configuration) == {"stop": "fail", "sorrow": "fail"}
     with pytest.raises(StoreError, match=r"a later release .* records of the kind sorrow"):
         async with bench(tmp_path, more=QUICK):
             pytest.fail("it started")
@@ -264,7 +264,7 @@ async def test_a_record_of_another_key_and_one_of_a_later_release_are_named(tmp_
             pytest.fail("it started")
     assert "opagate state forget stop" in caught.value.remedy
     edit("pragma user_version = 9")
-    assert states(there.configuration) == {"records": "fail"}
+    assert await states(there.configuration) == {"records": "fail"}
 
 
 @requirement("operations/state")
@@ -282,7 +282,7 @@ async def test_a_journal_of_a_later_release_is_named_and_does_not_start(tmp_path
     made = chain.line(1, "t", "segment", json.dumps({**fields, "format": 2}).encode(), "0" * 64)
     segment.write_bytes(made + b"\n")
 
-    assert states(there.configuration)["journal"] == "fail"
+    assert (await states(there.configuration))["journal"] == "fail"
     with pytest.raises(GatewayError, match="a later release of the gateway wrote"):
         async with bench(tmp_path):
             pytest.fail("it started")
@@ -295,6 +295,6 @@ async def test_snapshots_that_cannot_be_read_cost_nothing(tmp_path: Path):
         database.execute("update tasks set seq = 0")
     database.close()
 
-    assert states(there.configuration) == {"snapshots": "warn"}
+    assert await states(there.configuration) == {"snapshots": "warn"}
     async with bench(tmp_path) as again:
         assert len(again.gateway.history.tasks.all()) == 1

@@ -1,0 +1,194 @@
+"""The durable records of a configuration: opened to be looked at, or held by one process. They are in a file or in PostgreSQL."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from gateway.base.concurrency.background import Job
+from gateway.base.keys.key_ring import KeyRing, key_id
+from gateway.base.store.engine import ABSENT
+from gateway.base.store.sqlite import SqliteStore
+from gateway.config import keys
+from gateway.config.values import is_loopback
+from gateway.model.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+    from gateway.base.store.engine import Claim, Engine
+    from gateway.base.store.postgresql_connection import Server
+    from gateway.config import Configuration
+    from gateway.config.keys import Keys
+
+_VERIFIED: Final = ("verify-ca", "verify-full")
+_COPYING: Final = 60.0
+"""Seconds for a copy of all records."""
+_UNSHARED: Final = (
+    "history",
+    "approvals",
+    "endorsements",
+    "leases",
+    "connections",
+    "signals",
+    "stops",
+    "proofs of possession",
+    "pins",
+)
+"""The state that each gateway still has for itself, or reads at its start alone."""
+
+
+class HeldRecords(NamedTuple):
+    """The records in the hands of this process. A file has no claim: the lock of the state folder is enough."""
+
+    engine: Engine
+    claim: Claim | None = None
+
+
+def find_unshared() -> tuple[str, ...]:
+    """Return the names of the state for which a database has one gateway at a time."""
+    return _UNSHARED
+
+
+def find_place(configuration: Configuration) -> str:
+    """Return the place of the durable records, for people."""
+    return keys.RECORDS if configuration.store is None else "PostgreSQL"
+
+
+def look_at_records(configuration: Configuration, clock: Callable[[], float] = time.time) -> Engine:
+    """Return the records, to be read as they are: nothing is made or brought up to date. Raises `ConfigurationError`."""
+    if configuration.store is None:
+        return SqliteStore(configuration.state / keys.RECORDS, clock)
+    server = find_server(configuration)
+    from gateway.base.store.postgresql import PostgresStore  # noqa: PLC0415 - needs the extra
+
+    return PostgresStore(server, clock, may_make=False)
+
+
+@asynccontextmanager
+async def hold_records(
+    configuration: Configuration, chain: KeyRing[bytes], clock: Callable[[], float] = time.time
+) -> AsyncGenerator[HeldRecords]:
+    """Hold the records until the block ends. `chain` are the keys of the journal, which tell gateways apart.
+
+    Raises `ConfigurationError` and `StoreError`, also if another gateway holds them.
+    """
+    if configuration.store is None:
+        engine = SqliteStore(configuration.state / keys.RECORDS, clock)
+        try:
+            yield HeldRecords(engine)
+        finally:
+            engine.close()
+        return
+    require_moved(configuration)
+    async with _hold_database(configuration, find_server(configuration), chain, clock) as held:
+        yield held
+
+
+@asynccontextmanager
+async def _hold_database(
+    configuration: Configuration, server: Server, chain: KeyRing[bytes], clock: Callable[[], float]
+) -> AsyncGenerator[HeldRecords]:
+    from gateway.base.store.postgresql import PostgresStore  # noqa: PLC0415 - needs the extra
+    from gateway.base.store.postgresql_claim import PostgresClaim  # noqa: PLC0415 - needs the extra
+
+    name = f"{socket.gethostname()} ({configuration.listen})"
+    claim = PostgresClaim(server, name, [key_id(key) for key in chain.keys], is_alone=bool(find_unshared()))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(claim.release)
+        await claim.take()
+        stack.push_async_callback(Job.begin_repeating(claim.keep, "claim of the database").stop)
+        engine = PostgresStore(server, clock, claim=claim.id)
+        stack.callback(engine.close)
+        yield HeldRecords(engine, claim)
+
+
+def find_server(configuration: Configuration) -> Server:
+    """Return the server of the setting `store`. Raises `ConfigurationError` for an address without safety on the way there."""
+    try:
+        from gateway.base.store.postgresql_connection import Server  # noqa: PLC0415 - needs the extra
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the setting `store` needs a package that is not there: {error.name}", "pip install 'opagate[postgresql]'"
+        ) from error
+    settings = configuration.store
+    if settings is None:
+        raise ConfigurationError("the configuration names no database", "set store: {kind: postgresql, url: …}")
+    url = settings.url.get_secret_value()
+    for problem, remedy in _find_faults(url):
+        raise ConfigurationError(f"store.url: {problem}", remedy)
+    return Server(url, deadline=settings.deadline.total_seconds())
+
+
+def _find_faults(url: str) -> Iterator[tuple[str, str]]:
+    """Yield the faults of an address, each with its remedy. The address has a password, so no text shows it."""
+    try:
+        parts = urlsplit(url)
+        asked = parse_qs(parts.query)
+        hosts = [host.rpartition(":")[0] or host for host in parts.netloc.rpartition("@")[2].split(",") if host]
+    except ValueError:
+        parts, asked, hosts = urlsplit(""), {}, []
+    hosts += [host for named in asked.get("host", ()) for host in named.split(",")]
+    if parts.scheme not in {"postgresql", "postgres"} or not hosts:
+        yield "it is no address of PostgreSQL with a host", "write postgresql://USER:PASSWORD@HOST/DATABASE"
+        return
+    is_far = any(not host.startswith("/") and not is_loopback(host.strip("[]")) for host in hosts)
+    if is_far and not set(asked.get("sslmode", ())) & set(_VERIFIED):
+        yield (
+            "the way to the server is open: whoever is on it could change stops, ended logins and leases",
+            "add sslmode=verify-full to the address, and sslrootcert=FILE for authorities of your own",
+        )
+
+
+def require_moved(configuration: Configuration) -> None:
+    """Refuse to leave the records of the state folder behind: their leases would stay open, and their stops be over."""
+    records = configuration.state / keys.RECORDS
+    if records.exists():
+        raise StoreError(
+            f"the durable records are still in {records}, and the setting `store` names PostgreSQL",
+            "move them with `opagate state move`",
+        )
+
+
+async def move_records(configuration: Configuration, found: Keys) -> int:
+    """Copy the records of the state folder to a database without records. Return their number. Raises `GatewayError`."""
+    place = configuration.state / keys.RECORDS
+    if configuration.store is None or not place.exists():
+        raise StoreError(
+            f"there is nothing to move: `store` is not set, or there is no {place}",
+            "name the database in `store` first",
+        )
+    with closing(SqliteStore(place)) as source:
+        server = replace(find_server(configuration), deadline=_COPYING, patience=_COPYING)
+        async with _hold_database(configuration, server, found.chain, time.time) as held:
+            return await copy_records(source, held.engine)
+
+
+async def copy_records(source: Engine, target: Engine) -> int:
+    """Copy all records to an engine without records, whole or not at all. Return their number. Raises `StoreError`."""
+    if await target.survey():
+        raise StoreError(
+            "there are records already in the database", "name another one, or another schema by search_path"
+        )
+    changes = await source.read_all()
+    await target.change(*(change._replace(version=ABSENT) for change in changes))
+    return len(changes)
+
+
+async def require_known_records(engine: Engine, kinds: frozenset[str], seals: KeyRing[bytes]) -> None:
+    """Refuse records of kinds that this release does not know, and a database of other sealing keys. Raises `StoreError`."""
+    found = await engine.survey()
+    if unknown := sorted({kind for kind, _ in found} - kinds):
+        raise StoreError(
+            f"a later release of the gateway wrote records of the kind {', '.join(unknown)}", "start that release"
+        )
+    is_shared = not isinstance(engine, SqliteStore)
+    if found and is_shared and not {seal for _, seal in found} & {key_id(key) for key in seals.keys}:
+        raise StoreError(
+            f"the {sum(found.values())} records in PostgreSQL are sealed with another key than that of this gateway",
+            "put the sealing key of the gateway before into the state folder, or name it by keys.sealing",
+        )

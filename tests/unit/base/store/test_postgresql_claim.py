@@ -1,0 +1,163 @@
+"""The claim of a gateway on a database: one at a time, taken over after its end, and without a late write of the former."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+
+from gateway.base.store.engine import Change
+from gateway.base.store.postgresql import PostgresStore
+from gateway.base.store.postgresql_claim import HELD, PostgresClaim
+from gateway.base.store.postgresql_connection import Server
+from gateway.model.errors import StoreError
+from tests.unit.base.store.postgresql_server import PostgresServer
+from tests.unit.clock import Clock
+
+OVER = "update opagate_gateways set until = now() - interval '1 second'"
+"""Lets the time of each claim run out."""
+
+Claims = Callable[..., PostgresClaim]
+
+
+@pytest.fixture
+async def claims(schema_url: str, clock: Clock) -> AsyncGenerator[Claims]:
+    """Give a way to make claims on one database. The argument is the name of a gateway, and the id of its journal."""
+    made: list[PostgresClaim] = []
+
+    def make(name: str, *, is_alone: bool = True, url: str = schema_url) -> PostgresClaim:
+        server = Server(url, deadline=30.0)
+        made.append(PostgresClaim(server, name, [name], is_alone=is_alone, monotonic=clock))
+        return made[-1]
+
+    yield make
+    for claim in made:
+        await claim.release()
+    await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def engines(schema_url: str) -> AsyncGenerator[Callable[[PostgresClaim], PostgresStore]]:
+    """Give a way to open the records of a claim."""
+    opened: list[PostgresStore] = []
+
+    def open_one(claim: PostgresClaim) -> PostgresStore:
+        opened.append(PostgresStore(Server(schema_url, deadline=30.0), claim=claim.id))
+        return opened[-1]
+
+    yield open_one
+    for engine in opened:
+        engine.close()
+    await asyncio.sleep(0)
+
+
+async def test_a_second_gateway_is_refused_with_the_name_of_the_first_until_that_gives_way(claims: Claims):
+    first, second = claims("one"), claims("two")
+    await first.take()
+    with pytest.raises(StoreError, match="the gateway one uses PostgreSQL"):
+        await second.take(wait=0)
+    assert first.find_end() is None
+    assert second.find_end() is not None
+    await first.release()
+
+    await second.take(wait=0)
+    assert second.find_end() is None
+
+
+async def test_one_of_many_gateways_that_start_together_gets_the_claim(claims: Claims):
+    found = await asyncio.gather(*(claims(f"{n}").take(wait=0) for n in range(6)), return_exceptions=True)
+
+    assert [each for each in found if each is None] == [None]
+    assert all(isinstance(each, StoreError) for each in found if each is not None)
+
+
+async def test_gateways_that_share_all_state_are_no_obstacle_to_each_other(claims: Claims):
+    await claims("one", is_alone=False).take(wait=0)
+    await claims("two", is_alone=False).take(wait=0)
+
+    with pytest.raises(StoreError, match="the gateway one uses PostgreSQL"):
+        await claims("three").take(wait=0)
+
+
+async def test_a_gateway_with_state_of_its_own_lets_no_other_beside_it(claims: Claims):
+    await claims("one").take(wait=0)
+
+    with pytest.raises(StoreError, match="one gateway at a time"):
+        await claims("two", is_alone=False).take(wait=0)
+
+
+@pytest.mark.parametrize("successor", ["one", "two"])
+async def test_a_gateway_whose_claim_was_taken_over_changes_nothing_any_more(
+    claims: Claims,
+    engines: Callable[[PostgresClaim], PostgresStore],
+    postgresql: PostgresServer,
+    schema_url: str,
+    successor: str,
+):
+    first, second = claims("one"), claims(successor)
+    await first.take()
+    former = engines(first)
+    await former.change(Change("k", "a", b"1"))
+    if successor != "one":
+        await postgresql.execute(OVER, url=schema_url)
+    await second.take(wait=0)
+
+    with pytest.raises(StoreError, match="another gateway took over"):
+        await former.change(Change("k", "a", b"2"))
+    with pytest.raises(StoreError, match="another gateway took over"):
+        await former.change(Change("k", "b", b"2"))
+    present = engines(second)
+    assert [record.value for record in await present.list("k")] == [b"1"]
+    assert await present.change(Change("k", "a", b"3")) is not None
+    await first.renew()
+    await first.renew()
+    assert "took over" in str(first.find_problem())
+    assert "took over" in str(first.find_end())
+    assert second.find_end() is None
+
+
+async def test_a_takeover_waits_for_a_transaction_under_way(
+    claims: Claims, engines: Callable[[PostgresClaim], PostgresStore], postgresql: PostgresServer, schema_url: str
+):
+    first, second = claims("one"), claims("one")
+    await first.take()
+    former = engines(first)
+    await former.change(Change("k", "a", b"1"), Change("k", "b", b"1"))
+    operator = await postgresql.connect(schema_url)
+    await operator.execute("begin")
+    await operator.execute("select * from opagate_records for update")
+    late = asyncio.create_task(former.change(Change("k", "a", b"2")))
+    waits = "select count(*) from pg_locks where not granted"
+    while not (await postgresql.execute(waits))[0][0]:
+        await asyncio.sleep(0)
+    taking = asyncio.create_task(second.take(wait=0))
+    while (await postgresql.execute(waits))[0][0] < 2:
+        await asyncio.sleep(0)
+    assert not taking.done()
+    await operator.execute("rollback")
+    await operator.close()
+
+    assert await late is not None
+    await taking
+    with pytest.raises(StoreError, match="another gateway took over"):
+        await former.change(Change("k", "b", b"2"))
+
+
+async def test_a_claim_that_nobody_took_comes_back_with_the_server(
+    claims: Claims, own_server: PostgresServer, clock: Clock
+):
+    claim = claims("one", url=own_server.url)
+    await claim.take()
+    own_server.signal(signal.SIGSTOP)
+    clock.now += HELD / 2
+    await claim.renew()
+    assert "did not answer within" in str(claim.find_problem())
+    assert claim.find_end() is None
+    clock.now += HELD / 2
+    assert "did not answer within" in str(claim.find_end())
+    own_server.signal(signal.SIGCONT)
+    await claim.renew()
+
+    assert (claim.find_problem(), claim.find_end()) == (None, None)
