@@ -106,7 +106,7 @@ class Engine(Protocol):
         ...
 
     async def read_all(self) -> list[Change]:
-        """Return each record that has not ended, of all kinds, as the change that writes it. Nothing is made or changed."""
+        """Return the records of all kinds that have not ended, each as the change to write it. Nothing is made or changed."""
         ...
 
     async def change(self, *changes: Change) -> int | None:

@@ -134,7 +134,7 @@ class PostgresClaim:
         return self._problem or self._server.make_late_error(HELD)
 
     async def _try_take(self) -> str | None:
-        """Take the claim. Return the name of another gateway that has it, `None` once it is taken."""
+        """Take the claim. Return the name of another gateway with a claim, `None` after a success."""
         while True:
             asked = self._monotonic()
             try:

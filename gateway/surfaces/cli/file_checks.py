@@ -1,5 +1,5 @@
-"""The checks of TLS files, of the room on the disks, of the number of open files, of a database of records, and of changes
-that a running gateway lacks."""
+"""The checks of TLS files, of the room on the disks, and of the number of open files. Others are of a database of records, and of
+changes that a running gateway lacks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def look(settings: Configuration) -> Iterator[FileFinding]:
 
 
 async def look_at_store(settings: Configuration) -> list[ApprovalFinding]:
-    """Return what a database of records has, without a change of it. Raises `GatewayError` for a server that a start refuses."""
+    """Return the contents of a database of records, and change nothing. Raises `GatewayError` for a server unfit for a start."""
     if settings.store is None:
         return []
     require_moved(settings)
