@@ -1,0 +1,121 @@
+"""Gateways with their records in one PostgreSQL: a takeover after kill -9, a stopped database, and a restart of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from gateway.config import keys
+from tests.e2e.left_behind import open_leases
+from tests.e2e.running import mortal_gateway
+from tests.e2e.test_leases import carried, configured
+from tests.e2e.test_stops import run, stop
+from tests.e2e.wire import caller, entries, page, stateless, until, verified
+from tests.gateway_process import GatewayProcess
+from tests.servers.serving import ServerProcess
+from tests.unit.base.store.postgresql_server import PostgresServer
+
+STORE = "store: {kind: postgresql, url: '${STORE_URL}', deadline: 1s}\n"
+TAKEOVER = 15.0
+"""Seconds that the page for operators promises."""
+MARGIN = 45.0
+"""Seconds more for the start of a gateway on a busy machine."""
+
+
+@pytest.fixture
+def database() -> Generator[PostgresServer]:
+    server = PostgresServer()
+    try:
+        yield server.make()
+    finally:
+        server.remove()
+
+
+def share_keys(source: Path, target: Path) -> None:
+    """Give a second machine all keys but that of the journal."""
+    (target / "state").mkdir(mode=0o700, parents=True)
+    for name, file in keys.FILES.items():
+        if name != "chain":
+            key = target / "state" / file
+            key.write_bytes((source / "state" / file).read_bytes())
+            key.chmod(0o600)
+
+
+def problems(gateway: GatewayProcess) -> dict[str, str]:
+    return json.loads(page(gateway, "/readyz")[1])["problems"]
+
+
+def test_another_machine_takes_over_after_kill_9(echo_server: ServerProcess, database: PostgresServer, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    environment = {"STORE_URL": database.url}
+    config = configured(first, echo_server.mcp) + STORE
+    configured(second, echo_server.mcp)
+    with mortal_gateway(config, first, environment=environment) as gateway:
+        assert caller(gateway, "ann", "task").call("echo", text="at-the-first-machine").text == "at-the-first-machine"
+        stop(gateway, "--agent", "bob")
+        gateway.process.kill()
+        killed = time.monotonic()
+        gateway.process.wait(30)
+    assert open_leases(first)
+    share_keys(first, second)
+
+    with mortal_gateway(config, second, environment=environment) as gateway:
+        taken = time.monotonic() - killed
+        assert caller(gateway, "bob", "task").call("echo", text="stopped").codes == ["stop/in-force"]
+        assert caller(gateway, "ann", "task").call("echo", text="at-the-second").text == "at-the-second"
+        until(lambda: "restart" in {entry.get("cause") for entry in entries(second, "lease")})
+        gateway.process.terminate()
+        assert gateway.process.wait(60) == 0
+    assert '"store.waiting"' in (second / "gateway.log").read_text("utf-8")
+    assert taken < TAKEOVER + MARGIN
+    ended = {entry["id"] for entry in entries(second, "lease") if entry.get("cause") == "restart"}
+    assert ended == set(open_leases(first))
+    assert verified(second).ok
+    assert carried(echo_server, "at-the-first-machine") != carried(echo_server, "at-the-second")
+
+
+def test_a_gateway_refuses_what_needs_a_record_while_the_database_is_stopped_and_then_all(
+    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path
+):
+    config, environment = configured(tmp_path, echo_server.mcp) + STORE, {"STORE_URL": database.url}
+    with mortal_gateway(config, tmp_path, environment=environment) as gateway:
+        ann = caller(gateway, "ann", "task")
+        database.signal(signal.SIGSTOP)
+        assert ann.call("echo", text="unlent").codes == ["records/unavailable"]
+        until(lambda: "store" in problems(gateway))
+        assert page(gateway, "/readyz")[0] == 503
+        began = time.monotonic()
+        until(lambda: time.monotonic() > began + 10)
+        assert ann.ask(stateless("server/discover")).codes == ["records/unavailable"]
+        database.signal(signal.SIGCONT)
+        until(lambda: page(gateway, "/readyz")[0] == 200)
+
+        assert ann.call("echo", text="lent").text == "lent"
+        assert "another gateway" not in gateway.printed()
+
+
+def test_a_gateway_goes_on_after_a_crash_and_a_restart_of_the_database(
+    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path
+):
+    config, environment = configured(tmp_path, echo_server.mcp) + STORE, {"STORE_URL": database.url}
+    with mortal_gateway(config, tmp_path, environment=environment) as gateway:
+        ann, bob = caller(gateway, "ann", "task"), caller(gateway, "bob", "task")
+        assert ann.call("echo", text="before").text == "before"
+        stop(gateway, "--agent", "bob")
+        database.kill()
+        until(lambda: page(gateway, "/readyz")[0] == 503)
+        assert bob.call("echo", text="stopped").codes == ["stop/in-force"]
+        database.start()
+        until(lambda: page(gateway, "/readyz")[0] == 200)
+
+        assert caller(gateway, "eve", "task").call("echo", text="after").text == "after"
+        assert len(run(gateway, "stop", "--list")) == 1
+        run(gateway, "resume", "--agent", "bob", "--reason", "mended")
+        assert bob.call("echo", text="again").text == "again"
