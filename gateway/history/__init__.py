@@ -1,7 +1,7 @@
 """The history of a task. `events` defines its events, `new_events` makes those that depend on earlier ones, and `fold`
 folds all into the `state`. `facts` reads the state. `registry` keeps the tasks, `ledger` the events of each, and `states`
-their states in memory or in the store. `durable` keeps them beyond the process (`codec` and `store` in snapshots, `events`
-in the journal)."""
+their states in memory or in the store. `log` is the interface of a log. The journal is the log of a gateway alone, and
+`durable` folds it again, from the snapshots of `store`. `shared` is the log in a store of several gateways."""
 
 from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.ledger import History, Reservation, TaskLedger, build_history

@@ -293,7 +293,7 @@ class _Rebuild:
     def _fold(self, kept: TaskHistory, event: Event, now: float) -> None:
         """Fold an event, unless a snapshot has it already."""
         try:
-            self._history.ledger.append(kept, event, now)
+            self._history.ledger.fold(kept, event, now)
         except ValueError:
             return
         finally:

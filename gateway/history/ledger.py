@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import ChainMap
+from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -32,6 +34,7 @@ from gateway.history.events import (
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
+from gateway.history.log import HistoryLog, JournalAsLog
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
 from gateway.history.registry import TaskRegistry, new_task_id
 from gateway.history.sources import ReadTask, find_latest, find_sources, note_subject
@@ -39,7 +42,7 @@ from gateway.history.state import open_call
 from gateway.history.states import TaskStates
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
-from gateway.model.errors import TaskExpired
+from gateway.model.errors import HistoryError, TaskExpired
 from gateway.model.facts import SessionFacts
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject
@@ -54,13 +57,17 @@ if TYPE_CHECKING:
     from gateway.history.state import TaskState
     from gateway.history.task_history import TaskHistory
     from gateway.model.call import Call, Source
+    from gateway.model.caller import Principal
     from gateway.model.content import Relevance
     from gateway.model.target import Target
     from gateway.model.task import Task
 
+Made = TypeVar("Made")
 
 _RELABELLED_AT_ONCE: Final = 32
 """Tasks that are judged anew in one turn of the event loop."""
+_ATTEMPTS: Final = 32
+"""Attempts to be the first gateway with an event."""
 
 
 class Reservation(Struct, frozen=True):
@@ -73,8 +80,8 @@ class Reservation(Struct, frozen=True):
 class TaskLedger:
     """The events and facts of each kept task.
 
-    `tasks` keeps the tasks, and `states` their states. `origins` hears which credentials systems have shown to a task, and
-    `exposures` which pieces of credentials its calls carried.
+    `tasks` keeps the tasks, `states` their states, and `log` their events. `origins` hears which credentials systems have
+    shown to a task, and `exposures` which pieces of credentials its calls carried.
     """
 
     def __init__(
@@ -83,14 +90,44 @@ class TaskLedger:
         states: TaskStates,
         origins: OriginReporter,
         exposures: Exposures,
+        log: HistoryLog,
         *,
         clock: Callable[[], float],
     ) -> None:
+        self.log = log
         self._tasks = tasks
         self._states = states
         self._origins = origins
         self._exposures = exposures
         self._clock = clock
+
+    # --- the log ---------------------------------------------------------------------------------------
+
+    async def enter(self, principal: Principal, now: float, *, names_task: bool) -> None:
+        """Bring the tasks of a caller up to date with other gateways, before a request is read.
+
+        All gateways have one implicit task for requests that name no task. Raises `HistoryError`.
+        """
+        await self.log.catch_up(principal.key)
+        if names_task:
+            return
+        for _ in range(_ATTEMPTS):
+            self._tasks.forget(now)
+            present = self._tasks.find_present(principal, now)
+            if present is not None and self.log.has_begun(principal.key, present.id):
+                return
+            self._tasks.open_implicit(principal, now)
+            await self.log.confirm(principal.key)
+        raise _make_race_error()
+
+    async def commit(self, owner: str, make: Callable[[], Made]) -> Made:
+        """Make an event, and return what `make` returned once the log has the event. `None` stands for no event. Make it again
+        on the state that another gateway left. Raises `HistoryError`."""
+        for _ in range(_ATTEMPTS):
+            made = make()
+            if made is None or await self.log.confirm(owner):
+                return made
+        raise _make_race_error()
 
     # --- before the decision -------------------------------------------------------------------------
 
@@ -132,6 +169,19 @@ class TaskLedger:
         if kept.before is not None:
             fields["carried"] = [earlier.task.id for earlier in kept.earlier]
         return Reservation(known, fields)
+
+    async def count(
+        self, task: Task, call_id: str, call: Call, content: CallContent | None, now: float, *, depth: int | None = None
+    ) -> Reservation:
+        """Reserve a call on exactly the state before it in the log. Raises as `reserve` does, and `HistoryError`."""
+        make = partial(self.reserve, task, call_id, call, content, now, depth=depth)
+        try:
+            return await self.commit(self._tasks.require(task).owner, make)
+        except HistoryError:
+            # The log may have the reservation even so, or get it later.
+            with suppress(ValueError):
+                self.release(task, call_id, denied=False)
+            raise
 
     def facts(
         self,
@@ -275,7 +325,13 @@ class TaskLedger:
     # --- every event ---------------------------------------------------------------------------------
 
     def append(self, kept: TaskHistory, event: Event, used: float | None = None) -> None:
-        """Fold an event into the state of a task. `used` is the time at which the event used the task, if it did. Raises `ValueError` for an impossible event, and `HistoryError`."""
+        """Fold an event, and give it to the log. `used` is the time at which the event used the task, if it did. Raises
+        `ValueError` for an impossible event, and `HistoryError`."""
+        self.fold(kept, event, used)
+        self.log.note(kept, event, used)
+
+    def fold(self, kept: TaskHistory, event: Event, used: float | None = None) -> None:
+        """Fold an event that the log has into the state of a task. Raises as `append` does."""
         state = self._states.load(kept)
         apply(state, event)
         kept.changed = True
@@ -302,6 +358,13 @@ class TaskLedger:
         return carried([self._states.load(before) for before in kept.earlier])
 
 
+def _make_race_error() -> HistoryError:
+    return HistoryError(
+        f"other gateways were first with {_ATTEMPTS} events of this caller",
+        "send the request again; have a balancer keep a caller at one gateway",
+    )
+
+
 class History(Struct, frozen=True):
     """The parts of a history. `tasks` opens, finds and forgets tasks, and `ledger` has the events of each. `states` has
     their states, for snapshots."""
@@ -318,12 +381,14 @@ def build_history(
     new_id: Callable[[], str] = new_task_id,
     conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "",
     origins: OriginListener | None = None,
+    log: HistoryLog | None = None,
 ) -> History:
-    """Return an empty history.
+    """Return an empty history. `log` has its events; by default the journal is its log.
 
     `conceal` takes the credentials out of a task's goal before it is written; by default no goal is written. `origins`
     hears which credentials systems have shown to the kept tasks.
     """
     states, exposures, teller = TaskStates(conceal), Exposures(), OriginReporter(origins)
-    tasks = TaskRegistry(settings, states, teller, exposures, new_id=new_id)
-    return History(tasks, TaskLedger(tasks, states, teller, exposures, clock=clock), states)
+    log = JournalAsLog() if log is None else log
+    tasks = TaskRegistry(settings, states, teller, exposures, log, new_id=new_id)
+    return History(tasks, TaskLedger(tasks, states, teller, exposures, log, clock=clock), states)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.config import HistorySettings
     from gateway.history.exposure import Exposures, OriginReporter
+    from gateway.history.log import HistoryLog
     from gateway.history.states import TaskStates
     from gateway.model.caller import Principal
     from gateway.model.content import ResultContent
@@ -122,6 +123,7 @@ class TaskRegistry:
         states: TaskStates,
         origins: OriginReporter,
         exposures: Exposures,
+        log: HistoryLog,
         *,
         new_id: Callable[[], str] = new_task_id,
     ) -> None:
@@ -133,6 +135,7 @@ class TaskRegistry:
         self._origins = origins
         self._exposures = exposures
         self._states = states
+        self.log = log
         self._by_id = states.by_id
         self._implicit: dict[str, list[str]] = {}  # owner → its implicit tasks, in the order in which they began
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
@@ -160,7 +163,9 @@ class TaskRegistry:
             return present.task
         self._require_room(principal)
         task = Task(id=self._new_id(), kind="implicit", opened=round(now, 3))
-        self.admit(TaskHistory(task, principal.key, principal.parties, now))
+        kept = TaskHistory(task, principal.key, principal.parties, now)
+        self.admit(kept)
+        self.log.note(kept, None, now)
         return task
 
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject:
@@ -179,6 +184,7 @@ class TaskRegistry:
         apply(self._states.load(kept), event)
         kept.changed = True
         self.admit(kept)
+        self.log.note(kept, event, task.opened)
         described = task_fields(task, partial(self._states.conceal_goal, kept))
         return {
             "task": task.id,
@@ -193,7 +199,8 @@ class TaskRegistry:
         event, kept = TaskEnded(how), self.require(task)
         apply(self._states.load(kept), event)
         kept.ended, kept.changed = how, True
-        self._tell_end(task.id, how)
+        self.log.note(kept, event, None)
+        self.tell_end(task.id, how)
         return {"task": task.id, **to_fields(event)}
 
     # --- find a task ---------------------------------------------------------------------------------
@@ -307,21 +314,36 @@ class TaskRegistry:
         """Return a task after its end, for the caller to drop; `None` if there is none."""
         while self._unused:
             kept = self._by_id[next(iter(self._unused))]
-            if now - kept.used <= self._idle:
+            if not self._is_past(kept, now):
                 break
             if not kept.is_busy:
                 return kept
             self.use(kept, now)
         while self._expiries and self._expiries[0][0] <= now:
             _, task_id = heappop(self._expiries)
-            kept = self._by_id[task_id]
-            if not kept.is_busy:
+            kept = self._by_id.get(task_id)
+            if kept is not None and not kept.is_busy:
                 return kept
-            heappush(self._expiries, (now + REMEMBERED, task_id))
+            if kept is not None:
+                heappush(self._expiries, (now + REMEMBERED, task_id))
         return None
 
+    def is_over(self, kept: TaskHistory, now: float) -> bool:
+        """Return whether the time of a task is over, so that it is forgotten."""
+        return not kept.is_busy and self._is_past(kept, now)
+
+    def _is_past(self, kept: TaskHistory, now: float) -> bool:
+        if kept.is_implicit:
+            return now - kept.used > self._idle
+        return kept.task.expires is not None and kept.task.expires + REMEMBERED <= now
+
     def drop(self, kept: TaskHistory) -> None:
-        """Keep a task no longer."""
+        """Keep a task no longer, since its time is over."""
+        self.remove(kept)
+        self.tell_end(kept.task.id, kept.ended or "expired")
+
+    def remove(self, kept: TaskHistory) -> None:
+        """Take a task out of memory. It may go on elsewhere."""
         task_id = kept.task.id
         self._states.remove(kept)
         if kept.is_implicit:
@@ -330,9 +352,9 @@ class TaskRegistry:
         self._bytes.add(kept.owner, kept.parties, -kept.size)
         self._origins.drop(kept)
         self._exposures.drop(kept.owner, task_id)
-        self._tell_end(task_id, kept.ended or "expired")
 
-    def _tell_end(self, task_id: str, how: TaskEnd) -> None:
+    def tell_end(self, task_id: str, how: TaskEnd) -> None:
+        """Tell the listeners of the end of a task."""
         for listener in self._listeners:
             listener(task_id, how)
 

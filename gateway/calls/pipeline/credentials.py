@@ -328,7 +328,8 @@ class ExposureGuard(Struct, frozen=True):
         if isinstance(task, Refusal):
             return task
         target = self.catalogue.target(upstream, "resource", "")
-        exposed = self.ledger.expose(task, target, (*foreign, *mine), request=context.id, now=context.arrived)
+        expose = partial(self.ledger.expose, task, target, (*foreign, *mine), request=context.id, now=context.arrived)
+        exposed = await self.ledger.commit(request.principal.key, expose)
         if isinstance(exposed, frozenset):
             return OWN_TOKEN if exposed & _names(mine) else FOREIGN
         await self.journal.append("exposed", exposed)

@@ -5,6 +5,7 @@ the gateway sends anything.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,7 @@ from gateway.model.call import Call, Context
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.error_codes import REFUSED
-from gateway.model.errors import JournalError
+from gateway.model.errors import HistoryError, JournalError
 from gateway.model.facts import SessionFacts
 from gateway.model.reasons import policy_codes
 from gateway.model.target import ASSUMABLE, Labels, Target
@@ -33,6 +34,7 @@ from gateway.policy.observing import let_pass
 from gateway.record.journal.writer import QueuedEntry
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Collection
 
     from gateway.authority.lending import Authority
@@ -254,6 +256,8 @@ class Decider(Struct, frozen=True):
         decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
         try:
             left = await recorded.entry.outlast() or left
+            if decision.effect != "allow":
+                left = await self._outlast_refusal(prepared) or left
         except BaseException:
             if decision.effect == "allow":
                 self._take_back(context, prepared, claimed)
@@ -287,7 +291,12 @@ class Decider(Struct, frozen=True):
         releases, ask_policy = self.questions.releases, self.questions.ask_policy
         claimed = None if release is None or releases is None else releases.claim(release)
         depth = depth_of(principal, call.target)
-        counted = self.ledger.reserve(task, context.id, call, content, context.arrived, depth=depth)
+        try:
+            counted = await self.ledger.count(task, context.id, call, content, context.arrived, depth=depth)
+        except HistoryError:
+            if claimed is not None and releases is not None:
+                releases.give_back(claimed)
+            raise
         try:
             endorsement = None
             if releases is not None:
@@ -314,6 +323,12 @@ class Decider(Struct, frozen=True):
             # At once: other calls of this turn of the loop would find a refused call in flight until the write.
             self.ledger.release(task, context.id, denied=decision.is_denial)
         return _Recorded(decision, counted, entry, claimed, endorsement, asked, seconds)
+
+    async def _outlast_refusal(self, prepared: PreparedCall) -> asyncio.CancelledError | None:
+        """Wait until other gateways count a refusal. Without them it is a refusal too."""
+        with suppress(HistoryError):
+            # Begun at the release, so mostly over by now.
+            return (await run_for_result(self.ledger.log.confirm(prepared.request.principal.key)))[1]
 
     def _take_back(self, context: RequestContext, prepared: PreparedCall, claimed: Release | None) -> None:
         """Uncount a call without a recorded decision, and let another call have its approval."""

@@ -92,7 +92,7 @@ class CallReads(Struct, frozen=True):
         """Fold a part of the result into the task of the call."""
         if content.sightings:
             content = await self.parts.credential_chain.mark_repeated(self.prepared.request, content)
-        return self.parts.ledger.observe(self.prepared.task, self.context.id, content, label=self.label)
+        return await self.parts.ledger.commit(self.prepared.request.principal.key, partial(self._observe, content))
 
     def record(self, fields: JsonObject) -> Awaitable[None]:
         """Write an `observed` entry. Raises `JournalError`."""
@@ -106,8 +106,9 @@ class CallReads(Struct, frozen=True):
         except Exception:
             log.exception("defect", id=self.context.id)
             content = ResultContent(complete=False)
-        if content is None:
-            return None
+        return None if content is None else self._observe(content)
+
+    def _observe(self, content: ResultContent) -> JsonObject | None:
         return self.parts.ledger.observe(self.prepared.task, self.context.id, content, label=self.label)
 
 
@@ -228,6 +229,7 @@ class Forwarder(Struct, frozen=True):
         inspector = parts.inspector.result(call, task, suppressions=active, seen=seen, words=words)
         concealer = self._conceal_answer(allowed) if obligations.conceals or prepared.handles.values else None
         reads = CallReads(parts, context, prepared, obligations.label)
+        turn, is_alone = partial(parts.turns.take, prepared.request.principal.key), not parts.ledger.log.is_shared
         record = self.parts.keep_result()
         return CallAnswer(
             parts,
@@ -235,7 +237,7 @@ class Forwarder(Struct, frozen=True):
             prepared.request,
             concealer,
             record=record,
-            observer=ResultObserver(inspector, reads, partial(parts.turns.take, prepared.request.principal.key)),
+            observer=ResultObserver(inspector, reads, turn, defers_words=is_alone),
             calls=self.parts,
             prepared=prepared,
             reads_of_call=reads,

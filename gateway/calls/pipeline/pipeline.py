@@ -34,6 +34,7 @@ from gateway.calls.pipeline.spans import join_message_trace
 from gateway.calls.pipeline.visibility import Visibility
 from gateway.calls.pipeline.waiting import take_out_ticket
 from gateway.calls.response.stream import ResponseStream
+from gateway.history.tasks.tokens import select_task
 from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.decision import Refusal
@@ -214,6 +215,9 @@ class Pipeline(Struct, frozen=True):
         self, context: RequestContext, principal: Principal, message: Message | None
     ) -> AdmittedRequest | Refusal:
         """Return a request in its outgoing form, without the gateway's own state, if it may go on to policy."""
+        if self.decider.ledger.log.is_shared:
+            names_task = select_task(message, context.exchange.fields) is not None
+            await self.decider.ledger.enter(principal, context.arrived, names_task=names_task)
         resumed = None
         if message is not None and "requestState" in message.params:
             resumed = take_out_ticket(self.tickets, principal, message, context.arrived)

@@ -73,6 +73,8 @@ class ResultObserver(Struct, eq=False):
     inspector: ResultInspector
     reads: ResultReads
     turn: Turn = next_turn
+    defers_words: bool = True
+    """Whether the words of a small document are found when it is on its way. Another gateway may get the next request."""
     has_begun: bool = False
     unread: bytes = b""
     """A document whose words are found when it is on its way."""
@@ -80,7 +82,7 @@ class ResultObserver(Struct, eq=False):
     async def handle(self, frame: AnswerFrame) -> AnswerFrame:
         """Fold the content of a frame. Raises `UpstreamBroken` without a record of the content."""
         kind, data = frame.kind, frame.raw
-        if kind == "document" and len(data) <= _PIECE:
+        if kind == "document" and len(data) <= _PIECE and self.defers_words:
             self.unread = data
             content = self.inspector.finish_credentials(data)
         elif data or kind == "end":
@@ -104,15 +106,10 @@ class ResultObserver(Struct, eq=False):
         await self._take(ResultContent(sightings))
 
     async def _take(self, content: ResultContent) -> None:
-        fields = await self.reads.fold(content)
-        if fields is None:
-            return
-        try:
-            await self.reads.record(fields)
-        except JournalError as error:
-            raise UpstreamBroken(
-                f"the answer was withheld, because what it holds cannot be recorded: {error.message}", error.remedy
-            ) from None
+        with _withheld():
+            fields = await self.reads.fold(content)
+            if fields is not None:
+                await self.reads.record(fields)
 
 
 # --- messages without a decision -------------------------------------------------------------------------
@@ -271,7 +268,10 @@ class UndecidedReadObserver:
         with _withheld():
             for task in self._tasks(read.source.past_call, now):
                 number = read.numbers.get(task.id)
-                fields = parts.ledger.add_reading(task, self._context.id, read.source, content, now, number=number)
+                add = partial(
+                    parts.ledger.add_reading, task, self._context.id, read.source, content, now, number=number
+                )
+                fields = await parts.ledger.commit(self._request.principal.key, add)
                 if fields is not None:
                     read.numbers[task.id] = int(str(fields["number"]))
                     await parts.journal.append("observed", {**fields, "source": read.label})

@@ -26,6 +26,7 @@ from gateway.model.wire import Json, JsonObject
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
+    from gateway.history.log import HistoryLog
     from gateway.history.tasks.tokens import TaskTokens
     from gateway.model.task import Contract
 
@@ -48,8 +49,10 @@ class TaskApproval:
 
 
 class TaskStore(Protocol):
-    """Store of tasks: `history.TaskRegistry`."""
+    """Store of tasks: `history.TaskRegistry`. `log` makes a task known to other gateways."""
 
+    @property
+    def log(self) -> HistoryLog: ...
     def require_room(self, principal: Principal, now: float) -> None: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
@@ -101,6 +104,7 @@ class TaskEndpoints:
             return refuse_task(too_many_credentials())
         fields = self._store.open(principal, task, content)
         try:
+            await self._store.log.confirm(principal.key)
             await self._append("task", fields if approval is None else {**fields, "approval": approval.id})
         except BaseException:
             # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
@@ -132,7 +136,9 @@ class TaskEndpoints:
             return refuse_task(reasons.TASK_EXPIRED.reason())
         if report.status not in {"open", how}:
             return refuse_task(reasons.TASK_ENDED_BEFORE.reason(state=report.status))
-        await self._append("task", self._store.end(report.task, how))
+        fields = self._store.end(report.task, how)
+        await self._store.log.confirm(principal.key)
+        await self._append("task", fields)
         return self.report(principal, task_id, now)
 
 

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from gateway.base.concurrency.background import Job
-from gateway.identity.claim_maps import map_of
 from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
 from gateway.record.journal.entry_index import EntryIndex
 from gateway.surfaces.app.control import find_accounts
@@ -87,7 +86,7 @@ def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: 
         secret=None if login.client_secret is None else login.client_secret.get_secret_value(),
         redirect_uri=f"{configuration.base_url}/console/login/callback",
         scopes=login.scopes,
-        claims=map_of(login.claims),
+        groups_claim=login.groups_claim,
         max_age=settings.lifetime.total_seconds(),
     )
     return LoginProvider(client, clock=gateway.clock)

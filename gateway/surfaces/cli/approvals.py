@@ -18,7 +18,6 @@ from gateway.authority.approvals.channels.sender import ATTEMPT_SECONDS
 from gateway.authority.approvals.lines import WIDTH
 from gateway.authority.approvals.model import WARNINGS
 from gateway.base.letters import count_cells, fold
-from gateway.model.caller import describe_person, write_known_as
 from gateway.surfaces.cli.control_client import AsOption, GatewayOption, GroupOption, complete_id, open_control
 from gateway.surfaces.cli.loop import run
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment, select_given
@@ -80,8 +79,7 @@ def list_questions(
     listed = table("id", "code", "state", "call", "agent", "for", "reasons", "expires", "votes")
     for one in found:
         reasons = ", ".join(one["reasons"])
-        user = describe_person(one["user"] or "-", write_known_as(one["user_name"], one["user_mail"]))
-        cells = (one["target"], one["agent"], user, reasons, one["expires"], one["votes"])
+        cells = (one["target"], one["agent"], one["user"] or "-", reasons, one["expires"], one["votes"])
         listed.add_row(one["id"][:_SHORT], one["code"], one["state"], *map(plain, cells))
     show(listed)
     for one in found:

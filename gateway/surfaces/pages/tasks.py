@@ -16,7 +16,7 @@ from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.model.error_codes import REFUSED
 from gateway.model.errors import GatewayError
-from gateway.surfaces.pages.responses import KnownCallers, ReplyResponse, allowed_methods, known_caller
+from gateway.surfaces.pages.responses import KnownCaller, KnownCallers, ReplyResponse, allowed_methods, known_caller
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def task_routes(gateway: Gateway) -> list[Route]:
 
 def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
     async def open_task(request: Request) -> Response:
-        caller = known_caller(request)
+        caller = await _enter(request)
         body = await caller.read_body()
         if isinstance(body, Refusal):
             return await caller.refuse(body)
@@ -50,11 +50,11 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
         return await _answer(request, reply)
 
     async def show_task(request: Request) -> Response:
-        caller = known_caller(request)
+        caller = await _enter(request)
         return await _answer(request, tasks.report(caller.principal, request.path_params["id"], caller.arrived))
 
     async def end_task(how: End, request: Request) -> Response:
-        caller = known_caller(request)
+        caller = await _enter(request)
         return await _answer(request, await tasks.end(caller.principal, request.path_params["id"], how, caller.arrived))
 
     return [
@@ -63,6 +63,13 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
         Route("/tasks/{id}/complete", partial(end_task, "completed"), methods=["POST"]),
         Route("/tasks/{id}/cancel", partial(end_task, "cancelled"), methods=["POST"]),
     ]
+
+
+async def _enter(request: Request) -> KnownCaller:
+    """Return the caller of a request, after all that other gateways know of its tasks is known here."""
+    caller = known_caller(request)
+    await caller.gateway.history.ledger.log.catch_up(caller.principal.key)
+    return caller
 
 
 async def _answer(request: Request, reply: Reply) -> Response:

@@ -266,12 +266,9 @@ class StdioUpstream:
     # --- processes -------------------------------------------------------------------------------------
 
     async def _begin_process(self, principal: str, credential: HandedCredential | None) -> ServerProcess:
-        """Return a process for a session: the process that refused `server/discover`, or a new process. After a process that
-        ended at `server/discover`, the session waits until a process may start again."""
+        """Return a process for a session: the process that refused `server/discover`, or a new process."""
         pool = self._pools.get((principal, "")) if credential is None else None
         refusing = None if pool is None else await pool.give_up_refusing(_REFUSAL_SECONDS)
-        if pool is not None and pool.forget_ended():
-            await asyncio.sleep(min(self._spawner.wait_seconds(principal), _REFUSAL_SECONDS))
         return refusing or await self._spawn(principal, credential)
 
     async def _spawn(self, principal: str, credential: HandedCredential | None) -> ServerProcess:

@@ -83,7 +83,6 @@ asks := union({
 	data.gateway.denials.budget.asks,
 	data.gateway.denials.credential_chain.asks,
 	data.gateway.denials.fan_out.asks,
-	data.gateway.denials.identity.asks,
 	data.gateway.denials.signal.asks,
 	data.gateway.denials.tool.asks,
 	data.gateway.denials.toxic_flow.asks,

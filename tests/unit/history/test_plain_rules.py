@@ -13,6 +13,7 @@ from gateway.history.events import Passed, Reserved, Touch, unpack
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts
 from gateway.history.fold import apply
+from gateway.history.log import JournalAsLog
 from gateway.history.new_events import build_reservation
 from gateway.history.reach import WINDOW
 from gateway.history.registry import TaskRegistry
@@ -121,7 +122,7 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))
 def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool, int]]):
-    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures())
+    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures(), JournalAsLog())
     kept: list[TaskHistory] = []
     for number, (adds, at) in enumerate(steps):
         if adds or not kept:
@@ -139,7 +140,7 @@ def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool
 
 
 def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
-    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures())
+    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures(), JournalAsLog())
     kept = [TaskHistory(Task(f"t{at}", "implicit", float(at)), "agent", ("issuer",), 0.0) for at in range(5_000)]
 
     for task in kept:

@@ -1,0 +1,60 @@
+"""The log behind the history of tasks: the place where an event has to be before anything rests on it.
+
+An event is folded at once, so calls on one event loop see one another whole. `confirm` then waits for the log. A gateway
+alone has its journal as the log, and each caller waits for its own entry there. Gateways that share a store have the logs
+of the store (`shared`). Another gateway may have been first there. Then the event is taken back, and made again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.history.events import Event
+    from gateway.history.task_history import TaskHistory
+
+
+class HistoryLog(Protocol):
+    """A log of all tasks. `owner` is the key of the principal that a task is bound to."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether other gateways append to the log."""
+        ...
+
+    def note(self, kept: TaskHistory, event: Event | None, used: float | None, /) -> None:
+        """Take in a folded event, or the begin of a task for `None`. `used` is the time at which the event used the task."""
+        ...
+
+    def has_begun(self, owner: str, task_id: str, /) -> bool:
+        """Return whether the log has the begin of a kept task."""
+        ...
+
+    async def catch_up(self, owner: str, /) -> None:
+        """Fold the events of other gateways up to now. Raises `HistoryError`."""
+        ...
+
+    async def confirm(self, owner: str, /) -> bool:
+        """Wait until the log has the latest event of an owner. Return whether it does: the event may depend on a state that
+        another gateway has changed, and is then taken back. Raises `HistoryError`."""
+        ...
+
+
+class JournalAsLog:
+    """The log of a gateway alone. The journal gets each event from its caller, so there is no second write."""
+
+    is_shared = False
+
+    def note(self, _kept: TaskHistory, _event: Event | None, _used: float | None, /) -> None:
+        """Leave the event to the journal."""
+
+    def has_begun(self, _owner: str, _task_id: str, /) -> bool:
+        """Return true: no other gateway has a task of its own."""
+        return True
+
+    async def catch_up(self, _owner: str, /) -> None:
+        """Return at once: no other gateway has events."""
+
+    async def confirm(self, _owner: str, /) -> bool:
+        """Return at once: no other gateway can be first."""
+        return True

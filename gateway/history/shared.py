@@ -1,0 +1,392 @@
+"""The history of many gateways: one log for each owner of a job, in a store that the gateways share.
+
+The log has every event of every task of its owner, in one order. A gateway folds it, and names the version that it knows
+with each append. So a call is decided on exactly the state before its reservation. If another gateway was first, the log is
+folded anew. An event that depends on the state is then made again, and any other keeps its content and gets a later place.
+
+All that waits for one owner is one append, and the store carries out the appends of all owners together. A log that cannot
+be reached refuses its owner's calls, and is read before the next one. What happened to a forwarded call waits for the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gateway.base.store.engine import Append, Change, Log
+from gateway.history.events import Exposed, Reading, Released, Reserved, Settled, TaskEnded
+from gateway.history.shared_forms import FORM, Entry, Sealing, describe_begin, make_snapshot, read_tasks
+from gateway.history.task_history import TaskHistory
+from gateway.model.errors import HistoryError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gateway.base.store.records import SealedStore
+    from gateway.history.events import Event
+    from gateway.history.ledger import History
+    from gateway.model.task import TaskEnd
+
+log = structlog.get_logger("gateway.history")
+
+KIND: Final = "history"
+"""The kind of the records with snapshots, and the name of each log."""
+_AT_ONCE: Final = 256
+"""Entries in one append."""
+_SNAPSHOT_AFTER: Final = 256
+"""Entries after which the tasks of an owner are written down whole."""
+_RETRY: Final = 0.25
+"""Seconds until entries without a caller that waits are tried again."""
+_YIELD: Final = 0.02
+"""Seconds that a gateway leaves the log to another one with the same owner. The other has to fold what this one wrote."""
+_CONTENDED: Final = 1.0
+"""Seconds for which an owner counts as one of two gateways after a race."""
+_OWNERS: Final = 10_000
+"""Owners that are kept, also without tasks."""
+_DEPENDING: Final = (Reserved, Reading, Exposed)
+"""Events that are made from the state before them. A begin of a task is one more."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An entry that waits for its place in the log; without an entry, a look for later events."""
+
+    entry: Entry | None
+    depends: bool
+    done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, error: HistoryError) -> None:
+        """Tell those who wait of an error. The entry itself goes on waiting."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # an entry may have nobody who waits
+            self.done = asyncio.get_running_loop().create_future()
+
+    def settle(self, *, is_kept: bool) -> None:
+        """Tell those who wait whether the log has the entry."""
+        if not self.done.done():
+            self.done.set_result(is_kept)
+
+
+@dataclass(slots=True)
+class _Owner:
+    """The log of one owner as this gateway knows it. `is_cold`: the log has to be read before the next append.
+
+    `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call. `waiting` has
+    the entries that are folded, and not yet known to be in the log.
+    """
+
+    key: str
+    log: Log
+    is_cold: bool = True
+    version: int = 0
+    snapshot: int = 0
+    known: set[str] = field(default_factory=set[str])
+    begun: set[str] = field(default_factory=set[str])
+    callers: dict[str, str] = field(default_factory=dict[str, str])
+    waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
+    writer: asyncio.Task[None] | None = None
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    raced: float = float("-inf")
+
+
+class SharedLog:
+    """The logs of all owners in a shared store. `replica` names this gateway, and `key` makes the digests of owners.
+
+    `attach` comes before the first event. `clock` gives seconds since the epoch, and `deadline` is the time in seconds that a
+    call waits for the log.
+    """
+
+    is_shared = True
+
+    def __init__(
+        self, store: SealedStore, key: bytes, replica: str, *, clock: Callable[[], float], deadline: float
+    ) -> None:
+        self._deadline = deadline
+        self._clock = clock
+        self._engine = store.engine
+        self._sealing = Sealing(store, key)
+        self._replica = replica
+        self._owners: dict[str, _Owner] = {}
+        self._room = _OWNERS
+
+    def attach(self, history: History) -> None:
+        """Fold the events of other gateways into this history."""
+        self._tasks, self._ledger, self._states = history.tasks, history.ledger, history.states
+        history.tasks.subscribe(self._doubt)
+
+    def note(self, kept: TaskHistory, event: Event | None, used: float | None, /) -> None:
+        """Take in a folded event, or the begin of a task for `None`. `used` is the time at which the event used the task."""
+        owner = self._owner(kept.owner)
+        begun = None if kept.task.id in owner.known else describe_begin(kept, self._states)
+        owner.known.add(kept.task.id)
+        entry = Entry(FORM, secrets.token_bytes(8), self._replica, kept.task.id, used, event, begun)
+        self._follow_call(owner, entry)
+        self._queue(owner, _Waiting(entry, event is None or isinstance(event, _DEPENDING)))
+
+    def has_begun(self, owner: str, task_id: str, /) -> bool:
+        """Return whether the log has the begin of a kept task."""
+        return task_id in self._owner(owner).begun
+
+    async def catch_up(self, owner: str, /) -> None:
+        """Fold the events of other gateways up to now. Raises `HistoryError`."""
+        known = self._owner(owner)
+        self._queue(known, _Waiting(None, depends=True))
+        await self._wait(known)
+
+    async def confirm(self, owner: str, /) -> bool:
+        """Wait until the log has the latest event of an owner, and return whether it does. Raises `HistoryError`."""
+        known = self._owners.get(owner)
+        return known is None or not known.waiting or await self._wait(known)
+
+    async def close(self) -> None:
+        """Write down what waits, for as long as one call would wait, and let go of the rest."""
+        writers = [owner.writer for owner in self._owners.values() if owner.writer is not None]
+        if writers:
+            _, late = await asyncio.wait(writers, timeout=self._deadline)
+            for writer in late:
+                writer.cancel()
+            if late:
+                log.error("history.unwritten", owners=len(late))
+
+    # --- the queue of an owner -------------------------------------------------------------------------
+
+    def _owner(self, key: str) -> _Owner:
+        known = self._owners.get(key)
+        if known is None:
+            if len(self._owners) >= self._room:
+                self._prune()
+            known = self._owners[key] = _Owner(key, Log(self._sealing.digest(key), KIND))
+        return known
+
+    def _queue(self, owner: _Owner, waiting: _Waiting) -> None:
+        owner.waiting.append(waiting)
+        owner.woken.set()
+        if owner.writer is None:
+            owner.writer = asyncio.create_task(self._write(owner), name="shared history")
+
+    async def _wait(self, owner: _Owner) -> bool:
+        waiting = owner.waiting[-1]
+        late = _make_error(f"no answer within {self._deadline * 1000:.0f} ms")
+        # No `asyncio.timeout`: a decision goes on in another task (`run_for_result`).
+        timer = asyncio.get_running_loop().call_later(self._deadline, waiting.fail, late)
+        try:
+            return await asyncio.shield(waiting.done)
+        finally:
+            timer.cancel()
+
+    def _prune(self) -> None:
+        """Forget owners without tasks here. The log of such an owner is read again when it comes back."""
+        for owner in tuple(self._owners.values()):
+            if owner.writer is None and not owner.waiting and not self._list_tasks(owner):
+                del self._owners[owner.key]
+        self._room = max(_OWNERS, 2 * len(self._owners))
+
+    def _doubt(self, task_id: str, how: TaskEnd) -> None:
+        """Read the log again after a task has ended here by its time: another gateway may have used the task meanwhile."""
+        if how != "expired":
+            return
+        for owner in self._owners.values():
+            owner.is_cold = owner.is_cold or task_id in owner.known
+
+    async def _write(self, owner: _Owner) -> None:
+        """Append all that waits."""
+        try:
+            while owner.waiting:
+                await self._write_next(owner)
+        finally:
+            owner.writer = None
+
+    async def _write_next(self, owner: _Owner) -> None:
+        owner.woken.clear()
+        try:
+            if owner.is_cold:
+                await self._load(owner)
+            elif not await self._append(owner):
+                owner.raced = asyncio.get_running_loop().time()
+            elif asyncio.get_running_loop().time() - owner.raced < _CONTENDED:
+                await asyncio.sleep(_YIELD)
+        except (StoreError, HistoryError) as error:
+            self._fail(owner, error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(owner.woken.wait(), _RETRY)
+
+    def _fail(self, owner: _Owner, error: StoreError | HistoryError) -> None:
+        """Refuse all that waits. Events that no longer depend on a decision stay, and the log is read first."""
+        owner.is_cold = True
+        for waiting in owner.waiting:
+            waiting.fail(_make_error(error.message))
+        owner.waiting = deque(waiting for waiting in owner.waiting if not waiting.depends)
+
+    async def _append(self, owner: _Owner) -> bool:
+        """Append the next entries, and return whether this gateway knew the whole log. Raises `StoreError`."""
+        batch = list(islice(owner.waiting, _AT_ONCE))
+        sealed = [
+            (owner.log, self._sealing.seal(owner.log.owner, each.entry)) for each in batch if each.entry is not None
+        ]
+        missing = await self._engine.append(Append({owner.log: owner.version}, sealed))
+        if missing:
+            self._take_missing(owner, batch, missing[owner.log])
+            return False
+        owner.version += len(sealed)
+        self._settle(owner, batch)
+        await self._write_snapshot(owner)
+        return True
+
+    def _settle(self, owner: _Owner, batch: Sequence[_Waiting]) -> None:
+        """Tell the waiting callers that the log has their entries, the first ones of the queue."""
+        for waiting in batch:
+            owner.waiting.popleft()
+            if waiting.entry is not None and waiting.entry.begun is not None:
+                owner.begun.add(waiting.entry.task)
+            waiting.settle(is_kept=True)
+
+    # --- the events of other gateways ------------------------------------------------------------------
+
+    def _take_missing(self, owner: _Owner, batch: Sequence[_Waiting], missing: Sequence[bytes]) -> None:
+        """Fold the events of other gateways, if no event of this one was folded before its place. Else the log is read."""
+        if owner.is_cold or any(waiting.entry is not None for waiting in owner.waiting):
+            owner.is_cold = True
+            return
+        before = self._list_open(owner)
+        owner.is_cold = not self._fold_entries(
+            owner, [self._sealing.open_entry(owner.log.owner, sealed) for sealed in missing]
+        )
+        if not owner.is_cold:
+            owner.version += len(missing)
+            owner.begun = set(owner.known)
+            self._settle(owner, batch)
+        self._tell_ends(before)
+
+    async def _load(self, owner: _Owner) -> None:
+        """Read the log of an owner, and put its state in the place of the present one. Raises `StoreError` and `HistoryError`."""
+        looks = list(owner.waiting)
+        record = await self._engine.read(KIND, owner.log.owner.hex())
+        snapshot = None if record is None else self._sealing.open_snapshot(owner.log.owner, record.value)
+        after = 0 if snapshot is None else snapshot.version
+        sealed = await self._engine.read_log(owner.log, after)
+        entries = [self._sealing.open_entry(owner.log.owner, each) for each in sealed]
+        tasks = [] if snapshot is None else read_tasks(snapshot)
+        # No other work goes on from here: what is folded here is the log, and then what waits for it.
+        before = self._list_open(owner)
+        for kept in self._list_tasks(owner):
+            self._tasks.remove(kept)
+        owner.callers = {} if snapshot is None else dict(snapshot.callers)
+        owner.known = {kept.task.id for kept in tasks}
+        for kept in sorted(tasks, key=lambda kept: kept.used):
+            self._tasks.admit(kept)
+        self._fold_entries(owner, entries)
+        self._forget_past(owner, self._clock())
+        owner.begun = set(owner.known)
+        owner.version, owner.snapshot, owner.is_cold = after + len(entries), after, False
+        self._fold_waiting(owner, looks, {entry.id for entry in entries})
+        self._tell_ends(before)
+
+    def _list_tasks(self, owner: _Owner) -> list[TaskHistory]:
+        return [kept for task in owner.known if (kept := self._tasks.find(task)) is not None]
+
+    def _list_open(self, owner: _Owner) -> list[str]:
+        return [kept.task.id for kept in self._list_tasks(owner) if kept.ended is None]
+
+    def _forget_past(self, owner: _Owner, now: float) -> None:
+        """Take tasks out of memory whose time is over."""
+        for kept in self._list_tasks(owner):
+            if self._tasks.is_over(kept, now):
+                self._tasks.remove(kept)
+                owner.known.discard(kept.task.id)
+
+    def _fold_entries(self, owner: _Owner, entries: Iterable[Entry]) -> bool:
+        """Fold entries of the log, each after the tasks whose time was over by then. Return whether all tasks were known."""
+        are_known = True
+        for entry in entries:
+            if entry.used is not None:
+                self._forget_past(owner, entry.used)
+            are_known = self._fold(owner, entry) and are_known
+        return are_known
+
+    def _fold(self, owner: _Owner, entry: Entry) -> bool:
+        """Fold an entry of the log. Return whether its task is known."""
+        kept = self._tasks.find(entry.task)
+        if kept is None:
+            if entry.begun is None:
+                return False
+            begun = entry.begun
+            used = begun.task.opened if entry.used is None else entry.used
+            kept = TaskHistory(begun.task, owner.key, begun.parties, used, size=begun.size)
+            self._tasks.admit(kept)
+        owner.known.add(entry.task)
+        event = entry.event
+        if event is not None:
+            # An event that does not fit the state here fits at no gateway.
+            with suppress(ValueError):
+                self._ledger.fold(kept, event, entry.used)
+                self._follow_call(owner, entry)
+        elif entry.used is not None:
+            self._tasks.use(kept, entry.used)
+        if isinstance(event, TaskEnded):
+            kept.ended = event.how
+        return True
+
+    def _fold_waiting(self, owner: _Owner, looks: Iterable[_Waiting], written: set[bytes]) -> None:
+        """Fold the waiting entries after the log. An event from another state is taken back."""
+        began = set(map(id, looks))
+        left = deque[_Waiting]()
+        for waiting in owner.waiting:
+            entry = waiting.entry
+            if entry is None:
+                if id(waiting) in began:
+                    waiting.settle(is_kept=True)
+                else:
+                    left.append(waiting)
+            elif entry.id in written:
+                waiting.settle(is_kept=True)
+            elif waiting.depends:
+                waiting.settle(is_kept=False)
+            elif self._fold(owner, entry):
+                left.append(waiting)
+            else:
+                waiting.settle(is_kept=False)
+        owner.waiting = left
+
+    def _tell_ends(self, before: Iterable[str]) -> None:
+        """Tell of tasks that were open here, and are over in the log."""
+        for task in before:
+            kept = self._tasks.find(task)
+            if kept is None or kept.ended is not None:
+                self._tasks.tell_end(task, "expired" if kept is None or kept.ended is None else kept.ended)
+
+    def _follow_call(self, owner: _Owner, entry: Entry) -> None:
+        """Keep in mind which gateway has which open call."""
+        if isinstance(entry.event, Reserved):
+            owner.callers[entry.event.call] = entry.replica
+        elif isinstance(entry.event, Released | Settled):
+            owner.callers.pop(entry.event.call, None)
+
+    # --- snapshots -------------------------------------------------------------------------------------
+
+    async def _write_snapshot(self, owner: _Owner) -> None:
+        """Write the tasks of an owner down now and then, so that no gateway has to read a long log."""
+        if owner.version - owner.snapshot < _SNAPSHOT_AFTER:
+            return
+        if owner.waiting:
+            # States with events that are not in the log yet are none of the log.
+            owner.is_cold = owner.version - owner.snapshot > 4 * _SNAPSHOT_AFTER
+            return
+        owner.snapshot = owner.version
+        snapshot = make_snapshot(owner.version, self._list_tasks(owner), self._states, owner.callers)
+        sealed = self._sealing.seal(owner.log.owner, snapshot)
+        try:
+            await self._engine.change(Change(KIND, owner.log.owner.hex(), sealed))
+        except StoreError as error:
+            log.warning("history.snapshot-failed", problem=error.message)
+
+
+def _make_error(problem: str) -> HistoryError:
+    return HistoryError(f"the shared history cannot be used: {problem}", "see the setting `store`, and the server")

@@ -1,0 +1,135 @@
+"""The forms of a shared log: its entries, and the snapshot of all tasks of an owner. Pure: no I/O, no clock.
+
+Each is sealed under the digest of its owner, so none opens as that of another owner."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from gateway.history.events import Event
+from gateway.history.states import VERSION, decode_row, decode_state, encode_row
+from gateway.history.store import StoredTask
+from gateway.history.task_history import TaskHistory
+from gateway.model.errors import HistoryError
+from gateway.model.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gateway.base.store.records import SealedStore
+    from gateway.history.states import TaskStates
+
+FORM: Final = 1
+"""The form of an entry and of a snapshot."""
+
+
+class Begun(Struct, frozen=True, omit_defaults=True):
+    """A task with its first entry. Its owner is that of the log."""
+
+    task: Task
+    parties: tuple[str, ...]
+    size: int = 0
+
+
+class Entry(Struct, frozen=True, omit_defaults=True):
+    """An event of a task, or its begin alone. `id` is drawn, so a gateway finds its own entries. `replica` is the gateway
+    that wrote it. `used` is the time at which the event used the task."""
+
+    form: int
+    id: bytes
+    replica: str
+    task: str
+    used: float | None = None
+    event: Event | None = None
+    begun: Begun | None = None
+
+
+class Snapshot(Struct, frozen=True):
+    """The tasks of an owner after the event `version` of its log: rows and states as in `states`, whose form is `states`.
+    `callers` has the replica of each open call."""
+
+    form: int
+    states: int
+    version: int
+    tasks: tuple[tuple[str, bytes, bytes], ...]
+    callers: dict[str, str]
+
+
+class Sealing:
+    """The seal of one store. `key` makes the digests of owners; all gateways of a deployment have the same."""
+
+    def __init__(self, store: SealedStore, key: bytes) -> None:
+        self._store = store
+        self._key = key
+
+    def digest(self, owner: str) -> bytes:
+        """Return the digest by which the store knows an owner."""
+        return hmac.digest(self._key, b"owner " + owner.encode(), "sha256")[:16]
+
+    def seal(self, digest: bytes, form: Entry | Snapshot) -> bytes:
+        """Return the stored bytes of an entry or a snapshot."""
+        return self._store.seal(f"history {digest.hex()}", msgspec.msgpack.encode(form))
+
+    def open_entry(self, digest: bytes, sealed: bytes) -> Entry:
+        """Return a stored entry. Raises `HistoryError` for another, and for one of a later release."""
+        try:
+            entry = _ENTRIES.decode(self._open(digest, sealed))
+        except msgspec.MsgspecError as error:
+            raise HistoryError(f"an event of the shared history cannot be read: {error}", _REMEDY) from error
+        if entry.form > FORM:
+            raise HistoryError("a later release of the gateway wrote an event of the shared history", _LATER)
+        return entry
+
+    def open_snapshot(self, digest: bytes, sealed: bytes) -> Snapshot | None:
+        """Return a stored snapshot; `None` for one of another release, since the log has everything. Raises `HistoryError`
+        for a snapshot under another key."""
+        try:
+            snapshot = _SNAPSHOTS.decode(self._open(digest, sealed))
+        except msgspec.MsgspecError:
+            return None
+        return snapshot if (snapshot.form, snapshot.states) == (FORM, VERSION) else None
+
+    def _open(self, digest: bytes, sealed: bytes) -> bytes:
+        opened = self._store.open(f"history {digest.hex()}", sealed)
+        if opened is None:
+            raise HistoryError("the shared history is sealed with a key that this gateway does not have", _REMEDY)
+        return opened
+
+
+_REMEDY: Final = "give each gateway of the store the same keys (settings `keys`)"
+_LATER: Final = "start that release"
+_ENTRIES: Final = msgspec.msgpack.Decoder(Entry)
+_SNAPSHOTS: Final = msgspec.msgpack.Decoder(Snapshot)
+
+
+def describe_begin(kept: TaskHistory, states: TaskStates) -> Begun:
+    """Return the begin of a task, without the credentials in its goal."""
+    goal = None if kept.task.goal is None else states.conceal_goal(kept, kept.task.goal)
+    return Begun(replace(kept.task, goal=goal), kept.parties, kept.size)
+
+
+def make_snapshot(
+    version: int, tasks: Iterable[TaskHistory], states: TaskStates, callers: Mapping[str, str]
+) -> Snapshot:
+    """Return the snapshot of an owner. Nothing that is not in the log may be folded into the states."""
+    rows = [encode_row(kept, states.load(kept), partial(states.conceal_goal, kept)) for kept in tasks]
+    return Snapshot(FORM, VERSION, version, tuple((row.id, row.meta, row.state) for row in rows), dict(callers))
+
+
+def read_tasks(snapshot: Snapshot) -> list[TaskHistory]:
+    """Return the tasks of a snapshot with their states. Raises `HistoryError`."""
+    found: list[TaskHistory] = []
+    try:
+        for identifier, meta, state in snapshot.tasks:
+            kept = decode_row(StoredTask(identifier, 0, meta, b""))
+            kept.state, kept.stored = decode_state(state), False
+            found.append(kept)
+    except ValueError as error:
+        raise HistoryError(f"a snapshot of the shared history cannot be read: {error}", _REMEDY) from error
+    return found

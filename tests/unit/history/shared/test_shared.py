@@ -1,0 +1,141 @@
+"""A task is the same task at each gateway of a shared store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.model.content import CallContent, ResultContent, Sighting
+from gateway.model.errors import TaskExpired
+from gateway.model.task import Task
+from tests.unit.history.recording import AGENT
+from tests.unit.history.shared.replicas import LIMIT, Replica, another, digest_of, shown
+
+if TYPE_CHECKING:
+    from tests.unit.clock import Clock
+
+Start = Callable[[str], Replica]
+
+
+async def test_gateways_give_the_requests_of_one_caller_the_same_task(start: Start):
+    a, b = start("a"), start("b")
+
+    tasks = await asyncio.gather(*(replica.enter() for replica in (a, b) * 10))
+
+    assert len({task.id for task in tasks}) == 1
+
+
+async def test_callers_have_tasks_of_their_own(start: Start):
+    a, b = start("a"), start("b")
+
+    assert (await a.enter()).id != (await b.enter(another("other"))).id
+
+
+async def test_racing_calls_over_gateways_reach_no_more_systems_than_the_limit(start: Start):
+    replicas = [start("a"), start("b"), start("c")]
+    systems = [f"system-{number}" for number in range(40)]
+    reached: set[str] = set()
+
+    async def call(number: int) -> None:
+        system = random.choice(systems)
+        if await replicas[number % 3].call(system):
+            reached.add(system)
+
+    await asyncio.gather(*map(call, range(60)))
+    await asyncio.gather(*map(call, range(60)))
+
+    assert 1 <= len(reached) <= LIMIT
+    known = [await replica.facts() for replica in replicas]
+    assert known[0] == known[1] == known[2]
+    assert known[0]["in_flight"] == 0
+    assert known[0]["audiences"] == reached
+
+
+async def test_a_credential_shown_at_one_gateway_is_known_at_the_next_request_to_another(start: Start):
+    replicas = [start("a"), start("b")]
+
+    for number in range(20):
+        here, there = random.sample(replicas, 2)
+        assert await here.call("vault", shows=shown(f"secret-{number}"))
+        task = await there.enter()
+        assert f"secret-{number}" in there.history.ledger.seen(task)
+        carried = CallContent(sightings=(Sighting(f"secret-{number}", "jwt", "/x"),))
+        call, _, counted = await there.reserve("mail", carried, task)
+        assert [fact.origin.audience for fact in counted.facts.credentials or ()] == ["vault"]
+        there.history.ledger.release(task, call, denied=True)
+
+
+async def test_a_declared_task_is_known_at_each_gateway_until_it_is_ended_at_one(start: Start, clock: Clock):
+    a, b = start("a"), start("b")
+    declared = Task("task-d", "declared", clock(), clock() + 600, "mend it")
+    a.history.tasks.open(AGENT, declared, ResultContent(tokens=frozenset({7})))
+    assert await a.log.confirm(AGENT.key)
+
+    await b.log.catch_up(AGENT.key)
+    assert b.history.tasks.select(AGENT, "task-d", clock()) == declared
+    await b.reserve("github", task=declared)
+    b.history.tasks.end(declared, "completed")
+    assert await b.log.confirm(AGENT.key)
+
+    await a.log.catch_up(AGENT.key)
+    assert getattr(a.history.tasks.select(AGENT, "task-d", clock()), "code", None) == "task/ended"
+    with pytest.raises(TaskExpired):
+        await a.reserve("github", task=declared)
+
+
+async def test_the_end_of_a_task_is_told_at_each_gateway_that_knows_it(start: Start, clock: Clock):
+    a, b = start("a"), start("b")
+    told: list[tuple[str, str]] = []
+    b.history.tasks.subscribe(lambda task, how: told.append((task, how)))
+    declared = Task("task-d", "declared", clock(), clock() + 600)
+    a.history.tasks.open(AGENT, declared, ResultContent())
+    assert await a.log.confirm(AGENT.key)
+    await b.log.catch_up(AGENT.key)
+    a.history.tasks.end(declared, "cancelled")
+    assert await a.log.confirm(AGENT.key)
+
+    await b.log.catch_up(AGENT.key)
+    await b.log.catch_up(AGENT.key)
+
+    assert told == [("task-d", "cancelled")]
+
+
+async def test_a_task_used_elsewhere_is_not_over_here(start: Start, clock: Clock):
+    a, b = start("a"), start("b")
+    task = await a.enter()
+    for _ in range(3):
+        clock.now += 400
+        assert await b.call("github")
+
+    assert await a.enter() == task
+    a.history.tasks.forget(clock())
+    assert await a.enter() == task
+
+
+async def test_an_unused_task_is_over_at_each_gateway(start: Start, clock: Clock):
+    a, b = start("a"), start("b")
+    await a.call("vault", shows=shown("secret"))
+    assert await a.log.confirm(AGENT.key)
+    first = await b.enter()
+    clock.now += 601
+
+    second = await b.enter()
+    assert second != first
+    assert await a.enter() == second
+    assert not a.history.ledger.seen(second)
+
+
+async def test_a_gateway_that_starts_later_knows_a_long_task(start: Start):
+    a = start("a")
+    for number in range(150):
+        await a.call(f"system-{number % 4}", shows=ResultContent(tokens=frozenset({number})))
+    await a.log.confirm(AGENT.key)
+
+    b = start("b")
+
+    assert await b.facts() == await a.facts()
+    assert await a.engine.read("history", digest_of(AGENT.key).hex()) is not None
