@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _VERSION: Final = 2
 _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 """Letters that people tell apart: no I and no O."""
-_CODE_LENGTH: Final = 4
+CODE_LENGTH: Final = 4
 
 
 def digest_call(
@@ -80,7 +80,7 @@ def code_of(question: Question) -> str:
     """Return four letters for the comparison of a question on two screens."""
     number = int.from_bytes(hashlib.sha256(question.shown.encode("ascii")).digest()[:8], "big")
     letters: list[str] = []
-    for _ in range(_CODE_LENGTH):
+    for _ in range(CODE_LENGTH):
         number, place = divmod(number, len(_LETTERS))
         letters.append(_LETTERS[place])
     return "".join(letters)

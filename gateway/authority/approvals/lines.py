@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import WARNINGS
 from gateway.authority.approvals.places import Places, find_leaves, find_part
-from gateway.authority.approvals.sentence import View, list_undone, read_time, say_call, write_source
+from gateway.authority.approvals.sentence import View, list_undone, read_time, say_call, say_openly, write_source
 from gateway.base.json.walk import child, flatten
 from gateway.base.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
 
@@ -101,11 +101,27 @@ def build_blocks(found: Mapping[str, Any], view: View) -> tuple[Block, ...]:
     return tuple(block for block in blocks if block.lines)
 
 
+def build_open_blocks(found: Mapping[str, Any], view: View) -> tuple[Block, ...]:
+    """Return the blocks for a page without a login, from the open document of a question (`rendering.describe_openly`)."""
+    warnings = (make_line("warning", f"look closely: {WARNINGS[name]}") for name in found["warnings"])
+    blocks = (
+        Block("brief", "in short", "gateway", (make_line("sentence", say_openly(found)),)),
+        Block("warnings", "look closely", "gateway", tuple(warnings)),
+        Block("known", "why", "gateway", tuple(make_line("reason", text) for text in found["reasons"])),
+        Block("question", "time", "gateway", tuple(_countdown(found, view))),
+    )
+    return tuple(block for block in blocks if block.lines)
+
+
 # --- in short --------------------------------------------------------------------------------------
 
 
 def _brief(found: Mapping[str, Any], view: View) -> Iterator[Line]:
     yield from (make_line("sentence", text) for text in say_call(found, view))
+    yield from _countdown(found, view)
+
+
+def _countdown(found: Mapping[str, Any], view: View) -> Iterator[Line]:
     if found["state"] == "pending":
         yield make_line("countdown", view.write_left(read_time(found["expires"])))
 

@@ -81,6 +81,8 @@ class ShownReason(Struct, frozen=True):
     remedy: str = ""
     facts: tuple[str, ...] = ()
     limits: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    is_general: bool = False
+    """Whether the message repeats no text of the call, so that a channel may carry it."""
 
 
 class Binding(Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from gateway.authority.approvals.digest import CODE_LENGTH, code_of
 from gateway.authority.approvals.endorsement import EndorsementSelection
 from gateway.authority.approvals.model import SCOPES, Approval, Scope, Vote
 from gateway.authority.approvals.rendering import (
@@ -58,32 +59,39 @@ class Office:
         """Return the open questions and approvals, the oldest first."""
         return [summarize(approval) for approval in self.desk.list_open()]
 
-    async def show(self, identifier: str, approver: Approver) -> ShownQuestion | Reason:
-        """Return the whole question for a person. Raises `StoreError`."""
-        approval = self.desk.get(identifier)
+    def find(self, name: str) -> Approval | None:
+        """Return the question with an id, or the only open question with a code of four letters."""
+        found = self.desk.get(name)
+        if found is not None or len(name) != CODE_LENGTH:
+            return found
+        with_code = [one for one in self.desk.list_open() if code_of(one.question) == name.upper()]
+        return with_code[0] if len(with_code) == 1 else None
+
+    async def show(self, name: str, approver: Approver) -> ShownQuestion | Reason:
+        """Return the whole question for a person, by its id or its code. Raises `StoreError`."""
+        approval = self.find(name)
         if approval is None:
             return reasons.VOTE_UNKNOWN.reason()
-        return describe(approval, await self.desk.describe(identifier), approver.person, self.desk.now())
+        return describe(approval, await self.desk.describe(approval.id), approver.person, self.desk.now())
 
     async def vote(self, approver: Approver, answer: SubmittedAnswer) -> CountedVote | Reason:
         """Count a person's answer. Raises `JournalError` and `StoreError`."""
-        identifier = answer.id
+        approval = self.find(answer.id)
         if answer.answer not in {"approve", "deny"}:
             return reasons.VOTE_INVALID_ANSWER.reason()
         scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if scope in answer.scopes or scope == "once")
         if not set(answer.scopes) <= set[str](scopes):
             return reasons.VOTE_INVALID_SCOPES.reason(scopes=", ".join(SCOPES))
-        if answer.answer == "approve" and await self.desk.describe(identifier) is None:
+        if approval is None or (answer.answer == "approve" and await self.desk.describe(approval.id) is None):
             return reasons.VOTE_UNKNOWN.reason()
-        counted = await self.desk.vote(identifier, self._vote(approver, answer, scopes), answer.shown)
+        counted = await self.desk.vote(approval.id, self._vote(approver, approval, answer, scopes), answer.shown)
         if isinstance(counted, Reason):
             return counted
         ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
         return {**summarize(counted), "task_ended": ended}
 
-    def _vote(self, approver: Approver, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
-        is_yes, approval = answer.answer == "approve", self.desk.get(answer.id)
-        person = approver.person if approval is None else spell_groups(approver.person, approval.question.rule)
+    def _vote(self, approver: Approver, approval: Approval, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
+        is_yes, person = answer.answer == "approve", spell_groups(approver.person, approval.question.rule)
         return Vote(
             person,
             "approve" if is_yes else "deny",
@@ -119,7 +127,7 @@ _NEED: Final = "`approvals:`"
 
 
 class QuestionName(Struct, frozen=True, forbid_unknown_fields=True):
-    """The id of a question."""
+    """The id of a question, or its code of four letters while the question is open."""
 
     id: str
 

@@ -6,17 +6,22 @@ Each document tells apart the words of the agent (`said_by_agent`), and the know
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from gateway.authority.approvals.digest import code_of
 from gateway.authority.approvals.rules import may_vote
 from gateway.authority.approvals.suggestions import suggest_settings
+from gateway.base.letters import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.authority.approvals.endorsement import Endorsement
     from gateway.authority.approvals.model import Approval, Person, Question
+
+
+_LONGEST_REASON: Final = 400
+"""Characters of a reason's message on pages without a login and in messages."""
 
 
 class QuestionState(TypedDict):
@@ -170,6 +175,20 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         "instead": [one._asdict() for one in suggest_settings(question, shown)],
         "decision": question.decision,
         "task": question.task,
+    }
+
+
+def describe_openly(approval: Approval) -> dict[str, Any]:
+    """Return the parts of a question for a message and for its page: no arguments, no goal, no text of a call."""
+    question = approval.question
+    target = question.target
+    return {
+        **summarize(approval),
+        # Agents choose the addresses of resources.
+        "target": target if question.sort != "resource" else f"{target.partition('/')[0]}/(resource)",
+        "call": {},
+        "said_by_agent": {},
+        "reasons": [cut(item.message, _LONGEST_REASON) for item in question.reasons if item.is_general],
     }
 
 

@@ -117,6 +117,11 @@ def say_call(found: Mapping[str, Any], view: View) -> Iterator[str]:
         yield f"Untrusted text may have told the agent to. The task last read {texts}."
 
 
+def say_openly(found: Mapping[str, Any]) -> str:
+    """Return who wants what, without a value of the call: for messages, lists, and pages without a login."""
+    return f"The agent {say_agent(found)} wants to {_say_act({**found, 'call': {}, 'said_by_agent': {}})}."
+
+
 def say_agent(found: Mapping[str, Any]) -> str:
     """Return the agent and its user in words."""
     user = found["user"]
@@ -127,6 +132,8 @@ def say_agent(found: Mapping[str, Any]) -> str:
 
 def _say_act(found: Mapping[str, Any]) -> str:
     call = found["call"]
+    if found["sort"] == "task" and not call:
+        return "open a task with rights of its own"
     if found["sort"] == "task":
         return f"open a task with these rights: {_list_rights(found)}"
     labels = find_part(call, "labels")
@@ -155,10 +162,12 @@ def _list_rights(found: Mapping[str, Any]) -> str:
 def _list_values(found: Mapping[str, Any]) -> str:
     """Return the telling values of a call: values with such a role, or else the first values."""
     arguments = find_part(found["said_by_agent"], "arguments")
-    if found["call"] and "value" not in arguments:
+    if not found["call"]:
+        return ""
+    if "value" not in arguments:
         return "arguments that are not shown whole"
     roles = Places[str](find_part(found["call"], "roles").items())
-    scalars = list(islice(find_leaves(arguments.get("value") or {}), _LOOKED_AT))
+    scalars = [one for one in islice(find_leaves(arguments["value"]), _LOOKED_AT) if one[0]]
     named = [one for one in scalars if not _TOLD_ROLES.isdisjoint(roles.find(one[0]))]
     chosen = named or scalars
     parts = [f"{_label(pointer)} = {write_value(value)}" for pointer, value in chosen[:_TOLD]]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.calls.pipeline.prepare import PreparedCall
     from gateway.inspection.credentials.known_spots import KnownSpots
     from gateway.model.caller import Principal
+    from gateway.model.decision import Decision
     from gateway.model.facts import CredentialFact
     from gateway.model.wire import Json, JsonObject
 
@@ -132,10 +133,7 @@ class Questions(Struct, frozen=True):
             target="",
             requester=_describe_requester(prepared.request.principal, _find_session(prepared)),
             rule=rule,
-            reasons=tuple(
-                ShownReason(item.code, item.message, item.remedy, item.facts, dict(item.limits))
-                for item in decision.reasons
-            ),
+            reasons=_list_reasons(prepared, decision),
             asked=now,
             expires=now + rule.seconds,
             policy=(decision.policy.name, decision.policy.revision),
@@ -213,6 +211,24 @@ def refuse_without_people(ruling: Ruling) -> Refusal:
 def _refuse(ruling: Ruling, reason: Reason) -> Refusal:
     decision = structs.replace(ruling.decision, reasons=(*ruling.decision.reasons, reason))
     return Refusal(200, reason, REFUSED, decision=decision)
+
+
+def _list_reasons(prepared: PreparedCall, decision: Decision) -> tuple[ShownReason, ...]:
+    """Return the reasons for people. A message of a rule may repeat a text of the call."""
+    said = {
+        text for text in texts_of([prepared.call.arguments, prepared.call.beside, prepared.task.goal]) if len(text) > 1
+    }
+    return tuple(
+        ShownReason(
+            item.code,
+            item.message,
+            item.remedy,
+            item.facts,
+            dict(item.limits),
+            is_general=not any(text in item.message for text in said),
+        )
+        for item in decision.reasons
+    )
 
 
 def _find_session(prepared: PreparedCall) -> str:
@@ -348,7 +364,7 @@ def _question(people: People, identifier: str, principal: Principal, call: str) 
         target=_TARGET,
         requester=_describe_requester(principal),
         rule=rule,
-        reasons=(ShownReason(reasons.APPROVAL_TASK.code, reasons.APPROVAL_TASK.message),),
+        reasons=(ShownReason(reasons.APPROVAL_TASK.code, reasons.APPROVAL_TASK.message, is_general=True),),
         asked=now,
         expires=now + rule.seconds,
         sort="task",

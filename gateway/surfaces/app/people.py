@@ -124,7 +124,8 @@ async def open_people(
 
     keep_time(stack, desk, endorsements)
     page_url = f"{configuration.base_url}/approvals"
-    start_channels(stack, parts, desk, page_url)
+    answered_at = page_url if configuration.console is None else f"{configuration.base_url}/console/approvals"
+    start_channels(stack, parts, desk, answered_at)
     office = Office(desk, endorsements, end_task)
     add_operations(parts.control, office)
     return People(
@@ -140,7 +141,10 @@ async def open_people(
 
 
 def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url: str) -> None:
-    """Tell people of questions until the stack ends. Raises `ConfigurationError`."""
+    """Tell people of questions until the stack ends. `page_url` is the address at which people answer, without the id.
+
+    Raises `ConfigurationError`.
+    """
     settings = parts.configuration.approvals
     channels = () if settings is None else build_channels(settings, parts.clock)
     if settings is None or not channels:

@@ -214,8 +214,8 @@ def _open_api(url: str) -> ApiClient:
 
 
 def complete_id(known: list[dict[str, Any]], beginning: str, noun: str) -> str:
-    """Return the id of a listed thing from its beginning. Raises `typer.BadParameter` if there are several."""
-    found = [one["id"] for one in known if one["id"].startswith(beginning)]
+    """Return the id of a listed thing from its beginning, or from its code. Raises `typer.BadParameter` if there are several."""
+    found = [one["id"] for one in known if one["id"].startswith(beginning) or one.get("code") == beginning.upper()]
     if len(found) > 1:
         raise typer.BadParameter(f"{len(found)} {noun}s begin with {beginning!r}; give more of the id")
     return found[0] if found else beginning

@@ -87,11 +87,10 @@ async def _show(visit: ConsoleVisit, approver: Approver) -> Response:
 async def _show_question(visit: ConsoleVisit, approver: Approver, *, refused: Reason | None = None) -> Response:
     """Show all of a question. A refused vote is told on the same page, so that the person can read and answer again."""
     people, name = _people(visit), canonical_person(approver.person.id)
-    identifier = visit.request.path_params["id"]
-    found = await people.office.show(identifier, approver)
+    found = await people.office.show(visit.request.path_params["id"], approver)
     if isinstance(found, Reason):
         return visit.refuse(found)
-    approval = people.desk.get(identifier)
+    approval = people.desk.get(found["id"])
     max_age = None if approval is None else approval.question.rule.max_age
     has_voted = any(canonical_person(one["id"]) == name for one in found["votes_by"])
     return visit.page(

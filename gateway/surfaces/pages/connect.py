@@ -22,11 +22,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
-from gateway.base.letters import spell_out
 from gateway.model import reasons
 from gateway.model.decision import Reason, Refusal
 from gateway.model.errors import GatewayError
 from gateway.surfaces.pages.responses import ReplyResponse, exchange_of, json_response
+from gateway.surfaces.pages.styled import STYLE_SOURCE, write_page, write_text
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
@@ -149,21 +149,21 @@ def _read_form(body: bytes) -> dict[str, str]:
 def _consent(asked: Consent) -> str:
     link, owner = asked.link, asked.link.owner
     through = "".join(f", through {_strong(agent)}" for agent in owner.through)
-    scopes = "".join(f"<li><code>{_text(name)}</code></li>" for name in link.scopes)
+    scopes = "".join(f"<li><code>{write_text(name)}</code></li>" for name in link.scopes)
     wanted = f"<p>It asks for:</p><ul>{scopes}</ul>" if scopes else "<p>It names no scopes: the server decides.</p>"
     return (
-        f"<p>The agent {_strong(owner.agent)}{through} asks to use {_strong(link.upstream)} ({_text(link.audience)}) as you,"
+        f"<p>The agent {_strong(owner.agent)}{through} asks to use {_strong(link.upstream)} ({write_text(link.audience)}) as you,"
         f" {_strong(owner.user)}. The next page is of {_strong(asked.server)}.</p>{wanted}"
         "<p>Agree only if you have just given this agent work that needs it. An operator can end the connection at any time.</p>"
         f'<form method="post" action="/connect/{escape(link.id)}">'
         f'<input type="hidden" name="csrf" value="{escape(asked.csrf)}">'
-        '<button name="answer" value="allow">Connect</button> <button name="answer" value="deny">Do not connect</button>'
+        '<button name="answer" value="allow">Connect</button> <button class="quiet" name="answer" value="deny">Do not connect</button>'
         "</form>"
     )
 
 
 def _onward(url: str) -> str:
-    return f'<p><a href="{escape(url)}" rel="noreferrer">Go on</a>, if nothing happens by itself.</p>'
+    return f'<p><a href="{escape(url)}" class="button" rel="noreferrer">Go on</a>, if nothing happens by itself.</p>'
 
 
 def _describe_end(told: ConnectionEnd) -> tuple[str, str]:
@@ -174,32 +174,26 @@ def _describe_end(told: ConnectionEnd) -> tuple[str, str]:
 
 
 def _refuse(reason: Reason, status: int | None = None) -> Response:
-    remedy = f"<p>{_text(reason.remedy)}</p>" if reason.remedy else ""
-    content = f"<p>{_text(reason.message)}</p>{remedy}<p><code>{_text(reason.code)}</code></p>"
+    remedy = f"<p>{write_text(reason.remedy)}</p>" if reason.remedy else ""
+    content = f"<p>{write_text(reason.message)}</p>{remedy}<p><code>{write_text(reason.code)}</code></p>"
     return _page(status or reasons.status_of(reason.code), "Nothing was connected", content)
 
 
 def _page(status: int, title: str, content: str, *, refresh: str | None = None) -> Response:
     onward = "" if refresh is None else f'<meta http-equiv="refresh" content="0;url={escape(refresh)}">'
-    page = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">{onward}'
-        f"<title>{_text(title)}</title><h1>{_text(title)}</h1>{content}"
-    )
     kind = (b"content-type", b"text/html; charset=utf-8")
-    return ReplyResponse(Reply(status, (kind, *_HEADERS), page.encode()))
+    return ReplyResponse(Reply(status, (kind, *_HEADERS), write_page(title, content, head=onward)))
 
 
 def _strong(text: str) -> str:
-    return f"<strong>{_text(text)}</strong>"
-
-
-def _text(text: str) -> str:
-    """Return foreign text for a page: markup is escaped, and invisible or turning characters are written out."""
-    return escape(spell_out(text))
+    return f"<strong>{write_text(text)}</strong>"
 
 
 _HEADERS: Final = (
-    (b"content-security-policy", b"default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'".encode(),
+    ),
     # Other sites get no referrer. With `no-referrer`, the form of the page would come with `Origin: null`.
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),

@@ -1,6 +1,6 @@
 """Messages to people about questions. Pure.
 
-A message has a link, a code, the tool, the task, the reason codes and the end of time. It has no arguments, since a
+A message has a link, a code, a sentence with agent, user and tool, the reasons and the end of time. It has no arguments, since a
 channel is no place for arguments. It has no words of the agent, since such words could mislead the reader.
 """
 
@@ -18,6 +18,8 @@ from msgspec import Struct
 from gateway.authority.approvals.digest import code_of
 from gateway.authority.approvals.lines import Line, LineKind
 from gateway.authority.approvals.model import WARNINGS
+from gateway.authority.approvals.rendering import describe_openly
+from gateway.authority.approvals.sentence import say_openly
 from gateway.base.letters import spell_out
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ _NAME_LENGTH: Final = 128
 _REASONS: Final = 16
 _UNSAFE: Final = re.compile(r"[^\w./\-]", re.ASCII)
 """Characters that could make a name a link, a mention or a format."""
+_UNSAFE_PERSON: Final = re.compile(r"[^\w./@+\-]", re.ASCII)
+"""The same for a name of an identity provider, which may be an address of mail."""
 _REPLACED: Final = "characters of its names are left out here, or have _ in their place"
 _ENDS: Final = {
     "denied": "denied",
@@ -50,6 +54,11 @@ class QuestionNews(Struct, frozen=True):
     code: str
     tool: str
     task: str
+    agent: str
+    user: str
+    brief: str
+    """Who wants what, in a sentence."""
+    why: tuple[str, ...]
     reasons: tuple[str, ...]
     expires: str
     url: str
@@ -68,15 +77,24 @@ class NoticeMessage(Struct, frozen=True):
 
 def item_of(approval: Approval, notice: Notice, page_url: str) -> QuestionNews:
     """Return the news of a question. `page_url` is the address of its page, without its id."""
-    question = approval.question
-    tool = question.target if question.sort != "resource" else question.target.partition("/")[0] + "/(resource)"
-    is_plain = not _UNSAFE.search(tool + question.task) and max(len(tool), len(question.task)) <= _NAME_LENGTH
+    question, asker = approval.question, approval.question.requester
+    told = describe_openly(approval)
+    tool: str = told["target"]
+    names, people = (tool, question.task), (asker.id, asker.user or "", asker.user_mail or "")
+    is_plain = not (_UNSAFE.search("".join(names)) or _UNSAFE_PERSON.search("".join(people)))
+    is_plain = is_plain and max(map(len, (*names, *people))) <= _NAME_LENGTH
+    agent, user, mail = (_safe(name, _UNSAFE_PERSON) for name in people)
+    told |= {"target": _safe(tool), "agent": agent, "user": user or None, "user_name": None, "user_mail": mail}
     return QuestionNews(
         id=approval.id,
         notice=notice,
         code=code_of(question),
         tool=_safe(tool),
         task=_safe(question.task),
+        agent=agent,
+        user=user,
+        brief=say_openly(told),
+        why=tuple(spell_out(text) for text in told["reasons"][:_REASONS]),
         reasons=tuple(_safe(code) for code in question.codes[:_REASONS]),
         expires=_time(question.expires),
         url=f"{page_url}/{approval.id}",
@@ -96,7 +114,7 @@ def title_of(message: NoticeMessage) -> str:
     """Return the message as a line."""
     match message.kind:
         case "asked":
-            return f"Approval {message.items[0].code}: {message.items[0].tool} waits for a person"
+            return f"Approval {message.items[0].code}: {message.items[0].agent} asks for {message.items[0].tool}"
         case "closed":
             return f"Approval {message.items[0].code}: {message.items[0].end}"
         case "digest" if message.items[0].notice == "closed":
@@ -116,15 +134,16 @@ def lines_of(message: NoticeMessage) -> Iterator[Line]:
         if item.notice == "closed":
             yield say(f"{item.code}  {item.tool}  {item.end}")
             continue
-        yield say(f"{item.code}  {item.tool}  ({', '.join(item.reasons)})")
-        yield say(f"task {item.task or '-'}, until {item.expires}")
+        yield say(f"{item.code}  {item.brief}")
+        yield from (say(text) for text in item.why)
+        yield say(f"{', '.join(item.reasons)}, task {item.task or '-'}, until {item.expires}")
         yield from (_one_row("warning", f"look closely: {warning}") for warning in item.warnings)
         yield _one_row("link", item.url)
     if (more := len(message.items) - _LISTED) > 0:
         yield say(f"and {more} more: opagate approvals list")
     if any(item.notice == "asked" for item in message.items):
         yield say(
-            "Answer with `opagate approvals show CODE-OR-ID`, or over /api/approvals. Compare the code of four letters."
+            "Answer there, with `opagate approvals show CODE-OR-ID`, or over /api/approvals. Compare the code of four letters."
         )
 
 
@@ -150,6 +169,10 @@ def _fields(item: QuestionNews) -> dict[str, Any]:
         "code": item.code,
         "tool": item.tool,
         "task": item.task,
+        "agent": item.agent,
+        "user": item.user or None,
+        "sentence": item.brief,
+        "why": item.why,
         "reasons": item.reasons,
         "expires": item.expires,
         "url": item.url,
@@ -158,9 +181,9 @@ def _fields(item: QuestionNews) -> dict[str, Any]:
     return fields if item.notice == "asked" else {**fields, "end": item.end}
 
 
-def _safe(text: str) -> str:
+def _safe(text: str, unsafe: re.Pattern[str] = _UNSAFE) -> str:
     """Return a name without characters of meaning to a channel."""
-    return _UNSAFE.sub("_", text[:_NAME_LENGTH])
+    return unsafe.sub("_", text[:_NAME_LENGTH])
 
 
 def _time(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.authority.approvals.digest import code_of
 from gateway.model.decision import Decision, Obligation, Reason
 from gateway.surfaces.console.sessions import Visitor
 from tests.unit.approving import QUICK, REVISION, approve, desk
@@ -255,6 +256,20 @@ SENDERS = """
 upstreams:
   files: [{id: all, agents: ["*"], issuers: ["*"], tools: ["read_*"], effects: [read]}]
 """
+
+
+async def test_a_code_opens_and_answers_an_open_question(stranger: Browser):
+    await asked(stranger)
+    (approval,) = desk(stranger.there).list_open()
+    code = code_of(approval.question)
+    inside = stranger.visit(bob())
+
+    assert (await inside.get(f"/console/approvals/{code.lower()}")).status == 200
+    assert (await inside.get("/console/approvals/ZZZZ")).status == 404
+    assert (await stranger.get(f"/approvals/{code}")).status == 404
+    answer = await inside.send(f"/console/approvals/{code}/vote", answer="deny", shown=approval.question.shown)
+    assert answer.status == 303
+    assert (await inside.get(f"/console/approvals/{code}")).status == 404
 
 
 async def test_a_value_of_an_earlier_result_has_its_source_on_the_page(tmp_path: Path):

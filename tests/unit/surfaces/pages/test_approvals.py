@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -21,6 +24,7 @@ from gateway.calls.pipeline.people import People
 from gateway.model.decision import Decision, Obligation, Reason
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.app.control import OPERATIONS
+from gateway.surfaces.pages.styled import STYLE_SOURCE
 from tests.unit.approving import REVISION, desk, pending
 from tests.unit.approving import vote as cast_vote
 from tests.unit.authority.approvals.making import endorsement
@@ -276,15 +280,19 @@ async def test_a_vote_over_the_socket_is_no_fresh_login(there: Bench, monkeypatc
     assert refused.code == "vote/login"
 
 
-async def test_the_page_tells_state_and_code_and_nothing_of_the_call(there: Bench):
+async def test_the_page_tells_who_wants_what_and_no_value_of_the_call(there: Bench):
     identifier = await asked(there)
     page = await ask_page(there, "GET", f"/approvals/{identifier}")
     none = await ask_page(there, "GET", "/approvals/%3Cscript%3E")
 
     text = page.body.decode()
     assert "pending" in text
-    assert "ask_first" not in text
-    assert dict(page.headers)[b"content-security-policy"] == b"default-src 'none'; frame-ancestors 'none'"
+    assert "The agent dev wants to call files/ask_first." in text
+    assert b"script" not in page.body.lower()
+    policy = dict(page.headers)[b"content-security-policy"]
+    assert policy == f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; frame-ancestors 'none'".encode()
+    (style,) = re.findall("<style>(.*?)</style>", text, re.DOTALL)
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in STYLE_SOURCE
     assert none.status == 404
     assert b"<script>" not in none.body
 

@@ -42,6 +42,10 @@ ITEM = QuestionNews(
     "QKZT",
     "files/delete",
     "task-1",
+    "clerk",
+    "ursula",
+    "The agent clerk, for ursula, wants to call files/delete.",
+    ("It cannot be taken back.",),
     ("approval/effect",),
     "2026-11-28T12:00:00Z",
     "https://g/approvals/q1",
@@ -93,6 +97,10 @@ async def test_a_webhook_is_signed_as_another_implementation_verifies(hooks: Hoo
         "code": "QKZT",
         "tool": "files/delete",
         "task": "task-1",
+        "agent": "clerk",
+        "user": "ursula",
+        "sentence": "The agent clerk, for ursula, wants to call files/delete.",
+        "why": ["It cannot be taken back."],
         "reasons": ["approval/effect"],
         "expires": "2026-11-28T12:00:00Z",
         "url": "https://g/approvals/q1",
@@ -180,7 +188,7 @@ async def test_a_mail_goes_over_tls_after_a_login(authority: tuple[Path, ssl.SSL
 
     (received,) = mails.received
     assert mails.recipients == [["ann@corp.example", "bob@corp.example"]]
-    assert received["subject"] == "[opagate] Approval QKZT: files/delete waits for a person"
+    assert received["subject"] == "[opagate] Approval QKZT: clerk asks for files/delete"
     assert received["message-id"] == f"<{MESSAGE.id}@corp.example>"
     assert received["auto-submitted"] == "auto-generated"
     assert "https://g/approvals/q1" in received.get_content()

@@ -19,7 +19,7 @@ from gateway.authority.approvals.channels.notice import (
     title_of,
 )
 from gateway.authority.approvals.channels.webhooks import payload_of
-from gateway.authority.approvals.model import ShownReason
+from gateway.authority.approvals.model import Requester, ShownReason
 from tests.unit.authority.approvals.making import question
 
 PAGE = "https://gateway.example/approvals"
@@ -45,8 +45,7 @@ def test_a_message_has_no_word_of_the_caller():
     found = texts(item(reasons=(reason,), target="files/file:///very-secret", sort="resource"))
 
     assert "very-secret" not in found
-    assert "ursula" not in found
-    assert "files/_resource_" in found
+    assert "The agent agent, for ursula, wants to read the resource files/_resource_." in found
 
 
 @pytest.mark.parametrize(
@@ -61,9 +60,31 @@ def test_a_message_has_no_word_of_the_caller():
     ],
 )
 def test_a_name_is_neither_a_link_nor_a_mention_nor_a_header(name: str):
-    found = item(target=name, task=name)
+    asker = Requester("k", name, "i", name, user_name=name, user_mail=name)
+    found = item(target=name, task=name, requester=asker)
+    plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-")
 
-    assert set(found.tool + found.task) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-")
+    assert set(found.tool + found.task) <= plain
+    assert set(found.agent + found.user) <= {*plain, "@"}
+    assert set(found.brief) <= {*plain, *"@ ,<>()"}
+    assert len(found.warnings) == 1
+
+
+def test_a_message_carries_agent_user_and_reason():
+    asker = Requester("k", "clerk", "i", "0f3a", user_mail="ann@corp.example")
+    general = ShownReason("approval/effect", "It cannot be taken back.", is_general=True)
+    said = ShownReason("custom/rule", "It deletes very-secret.")
+    found = item(requester=asker, reasons=(general, said), target="bank/pay")
+    data = json.loads(event_of(compose("hook", (found,)), 0.0))["data"]
+
+    assert data["sentence"] == "The agent clerk, for <ann@corp.example> (0f3a), wants to call bank/pay."
+    assert (data["agent"], data["user"], data["url"]) == ("clerk", "0f3a", f"{PAGE}/q1")
+    assert data["why"] == ["It cannot be taken back."]
+    assert rows(compose("mail", (found,)))[:3] == [
+        f"{found.code}  {found.brief}",
+        "It cannot be taken back.",
+        "approval/effect, custom/rule, task t1, until 1970-01-01T00:31:40Z",
+    ]
 
 
 def test_the_id_of_a_message_depends_on_channel_and_news_alone():
