@@ -32,4 +32,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen(u.Request('http://127.0.0.1:8080/healthz', headers={'Host': '127.0.0.1:8080'}), timeout=2)"]
 ENTRYPOINT ["opagate"]
-CMD ["serve", "--config", "/etc/opagate/gateway.yaml"]
+CMD ["up", "--config", "/etc/opagate/gateway.yaml"]

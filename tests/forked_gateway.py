@@ -75,7 +75,7 @@ class ForkedProcess:
             finally:
                 os.close(descriptor)
             if not ready:
-                raise subprocess.TimeoutExpired("opagate serve", timeout or 0)
+                raise subprocess.TimeoutExpired("opagate up", timeout or 0)
         status = self.poll()
         assert status is not None
         return status

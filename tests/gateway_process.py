@@ -92,7 +92,7 @@ def running_gateway(
     by_command: bool = False,
     port: int | None = None,
 ) -> Generator[GatewayProcess]:
-    """Run `opagate serve` on `config` (YAML without `listen`) for as long as the block lasts.
+    """Run `opagate up` on `config` (YAML without `listen`) for as long as the block lasts.
 
     The configuration is written to `folder`, so its relative paths are relative to that. The block starts when
     `/readyz` answers 200. Without `port` it is a free one. Afterwards the gateway must stop on SIGTERM, and must have printed no traceback.
@@ -120,8 +120,8 @@ def running_gateway(
 def started_gateway(
     config: Path, output: BinaryIO, environment: Mapping[str, str], *, by_command: bool = False
 ) -> Process:
-    """Start `opagate serve` in the folder of its configuration, forked if this machine can and `by_command` is unset."""
-    arguments, own = ("serve", "--config", str(config)), os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment)
+    """Start `opagate up` in the folder of its configuration, forked if this machine can and `by_command` is unset."""
+    arguments, own = ("up", "--config", str(config)), os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment)
     if forked_gateway.CAN_FORK and not by_command:
         return forked_gateway.start(arguments, config.parent, output, own)
     return subprocess.Popen(

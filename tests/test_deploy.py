@@ -129,7 +129,7 @@ def test_the_health_check_of_the_image_tells_a_gateway_that_lives_from_one_that_
 
 
 def test_the_gateway_serves_the_configuration_that_is_mounted():
-    command = re.search(r'^CMD \["serve", "--config", "(.+)"\]$', DOCKERFILE, re.MULTILINE)
+    command = re.search(r'^CMD \["up", "--config", "(.+)"\]$', DOCKERFILE, re.MULTILINE)
     mounts = COMPOSE["services"]["gateway"]["volumes"]
 
     assert command

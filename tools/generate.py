@@ -8,8 +8,8 @@
     docs/reference/configuration.md         from the settings
     docs/reference/facts.md                 from `SessionFacts`, the history as policy sees it
     docs/reference/openapi.json             from the operations of the control interface
-    docs/reference/schemas/*.json           from the settings: what `opagate schema` prints
-    deploy/systemd/opagate.service          what `opagate service install` writes
+    docs/reference/schemas/*.json           from the settings: what `opagate init schema` prints
+    deploy/systemd/opagate.service          what `opagate init service` writes
     gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`
 
 `--check` writes nothing, names each file that differs, and exits with status 1.

@@ -45,7 +45,7 @@ Values are written like this:
 - *size*: `4MiB`, `512KiB`, `10MB`, or a number of bytes
 - *duration*: `250ms`, `5s`, `10m`, `1h`, `7d`
 - *date*: `2027-03-31`
-- *secret*: `${NAME}` for an environment variable, or `file:PATH`; as itself it is refused. Only `serve`, `check` and `catalogue` read it
+- *secret*: `${NAME}` for an environment variable, or `file:PATH`; as itself it is refused. Only `up`, `check` and `catalogue` read it
 - *path*: relative to the folder of the configuration file
 - *key location*: `file:PATH`, or `https://…`; `http://` on loopback only
 - *text*: `${NAME}` in it is replaced from the environment in addresses, commands and paths
@@ -85,10 +85,10 @@ def commands() -> str:
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     for name, inner in command.commands.items():
+        if getattr(inner, "invoke_without_command", True):
+            yield f"{path} {name}", inner
         if hasattr(inner, "commands"):
             yield from _walk(f"{path} {name}", inner)
-        else:
-            yield f"{path} {name}", inner
 
 
 def _command(path: str, command: Any) -> list[str]:

@@ -216,7 +216,7 @@ async def _revoke_all(http: httpx2.AsyncClient, gateway: Running) -> tuple[float
 async def _restarted(path: Path) -> AsyncGenerator[float]:
     """Start a gateway where another was killed. Gives the time of the start."""
     begun = time.perf_counter()
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(path)]
+    command = [sys.executable, "-m", "gateway", "up", "--config", str(path)]
     with targets.process(command, core=targets.TARGET_CORE, folder=path.parent):
         yield begun
 

@@ -176,7 +176,7 @@ def running(path: Path) -> Generator[Running]:
     """Run a gateway until the block ends."""
     folder = path.parent
     origin = f"http://{re.search(r'listen: (.*)', path.read_text())[1]}"  # type: ignore[index]
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(path)]
+    command = [sys.executable, "-m", "gateway", "up", "--config", str(path)]
     with targets.process(command, core=targets.TARGET_CORE, folder=folder) as process:
         targets.until_ready(origin, _START)
         request = targets.stateless_call(f"{origin}/mcp/echo", targets.token(folder, origin))

@@ -198,7 +198,7 @@ def _end(item: Recording) -> int:
 async def decide_traces(
     settings: PolicySettings, files: Iterable[Path], ends: Mapping[str, int]
 ) -> dict[str, list[Ruling]]:
-    """Return the rulings on files of traces, by trace, as `opagate replay` would come to them.
+    """Return the rulings on files of traces, by trace, as `opagate policy replay` would come to them.
 
     A refused call goes on all the same. A person would approve the user's own calls; an attack that was stopped once
     stays stopped, whatever comes after. `ends` has the number of steps of traces that are not replayed whole.

@@ -184,8 +184,8 @@ def _walk(walk: Walk, pages: int) -> tuple[dict[str, Day], dict[str, float]]:
     begin = walk.gateway("`opagate up --from client.json`, until the tools are labelled", "wrote labels of")
     with begin, walk.timed("the calls, observed"):
         days["observed"] = _day(walk, pages)
-    with walk.timed("`opagate grants propose --since 1d --unasked --write least.yaml`"):
-        walk.opagate("grants", "propose", "--since", "1d", "--unasked", "--write", "least.yaml")
+    with walk.timed("`opagate policy grants propose --since 1d --unasked --write least.yaml`"):
+        walk.opagate("policy", "grants", "propose", "--since", "1d", "--unasked", "--write", "least.yaml")
     with walk.timed("`mv least.yaml grants.yaml`, `enforce: true`, `opagate check`"):
         (walk.folder / "least.yaml").replace(walk.folder / "grants.yaml")
         path = walk.folder / "gateway.yaml"
@@ -196,7 +196,7 @@ def _walk(walk: Walk, pages: int) -> tuple[dict[str, Day], dict[str, float]]:
     seconds = dict(walk.seconds)
     with (walk.folder / "gateway.yaml").open("a", encoding="utf-8") as file:
         file.write(LIMITS)
-    with walk.gateway("with limits", "grants propose"):
+    with walk.gateway("with limits", "policy grants propose"):
         days["enforced, with limits for eight systems"] = _day(walk, pages, "--user", "bob")
     return days, seconds
 
@@ -205,7 +205,7 @@ def _day(walk: Walk, pages: int, *user: str) -> Day:
     """Make the calls in a project as it was in the morning. A user of its own has no earlier task."""
     _write_project(walk.project)
     since = dt.datetime.now(dt.UTC).isoformat()
-    token = walk.opagate("token", "--agent", "coding-agent", *user).strip()
+    token = walk.opagate("credentials", "token", "--agent", "coding-agent", *user).strip()
     places = {
         "PROJECT": str(walk.project),
         "DOCS": f"http://{socket.gethostname()}:{pages}",

@@ -63,7 +63,7 @@ _TRACED: Final = 5
 _CONNECTIONS: Final = 8
 _PATIENCE: Final = 60.0
 _SWITCH: Final = 0.0005
-"""Seconds after which a thread yields, as `opagate serve` sets them."""
+"""Seconds after which a thread yields, as `opagate up` sets them."""
 _ROOT: Final = f"{Path(gateway.__file__).parent}/"
 HEAD: Final = """\
 ## The way of a call

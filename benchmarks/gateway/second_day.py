@@ -1,6 +1,6 @@
 """What changes of a running gateway take: a flood of silent sockets, renewed certificates, a stop, and new keys.
 
-Each gateway is `opagate serve` in a process of its own, and the calls beside are calls of the echo tool, each on a new connection.
+Each gateway is `opagate up` in a process of its own, and the calls beside are calls of the echo tool, each on a new connection.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ HEAD: Final = """\
 What changes of a running gateway take.
 """
 NOTES: Final = f"""\
-- Each gateway is `opagate serve` with the shipped policy, tokens and the journal. It may open {FILES:,} files.
+- Each gateway is `opagate up` with the shipped policy, tokens and the journal. It may open {FILES:,} files.
 - Calls are calls of the echo tool. Each is on a new connection, and begins at its time, whether or not the one before has its answer.
 - A call has failed without a connection, or without the text that it sent.
 - The silent sockets come from two other processes. They send no byte, and the gateway may not time them out meanwhile.
@@ -160,7 +160,7 @@ def _serve(folder: Path, echo: str, *, tls: bool = True, more: str = "") -> Gene
     setup = f"listen: 127.0.0.1:{port}\n{with_operator(configured(folder, echo))}{more}"
     setup += f"tls: {{certificate: '{pair.certificate}', key: '{pair.key}'}}\n" if tls else ""
     (folder / "gateway.yaml").write_text(setup, "utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(folder / "gateway.yaml")]
+    command = [sys.executable, "-m", "gateway", "up", "--config", str(folder / "gateway.yaml")]
     limited = ["sh", "-c", f'ulimit -Sn 1024 && ulimit -Hn {FILES} && exec "$@"', "sh", *command]
     with targets.process(limited, core=targets.TARGET_CORE, folder=folder) as running:
         origin = f"{'https' if tls else 'http'}://127.0.0.1:{port}"

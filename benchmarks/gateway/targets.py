@@ -230,7 +230,7 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
         "    environment: bench\n    tenant: bench\n    tools: {'*': {effect: read, egress: false}}\n"
     )
     module = "benchmarks.gateway.constant" if engine == "constant" else "gateway"
-    command = [sys.executable, "-m", module, "serve", "--config", str(folder / "gateway.yaml")]
+    command = [sys.executable, "-m", module, "up", "--config", str(folder / "gateway.yaml")]
     with (
         _opa(folder, socket_path, engine) if engine in {"opa", "here"} else nullcontext(()) as opa_pids,
         process(command, core=TARGET_CORE, folder=folder) as running,

@@ -82,7 +82,7 @@ class SpiffeIdentity(Settings):
 
 
 class DevelopmentIdentity(Settings):
-    """Tokens signed by this gateway's own development key (`opagate token`), for trying things out."""
+    """Tokens signed by this gateway's own development key (`opagate credentials token`), for trying things out."""
 
     kind: Literal["development"]
     reach: Literal["loopback", "private"] = Field(
@@ -201,7 +201,7 @@ class OperatorSettings(Settings):
 
     accounts: tuple[AccountSettings, ...] = Field(
         default=(),
-        description="Who may use `opagate credentials`, `connections`, `signals` and `stop`, and be operator at the console by a one-time link."
+        description="Who may use `opagate credentials` and `stop`, and be operator at the console by a one-time link."
         " The gateway's own account counts in development alone; named here, it needs no terminal.",
     )
 

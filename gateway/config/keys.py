@@ -224,7 +224,7 @@ def _has_sealed(configuration: Configuration) -> bool:
 def _make_unsealed_error(configuration: Configuration) -> GatewayError:
     return find_file(configuration, "sealing").failure(
         f"{configuration.state / RECORDS} is sealed with a key that is not there: {find_file(configuration, 'sealing').path}",
-        "put it back from a copy; to go on without its leases, stops and ended logins: opagate state forget all",
+        "put it back from a copy; to go on without its leases, stops and ended logins: opagate journal state forget all",
     )
 
 

@@ -73,7 +73,8 @@ class SsfSignals(Settings):
         default=None, description="The `authorization_header` of the stream: a push without it is refused."
     )
     stream: StreamAccess | None = Field(
-        default=None, description="Access to the stream. `poll`, `verify_every` and `opagate signals test` need it."
+        default=None,
+        description="Access to the stream. `poll`, `verify_every` and `opagate credentials signals test` need it.",
     )
     ca: FilePath | None = Field(
         default=None, description="Certificate authorities to trust for requests to the stream."

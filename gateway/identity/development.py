@@ -1,4 +1,4 @@
-"""Tokens signed by this gateway's own development key (`opagate token`). Loopback only."""
+"""Tokens signed by this gateway's own development key (`opagate credentials token`). Loopback only."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class DevelopmentAuthenticator:
             return fault
         if not jose.signed_by(jws, self._key):
             return CredentialFault(
-                reasons.IDENTITY_SIGNATURE, "the token is of another development key; make one with `opagate token`"
+                reasons.IDENTITY_SIGNATURE,
+                "the token is of another development key; make one with `opagate credentials token`",
             )
         return signed.verify_signed(
             jws, self._demands, now=presented.now, generation=None, usable_until=presented.now + signed.CACHED

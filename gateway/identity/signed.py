@@ -30,7 +30,7 @@ CACHED: Final = 60.0
 
 def _log() -> structlog.typing.FilteringBoundLogger:
     """Return the log, in the configuration of the moment."""
-    import structlog  # noqa: PLC0415 - it brings asyncio, and a command such as `opagate token` never logs
+    import structlog  # noqa: PLC0415 - it brings asyncio, and a command such as `opagate credentials token` never logs
 
     return structlog.get_logger("gateway.identity")
 

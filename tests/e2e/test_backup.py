@@ -32,14 +32,14 @@ def test_a_copy_of_a_running_gateway_ends_its_leases_where_it_is_restored(echo_s
     with mortal_gateway(config, first) as gateway:
         ann = caller(gateway, "ann", "task")
         ann.call("echo", text="before-the-copy")
-        opagate("state", "backup", str(copy), "--with-keys", "--config", str(first / "gateway.yaml"))
+        opagate("journal", "state", "backup", str(copy), "--with-keys", "--config", str(first / "gateway.yaml"))
         ann.call("echo", text="after-the-copy")
         gateway.process.kill()
         gateway.process.wait(30)
     before = len(entries(first))
 
     (second / "gateway.yaml").write_text((first / "gateway.yaml").read_text("utf-8"), "utf-8")
-    opagate("state", "restore", str(copy), "--config", str(second / "gateway.yaml"))
+    opagate("journal", "state", "restore", str(copy), "--config", str(second / "gateway.yaml"))
     assert len(open_leases(second)) >= 1
     assert 0 < len(entries(second)) < before
     with mortal_gateway(config, second) as gateway:
@@ -67,11 +67,11 @@ def test_a_start_that_cannot_read_an_open_lease_names_it_and_does_not_go_on(echo
     key = tmp_path / "state/sealing-key"
     key.write_bytes(bytes(32))
 
-    said = opagate("serve", *at, expected=2)
+    said = opagate("up", *at, expected=2)
     assert left in said
-    assert "opagate state forget lease" in said
-    assert left in opagate("state", "check", *at, expected=1)
-    forgotten = opagate("state", "forget", "lease", *at)
+    assert "opagate journal state forget lease" in said
+    assert left in opagate("journal", "state", "check", *at, expected=1)
+    forgotten = opagate("journal", "state", "forget", "lease", *at)
     assert left in forgotten
     assert [entry["ids"] for entry in entries(tmp_path, "forgotten")] == [[*sorted(open_leases(tmp_path))]]
-    opagate("state", "check", *at)
+    opagate("journal", "state", "check", *at)

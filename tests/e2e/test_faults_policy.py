@@ -400,7 +400,7 @@ def test_a_gateway_can_be_stopped_while_it_tries_its_first_policy(echo_server: S
     add_endless_test(tree)
     (tmp_path / "gateway.yaml").write_text(f"listen: 127.0.0.1:{free_port()}\n{config(echo_server, tree)}", "utf-8")
     with subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", "--config", str(tmp_path / "gateway.yaml")],
+        [sys.executable, "-m", "gateway", "up", "--config", str(tmp_path / "gateway.yaml")],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

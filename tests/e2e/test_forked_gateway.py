@@ -16,7 +16,7 @@ from tests.machine import skip_or_fail
 pytestmark = pytest.mark.skipif(not forked_gateway.CAN_FORK, reason="pidfd_open(2) is of Linux")
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--nonsense"], ["serve", "--config", "missing.yaml"]])
+@pytest.mark.parametrize("words", [["--version"], ["--nonsense"], ["up", "--config", "missing.yaml"]])
 def test_it_prints_and_ends_as_the_command_does(words: list[str], tmp_path: Path):
     environment = os.environ | {"COLUMNS": "80"}
     forked = forked_gateway.run(words, tmp_path, environment)
@@ -54,7 +54,7 @@ def test_it_holds_no_file_of_another_and_its_end_by_a_signal_is_told(tmp_path: P
     os.mkfifo(tmp_path / "gateway.yaml")  # it waits for a writer
     with (tmp_path / "mine").open("wb") as mine, (tmp_path / "out").open("wb") as output:
         os.set_inheritable(mine.fileno(), True)  # noqa: FBT003 - its only argument
-        process = forked_gateway.start(["serve"], tmp_path, output, os.environ)
+        process = forked_gateway.start(["up"], tmp_path, output, os.environ)
         held = files_of(process.pid)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.01)

@@ -76,7 +76,7 @@ def test_what_others_can_reach_keeps_it_from_starting_and_check_says_so(
     (tmp_path / "state/journal").mkdir(parents=True)
     (tmp_path / path).chmod(mode)
     (tmp_path / "gateway.yaml").write_text(config(echo_server, policy(tmp_path)) + GIVEN, "utf-8")
-    for command, status in (("serve", 2), ("check", 1)):
+    for command, status in (("up", 2), ("check", 1)):
         done = forked_gateway.run([command, "--config", "gateway.yaml"], tmp_path, os.environ)
         assert done.returncode == status
         assert problem in " ".join((done.stdout + done.stderr).split())

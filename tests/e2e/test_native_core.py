@@ -47,7 +47,7 @@ def test_a_gateway_that_needs_the_core_does_not_start_with_one_of_another_interf
     (tmp_path / "gateway.yaml").write_text("listen: 127.0.0.1:0\nidentity: []\ncore: native\n", "utf-8")
 
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "serve", "--config", "gateway.yaml"],
+        [sys.executable, "-m", "gateway", "up", "--config", "gateway.yaml"],
         cwd=tmp_path,
         env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": "/usr/bin:/bin"},
         capture_output=True,

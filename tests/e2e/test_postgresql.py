@@ -116,6 +116,6 @@ def test_a_gateway_goes_on_after_a_crash_and_a_restart_of_the_database(
         until(lambda: page(gateway, "/readyz")[0] == 200)
 
         assert caller(gateway, "eve", "task").call("echo", text="after").text == "after"
-        assert len(run(gateway, "stop", "--list")) == 1
+        assert len(run(gateway, "stop", "list")) == 1
         run(gateway, "resume", "--agent", "bob", "--reason", "mended")
         assert bob.call("echo", text="again").text == "again"

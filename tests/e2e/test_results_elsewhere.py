@@ -177,7 +177,7 @@ def _arrived(ada: Agent) -> list[Any]:
 def test_explain_tells_where_it_came_from(ada: Agent, way: str, told: str):
     WAYS[way](Session(ada))
     refused = ada.held(PRESENTED, "billing", "use", token=KEY)
-    command = ["explain", refused.decision, "--config", "gateway.yaml"]
+    command = ["journal", "explain", refused.decision, "--config", "gateway.yaml"]
     found = forked_gateway.run(command, ada.gateway.folder, os.environ)
     found.check_returncode()
 

@@ -55,7 +55,7 @@ def test_a_manager_that_is_not_there_changes_nothing(address: str, tmp_path: Pat
 def test_a_gateway_that_cannot_start_is_never_ready(manager: socket.socket, tmp_path: Path):
     (tmp_path / "gateway.yaml").write_text("lisen: x\n", "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "serve", "--config", str(tmp_path / "gateway.yaml")],
+        [sys.executable, "-m", "gateway", "up", "--config", str(tmp_path / "gateway.yaml")],
         env=os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")},
         capture_output=True,
         timeout=300,

@@ -165,14 +165,16 @@ def test_operators_see_try_and_forget_signals(
             assert opagate(tmp_path, "forget", ended["id"])["id"] == ended["id"]
             assert ask(found, own).text == "hello"
             refused = CliRunner().invoke(
-                app, ["signals", "forget", ended["id"], "--config", str(tmp_path / "gateway.yaml")]
+                app, ["credentials", "signals", "forget", ended["id"], "--config", str(tmp_path / "gateway.yaml")]
             )
             assert "signal/unknown" in str(refused.exception or refused.output)
         assert [entry["action"] for entry in entries(tmp_path, "signal")] == ["ended", "noted", "forgotten"]
 
 
 def opagate(folder: Path, *arguments: str) -> Any:
-    """Return the JSON that `opagate signals` prints."""
-    done = CliRunner().invoke(app, ["signals", *arguments, "--json", "--config", str(folder / "gateway.yaml")])
+    """Return the JSON that `opagate credentials signals` prints."""
+    done = CliRunner().invoke(
+        app, ["credentials", "signals", *arguments, "--json", "--config", str(folder / "gateway.yaml")]
+    )
     assert done.exit_code == 0, (done.output, done.exception)
     return json.loads(done.stdout)

@@ -87,7 +87,7 @@ def test_a_stopped_agent_is_refused_within_a_second_and_its_lease_has_ended(
     # The command's own start counts too. A loaded machine gets more time than the second that is promised.
     assert first_refusal < 10
 
-    (listed,) = run(gateway, "stop", "--list")
+    (listed,) = run(gateway, "stop", "list")
     assert (listed["id"], listed["scope"], listed["name"]) == (told["stop"]["id"], "agent", "ann")
     assert json.loads(page(gateway, "/readyz")[1])["stops"] == {"agent": 1}
     run(gateway, "resume", "--agent", "ann", "--reason", "mended")

@@ -39,7 +39,7 @@ def cramped(setup: str, folder: Path, *, scheme: str = "http") -> Generator[Gate
     path.write_text(f"listen: 127.0.0.1:{port}\n{setup}", "utf-8")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve", "--config", str(path)],
+            [sys.executable, "-m", "gateway", "up", "--config", str(path)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,

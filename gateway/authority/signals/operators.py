@@ -1,4 +1,4 @@
-"""Signals as operations of the control interface, for operators: `opagate signals`."""
+"""Signals as operations of the control interface, for operators: `opagate credentials signals`."""
 
 from __future__ import annotations
 

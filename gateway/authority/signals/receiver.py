@@ -145,7 +145,7 @@ class SignalReceiver:
             log.warning("signals.heard-again", stream=stream.name)
         if signal is not None:
             if not self.register.has_room(signal):
-                raise StoreError("too many signals are in force", "see `opagate signals status`")
+                raise StoreError("too many signals are in force", "see `opagate credentials signals status`")
             put = self.register.put(signal)
         try:
             if outcome.action != "verified":

@@ -121,7 +121,7 @@ class KeyFile:
     def _cannot_rotate(self, error: OSError) -> GatewayError:
         return self.failure(
             f"{self.what} {self.path} cannot be replaced: {error.strerror}",
-            f"put the present key beside it as {self.path.name}.1 and a new key in its place; then: opagate keys reload",
+            f"put the present key beside it as {self.path.name}.1 and a new key in its place; then: opagate credentials keys reload",
         )
 
     def _make(self, key: bytes, like: os.stat_result | None = None) -> None:

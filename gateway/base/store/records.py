@@ -223,5 +223,5 @@ class Records(Generic[Form]):
             raise StoreError(
                 f"{len(unreadable)} records of the kind {self._kind.name!r} cannot be read: {named}",
                 "put back the file and the sealing key that belong together; or: "
-                f"opagate state forget {self._kind.name.replace(' ', '-')}",
+                f"opagate journal state forget {self._kind.name.replace(' ', '-')}",
             )

@@ -71,7 +71,7 @@ class HiddenTools:
             issuer=principal.issuer,
             upstream=upstream,
             problem=f"policy shows this caller none of {tools} tools",
-            remedy="add a grant, or see `opagate can`",
+            remedy="add a grant, or see `opagate policy can`",
         )
 
 
@@ -79,7 +79,7 @@ def explain_hidden_tools(principal: Principal, upstream: str, tools: Sequence[Ta
     """Return instructions for a caller from which policy hides all `tools` of an upstream."""
     return (
         f"opagate shows {principal.id!r} none of the {len(tools)} tools of {upstream!r}: no grant covers this caller."
-        f" The operator can add one to the grants file. `opagate can {principal.id} {tools[0].id}` says what is missing."
+        f" The operator can add one to the grants file. `opagate policy can {principal.id} {tools[0].id}` says what is missing."
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 
 def main() -> None:
-    """Run the command line. `opagate serve` loads neither the other commands nor the packages for printing to
+    """Run the command line. `opagate up` loads neither the other commands nor the packages for printing to
     people."""
     _open_streams()
     from gateway.surfaces.cli import start

@@ -144,10 +144,10 @@ def _greet(configuration: Configuration, path: Path, links: list[str]) -> None:
     trial.print_heading("Next", "in another terminal")
     where = "" if str(path) == "gateway.yaml" else f" --config {shlex.quote(str(path))}"
     for remark, command in (
-        ("the clients on this machine; `connect CLIENT` puts the gateway into the file of one", f"connect{where}"),
+        ("the clients on this machine; `connect CLIENT` puts the gateway into the file of one", "connect"),
         ("each decision, as it is made", f"journal tail{where}"),
         ("the tools, their labels and pins", f"catalogue show{where}"),
-        ("the least grants for what your agents did", f"grants propose{where}"),
+        ("the least grants for what your agents did", f"policy grants propose{where}"),
     ):
         out.print(f"  # {remark}", style="dim", markup=False)
         out.print(f"  {trial.program()} {command}", style="cyan", markup=False)

@@ -1,4 +1,4 @@
-"""The bridge from a client's standard input and output to the gateway's streamable HTTP (`opagate stdio`).
+"""The bridge from a client's standard input and output to the gateway's streamable HTTP (`opagate connect stdio`).
 
 The gateway decides on each message. The bridge adds the headers of a message, its session and its token, and answers a request
 itself only where the gateway does not.
@@ -130,7 +130,7 @@ class Bridge:
         if isinstance(failure, Failed):
             return str(failure)
         if isinstance(failure, Unconnected):
-            return f"no opagate gateway answers at {self._place}; start it with `opagate up` or `opagate serve`"
+            return f"no opagate gateway answers at {self._place}; start it with `opagate up`"
         return f"the connection to the gateway broke ({failure}); whether the call was carried out is not known"
 
     async def _post(self, line: bytes, message: Inbound) -> Response:

@@ -120,7 +120,7 @@ def _trust(issuer: str) -> Trust:
 
 
 def _of_token(named: CallerNames, rules: Rules, *, acts: bool) -> Principal | None:
-    """Return the caller of a token with these names. `acts`: the agent is an actor (RFC 8693), as in `opagate token`."""
+    """Return the caller of a token with these names. `acts`: the agent is an actor (RFC 8693), as in `opagate credentials token`."""
     if claims.identifier(named.agent) is None:
         return None
     members: dict[str, Json] = {"sub": named.user or named.agent, "scope": " ".join(named.scopes)}

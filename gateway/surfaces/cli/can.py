@@ -1,4 +1,4 @@
-"""`opagate can`: the decision on an imagined call, and its reasons."""
+"""`opagate policy can`: the decision on an imagined call, and its reasons."""
 
 from __future__ import annotations
 

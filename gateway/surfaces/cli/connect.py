@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -41,6 +41,14 @@ class ClientName(StrEnum):
     VSCODE = "vscode"
 
 
+_TITLES: Final[Mapping[ClientName, str]] = {
+    ClientName.CLAUDE_CODE: "Claude Code",
+    ClientName.CLAUDE_DESKTOP: "Claude Desktop",
+    ClientName.CODEX: "Codex",
+    ClientName.CURSOR: "Cursor",
+    ClientName.GEMINI: "Gemini CLI",
+    ClientName.VSCODE: "VS Code",
+}
 _JSON: Final = ListForm("json", "mcpServers")
 _FORMS: Final[Mapping[ClientName, ListForm]] = {
     ClientName.CLAUDE_CODE: ListForm("json", "mcpServers", has_type=True),
@@ -71,35 +79,53 @@ def find_file(client: ClientName, environ: Mapping[str, str], platform: str = sy
             return desktop / "Code/User/mcp.json"
 
 
-def connect(
-    client: Annotated[
-        ClientName | None, typer.Argument(metavar="CLIENT", help="The client; without it: a list.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", metavar="FILE", help="Another file of that client, such as .vscode/mcp.json."),
-    ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Give the client its own servers back.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Put the gateway into a client's file, in the place of the servers that the gateway serves.
+app = typer.Typer(invoke_without_command=True)
+
+_FileOption = Annotated[
+    Path | None,
+    typer.Option("--file", metavar="FILE", help="Another file of that client, such as .vscode/mcp.json."),
+]
+_RemoveOption = Annotated[bool, typer.Option("--remove", help="Give the client its own servers back.")]
+_YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.callback()
+def connect(context: typer.Context) -> None:
+    """Put the gateway into a client's file, in the place of the servers there. Without a client: list the clients."""
+    if context.invoked_subcommand is None:
+        _show_clients()
+
+
+def _connection_of(client: ClientName) -> Callable[..., None]:
+    """Return the command that connects a client."""
+
+    def connect_client(
+        file: _FileOption = None, remove: _RemoveOption = False, yes: _YesOption = False, config: ConfigOption = None
+    ) -> None:
+        _connect(client, file, config, is_removal=remove, yes=yes)
+
+    connect_client.__doc__ = f"""Put the gateway into the file of {_TITLES[client]}.
 
     The command shows the change and asks. A copy of the file has `.before-opagate` behind its name, and --remove brings it back.
     """
-    if client is None:
-        _show_clients()
-        return
+    return connect_client
+
+
+for _client in ClientName:
+    app.command(_client.value, epilog=f"Example: opagate connect {_client.value} --yes")(_connection_of(_client))
+
+
+def _connect(client: ClientName, file: Path | None, config: Path | None, *, is_removal: bool, yes: bool) -> None:
     place = (file or find_file(client, os.environ)).expanduser().resolve()
     before = _read(place)
     form = _FORMS[client]
-    if remove:
+    if is_removal:
         after = disconnect_text(
             before, _read(backup_of(place)) if backup_of(place).exists() else None, form, str(place)
         )
     else:
         path = configuration_path(config)
-        words = [*_own_program(), "stdio", "--agent", client.value, "--config", str(path.absolute())]
+        words = [*_own_program(), "connect", "stdio", "--agent", client.value, "--config", str(path.absolute())]
         _require_development(path)
         after = connect_text(before, form, words, _read_upstreams(path), str(place))
     if after == before:
@@ -108,8 +134,8 @@ def connect(
     _show_change(before, after, form, place)
     if not (yes or _has_agreed(place)):
         raise typer.Abort
-    _replace(place, before, after, is_removal=remove)
-    done = "has its own servers again" if remove else "reaches the gateway"
+    _replace(place, before, after, is_removal=is_removal)
+    done = "has its own servers again" if is_removal else "reaches the gateway"
     err.print(f"{client.value} {done}: start it anew", style="green", markup=False)
 
 

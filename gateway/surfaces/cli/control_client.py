@@ -171,7 +171,7 @@ def connect_to_gateway(path: Path, speaks_as: str | None = None, groups: Sequenc
         except OSError as error:
             raise ConfigurationError(
                 f"no gateway answers at {path}: {error.strerror or error}",
-                "start it on this machine with `opagate serve`, with the same configuration",
+                "start it on this machine with `opagate up`, with the same configuration",
             ) from error
         with connection.makefile("rb") as lines:
             yield SocketClient(connection, lines, speaker)

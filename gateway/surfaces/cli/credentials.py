@@ -11,7 +11,8 @@ from gateway.surfaces.cli.options import ConfigOption, JsonOption, select_given
 from gateway.surfaces.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
 
 app = typer.Typer(
-    help="Credentials lent to calls, and users' connections: look at them, and end them.", no_args_is_help=True
+    help="Tokens for callers, credentials lent to calls, users' connections, the gateway's keys, signals.",
+    no_args_is_help=True,
 )
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The lease.")]

@@ -1,4 +1,4 @@
-"""`opagate explain`: a recorded decision with its rules, the earlier calls behind the facts of these rules, and the near grants."""
+"""`opagate journal explain`: a recorded decision with its rules, the earlier calls behind the facts of these rules, and the near grants."""
 
 from __future__ import annotations
 

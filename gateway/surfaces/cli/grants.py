@@ -1,4 +1,4 @@
-"""`opagate grants`: grants proposed from the journal, and the use of the present ones."""
+"""`opagate policy grants`: grants proposed from the journal, and the use of the present ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PATIENCE: Final = 10.0
 """Seconds that the embedded engine may take here: no caller waits."""
 
 
-@app.command("propose", epilog="Example: opagate grants propose --since 7d --write grants.yaml")
+@app.command("propose", epilog="Example: opagate policy grants propose --since 7d --write grants.yaml")
 def propose(
     since: Annotated[
         str, typer.Option(metavar="TIME", help="The first call that counts: RFC 3339, a date, or 7d (ago).")
@@ -83,7 +83,7 @@ def propose(
         raise typer.Exit(1)
 
 
-@app.command("list", epilog="Example: opagate grants list --since 90d")
+@app.command("list", epilog="Example: opagate policy grants list --since 90d")
 def list_grants(
     since: Annotated[
         str, typer.Option(metavar="TIME", help="The first call that counts: RFC 3339, a date, or 30d (ago).")

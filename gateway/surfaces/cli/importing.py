@@ -236,7 +236,7 @@ def _name_variable(match: re.Match[str]) -> str:
 
 
 def is_own_bridge(settings: Mapping[str, Any]) -> bool:
-    """Return whether an entry of a client's file starts the bridge of this gateway, `opagate stdio`."""
+    """Return whether an entry of a client's file starts the bridge of this gateway, `opagate connect stdio`."""
     command, arguments = settings.get("command"), settings.get("args")
     words = [command, *cast("list[object]", arguments)] if isinstance(arguments, list) else [command]
     texts = [word for word in words if isinstance(word, str)]

@@ -1,4 +1,7 @@
-"""`opagate init`: a first configuration, one made from a client's file, or a client's servers added to an existing one."""
+"""`opagate init`: a first configuration, one made from a client's file, or a client's servers added to an existing one.
+
+`init service` and `init schema` are in modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import typer
 
 from gateway.base import strict_yaml
 from gateway.model.errors import ConfigurationError
+from gateway.surfaces.cli.options import refuse_lost_options
 from gateway.surfaces.cli.terminal import err, note, out, pairs, plain, show
 
 if TYPE_CHECKING:
@@ -19,7 +23,12 @@ if TYPE_CHECKING:
     from gateway.surfaces.cli.template import FirstStart
 
 
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 def init(
+    context: typer.Context,
     source: Annotated[
         Path | None,
         typer.Option(
@@ -43,6 +52,9 @@ def init(
 
     Secrets are never copied: each becomes a reference to an environment variable, and the command lists the variables to set.
     """
+    if context.invoked_subcommand is not None:
+        refuse_lost_options(context)
+        return
     if source is not None and output.exists() and not force:
         _add(source, output)
         return
@@ -173,8 +185,8 @@ def next_steps(path: Path, *, imported: bool) -> None:
         f"  opagate catalogue show{config}",
         "the tools; label them in the file" + (", and grant them in grants.yaml" if imported else ""),
     )
-    rows.add_row(f"  opagate serve --config {path}", "run it")
-    rows.add_row(f"  opagate token --agent you{config}", "a token to call it with")
+    rows.add_row(f"  opagate up{config}", "run it")
+    rows.add_row(f"  opagate credentials token --agent you{config}", "a token to call it with")
     show(rows)
 
 

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from gateway.record.journal.reader import Verification
     from gateway.record.journal.verification import JournalProblem, KnownEntry
 
-app = typer.Typer(help="The record: check it, export it, follow it.", no_args_is_help=True)
+app = typer.Typer(
+    help="The record: explain a decision, follow, export and verify it; check and back up all that is stored.",
+    no_args_is_help=True,
+)
 
 _POLL_SECONDS = 0.2
 _CALLS_KEPT = 1_000

@@ -45,7 +45,7 @@ def export(
         typer.Option(
             "--format",
             help="`entries`; `ocsf`: events for a SIEM; `otlp`: logs of OpenTelemetry; or `trace`: each task with its calls,"
-            " for `opagate replay`.",
+            " for `opagate policy replay`.",
         ),
     ] = ExportForm.ENTRIES,
     after: Annotated[

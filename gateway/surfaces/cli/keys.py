@@ -1,4 +1,4 @@
-"""`opagate keys`: the gateway's own keys, listed and replaced."""
+"""`opagate credentials keys`: the gateway's own keys, listed and replaced."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class ListedKey(NamedTuple):
     used: str
 
 
-@app.command("list", epilog="Example: opagate keys list")
+@app.command("list", epilog="Example: opagate credentials keys list")
 def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List the keys with their files. Earlier keys read, and write nothing.
 
-    An earlier file that nothing needs any more can be deleted. Then run `opagate keys reload`.
+    An earlier file that nothing needs any more can be deleted. Then run `opagate credentials keys reload`.
     """
     found = run(find_keys(configuration(config)))
     if as_json:
@@ -65,7 +65,7 @@ def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     show(listed)
 
 
-@app.command("rotate", epilog="Example: opagate keys rotate sealing")
+@app.command("rotate", epilog="Example: opagate credentials keys rotate sealing")
 def rotate(
     key: Annotated[KeyName, typer.Argument(metavar="KEY", help="`chain`, `sealing`, `sessions` or `tokens`.")],
     at: GatewayOption = None,
@@ -92,7 +92,7 @@ def rotate(
         note(f"{describe_count(found['resealed'], 'record')} sealed anew")
 
 
-@app.command("reload", epilog="Example: opagate keys reload")
+@app.command("reload", epilog="Example: opagate credentials keys reload")
 def reload(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Have the running gateway take over its keys from their files, where something else writes these files."""
     found: dict[str, Any] = ask_gateway(at, config, "keys/reload")

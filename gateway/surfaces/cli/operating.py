@@ -1,4 +1,4 @@
-"""Commands of operators: `opagate stop`, `resume`, `signals` and `console`."""
+"""Commands of operators: `opagate stop`, `console` and `credentials signals`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import typer
 
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, later
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, later, refuse_lost_options
 from gateway.surfaces.cli.terminal import describe_count, emit, line, note, out, plain, show, table, write_time
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.config import Configuration
 
 
@@ -32,7 +30,12 @@ IssuerOption = Annotated[
 _ONE = "give one of --agent, --user, --task, --upstream or --all"
 
 
+stops = typer.Typer(invoke_without_command=True)
+
+
+@stops.callback()
 def stop(
+    context: typer.Context,
     agent: AgentOption = None,
     user: UserOption = None,
     task: TaskOption = None,
@@ -43,21 +46,18 @@ def stop(
         str | None, typer.Option("--until", metavar="TIME", help="Resume by itself: at a time, or after 30m or 8h.")
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")] = "",
-    listed: Annotated[bool, typer.Option("--list", help="Stop nothing; list the stops in force.")] = False,
     at: GatewayOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refuse calls at once, cut open answers, and end lent credentials.
 
-    The stop lasts until `opagate resume`, also over a restart. Names count as they stand in tokens.
+    The stop lasts until `opagate stop resume`, also over a restart. Names count as they stand in tokens.
     """
-    chosen = _selection(issuer, agent=agent, user=user, task=task, upstream=upstream, every=every)
-    if listed:
-        if chosen is not None or until is not None or reason:
-            raise typer.BadParameter("--list stops nothing, and takes no other option")
-        _list(at, config, as_json=as_json)
+    if context.invoked_subcommand is not None:
+        refuse_lost_options(context)
         return
+    chosen = _selection(issuer, agent=agent, user=user, task=task, upstream=upstream, every=every)
     if chosen is None:
         raise typer.BadParameter(_ONE)
     if not reason.strip():
@@ -77,6 +77,7 @@ def stop(
     note(f"{found['stop']['id']} is in force; it ended {', '.join(parts)}")
 
 
+@stops.command("resume", epilog="Example: opagate stop resume --agent triage --reason 'it is mended'")
 def resume(
     identifier: Annotated[str, typer.Argument(metavar="[ID]", help="The stop.", show_default=False)] = "",
     agent: AgentOption = None,
@@ -122,7 +123,9 @@ def _selection(issuer: str | None, *, every: bool, **named: str | None) -> dict[
     return {"scope": scope, "name": name, **({} if issuer is None else {"issuer": issuer})}
 
 
-def _list(at: str | None, config: Path | None, *, as_json: bool) -> None:
+@stops.command("list", epilog="Example: opagate stop list")
+def list_stops(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the stops in force."""
     found: list[dict[str, Any]] = ask_gateway(at, config, "stops/list")
     if as_json:
         emit(found)
@@ -141,7 +144,7 @@ def _list(at: str | None, config: Path | None, *, as_json: bool) -> None:
 signals = typer.Typer(help="Signals of identity providers: look at them, and try their streams.", no_args_is_help=True)
 
 
-@signals.command("status", epilog="Example: opagate signals status")
+@signals.command("status", epilog="Example: opagate credentials signals status")
 def show_status(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show each stream with its last event, and the ended logins and open facts."""
     found: dict[str, Any] = ask_gateway(at, config, "signals/status")
@@ -165,7 +168,7 @@ def show_status(at: GatewayOption = None, config: ConfigOption = None, as_json: 
     show(signals)
 
 
-@signals.command("test", epilog="Example: opagate signals test idp-example")
+@signals.command("test", epilog="Example: opagate credentials signals test idp-example")
 def try_stream(
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
     at: GatewayOption = None,
@@ -183,7 +186,7 @@ def try_stream(
     note(f"{stream}: a verification event came after {found['seconds']:.3f} s")
 
 
-@signals.command("forget", epilog="Example: opagate signals forget 5f0c1d2e3a4b5c6d7e8f9a0b")
+@signals.command("forget", epilog="Example: opagate credentials signals forget 5f0c1d2e3a4b5c6d7e8f9a0b")
 def forget(
     signal: Annotated[str, typer.Argument(metavar="ID", help="The signal.")],
     at: GatewayOption = None,

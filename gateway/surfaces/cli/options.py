@@ -42,6 +42,23 @@ def configuration(given: Path | None, *, secrets: bool = False) -> Configuration
     return client_values.load(configuration_path(given), secrets=secrets)
 
 
+def refuse_lost_options(context: typer.Context) -> None:
+    """Refuse options before a command of a group. They belong to the group's own work, which is not done then."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name and _is_given(context, parameter.name)
+    ]
+    if given:
+        command = f"{context.command_path} {context.invoked_subcommand}"
+        raise typer.BadParameter(f"{' and '.join(given)} would have no effect; put them behind `{command}`")
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def select_given(**options: object) -> dict[str, Any]:
     """Return the options that are given on the command line, by their names."""
     return {name: value for name, value in options.items() if value is not None}

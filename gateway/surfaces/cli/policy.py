@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.surfaces.cli.rego import FolderCheck
 
 app = typer.Typer(
-    help="Rego: check it, test it, build it, evaluate it as the gateway will, push it to an OPA.",
+    help="Rules and grants: ask them, try them on the record, propose, check, test, build and push them.",
     no_args_is_help=True,
 )
 

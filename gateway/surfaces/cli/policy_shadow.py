@@ -88,7 +88,7 @@ def _rows(found: _Changes) -> list[dict[str, Any]]:
 
 
 def _show(found: _Changes) -> None:
-    rows = table("in force", "shadow", "calls", "for `opagate explain`")
+    rows = table("in force", "shadow", "calls", "for `opagate journal explain`")
     for (before, after), count in found.counts.most_common():
         rows.add_row(_describe(before), _describe(after), str(count), plain(" ".join(found.examples[before, after])))
     if found.counts:

@@ -1,4 +1,4 @@
-"""`opagate replay`: recorded sessions tried on a policy, and on another beside it."""
+"""`opagate policy replay`: recorded sessions tried on a policy, and on another beside it."""
 
 from __future__ import annotations
 

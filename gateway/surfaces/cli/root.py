@@ -1,4 +1,4 @@
-"""The root command, and the names for option values in `--help`."""
+"""The root command: eleven words, and the commands below them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,23 @@ from gateway.surfaces.cli import (
     stdio,
 )
 from gateway.surfaces.cli.running import run
+from gateway.surfaces.cli.suggesting import SuggestingGroup
+
+WORDS: Final = (
+    *("up", "init", "connect", "check"),
+    *("catalogue", "policy"),
+    *("approvals", "credentials", "stop", "journal", "console"),
+)
+"""The words of the command line, in the order of its help."""
 
 
 class CommandLine(typer.Typer):
     """A command line with no types of Python in its help: typer would put types beside flags and arguments."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        command = get_command(self)
+        command: Any = get_command(self)
+        # Typer puts plain commands before groups.
+        command.commands = {word: command.commands[word] for word in WORDS}
         _without_types(command)
         return command(*args, **kwargs)
 
@@ -55,8 +65,14 @@ def _nothing(**_: object) -> None:
     """Return an empty column for the type."""
 
 
+def _add_group(parent: typer.Typer, inner: typer.Typer, name: str, **shown: Any) -> None:
+    """Add a group whose unknown words are answered with the nearest commands."""
+    parent.add_typer(inner, name=name, cls=SuggestingGroup, **shown)
+
+
 app = CommandLine(
     name="opagate",
+    cls=SuggestingGroup,
     help="A Model Context Protocol tool gateway: Open Policy Agent decides on every tool call.",
     no_args_is_help=True,
     add_completion=False,
@@ -64,49 +80,43 @@ app = CommandLine(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-_TRY: Final = "Try it"
-_OPERATE: Final = "Run it"
-_RECORD: Final = "Look into the record"
+_START: Final = "Start"
+_DECIDE: Final = "Say what may pass"
+_OPERATE: Final = "Operate it"
 
-app.command("up", rich_help_panel=_TRY, epilog="Example: opagate up --once")(serving.up)
-app.command("connect", rich_help_panel=_TRY, epilog="Example: opagate connect cursor")(connect.connect)
-app.command("stdio", rich_help_panel=_TRY, epilog="Example: opagate stdio --agent claude-desktop")(stdio.stdio)
-app.command("token", rich_help_panel=_TRY, epilog="Example: opagate token --agent triage --user alice --ttl 8h")(
+app.command("up", rich_help_panel=_START, epilog="Example: opagate up --from ~/.cursor/mcp.json")(serving.up)
+_add_group(app, init.app, "init", rich_help_panel=_START, epilog="Example: opagate init --from ~/.cursor/mcp.json")
+init.app.command("service", epilog="Example: opagate init service --config /etc/opagate/gateway.yaml")(service.service)
+init.app.command("schema", epilog="Example: opagate init schema config > gateway.schema.json")(serving.schema)
+app.command("check", rich_help_panel=_START, epilog="Example: opagate check --config gateway.yaml")(serving.check)
+_add_group(app, connect.app, "connect", rich_help_panel=_START)
+connect.app.command("stdio", epilog="Example: opagate connect stdio --agent claude-desktop")(stdio.stdio)
+
+_add_group(app, catalogue.app, "catalogue", rich_help_panel=_DECIDE)
+catalogue.app.command("label", epilog="Example: opagate catalogue label files --write")(labelling.label)
+_add_group(app, policy.app, "policy", rich_help_panel=_DECIDE)
+policy.app.command("can", epilog='Example: opagate policy can triage github/comment \'{"ticket": "T-1"}\'')(can.can)
+policy.app.command("replay", epilog="Example: opagate policy replay sessions.jsonl --against rego-next/")(replay.replay)
+_add_group(policy.app, grants.app, "grants")
+
+_add_group(app, approvals.app, "approvals", rich_help_panel=_OPERATE)
+_add_group(app, credentials.app, "credentials", rich_help_panel=_OPERATE)
+credentials.app.command("token", epilog="Example: opagate credentials token --agent triage --user alice --ttl 8h")(
     serving.token
 )
-app.command("init", rich_help_panel=_OPERATE, epilog="Example: opagate init --from ~/.cursor/mcp.json")(init.init)
-app.command("check", rich_help_panel=_OPERATE, epilog="Example: opagate check --config gateway.yaml")(serving.check)
-app.command("schema", rich_help_panel=_OPERATE, epilog="Example: opagate schema config > gateway.schema.json")(
-    serving.schema
+_add_group(credentials.app, keys.app, "keys")
+_add_group(credentials.app, operating.signals, "signals")
+_add_group(
+    app,
+    operating.stops,
+    "stop",
+    rich_help_panel=_OPERATE,
+    epilog="Example: opagate stop --agent triage --reason 'it mails strangers'",
 )
-app.add_typer(service.app, name="service", rich_help_panel=_OPERATE)
-app.command("serve", rich_help_panel=_OPERATE, epilog="Example: opagate serve --config gateway.yaml")(serving.serve)
-catalogue.app.command("label", epilog="Example: opagate catalogue label files --write")(labelling.label)
-app.add_typer(catalogue.app, name="catalogue", rich_help_panel=_OPERATE)
-app.add_typer(policy.app, name="policy", rich_help_panel=_OPERATE)
-app.add_typer(grants.app, name="grants", rich_help_panel=_OPERATE)
-app.command("can", rich_help_panel=_OPERATE, epilog='Example: opagate can triage github/comment \'{"ticket": "T-1"}\'')(
-    can.can
-)
-app.command("replay", rich_help_panel=_OPERATE, epilog="Example: opagate replay sessions.jsonl --against rego-next/")(
-    replay.replay
-)
-app.command("explain", rich_help_panel=_RECORD, epilog="Example: opagate explain 5f0c1d2e3a4b5c6d7e8f9a0b")(
-    explain.explain
-)
-app.add_typer(approvals.app, name="approvals", rich_help_panel=_OPERATE)
-app.add_typer(credentials.app, name="credentials", rich_help_panel=_OPERATE)
-app.add_typer(keys.app, name="keys", rich_help_panel=_OPERATE)
+_add_group(app, journal.app, "journal", rich_help_panel=_OPERATE)
+journal.app.command("explain", epilog="Example: opagate journal explain 5f0c1d2e3a4b5c6d7e8f9a0b")(explain.explain)
+_add_group(journal.app, state.app, "state")
 app.command("console", rich_help_panel=_OPERATE, epilog="Example: opagate console")(operating.console)
-app.add_typer(operating.signals, name="signals", rich_help_panel=_OPERATE)
-app.add_typer(state.app, name="state", rich_help_panel=_OPERATE)
-app.command(
-    "stop", rich_help_panel=_OPERATE, epilog="Example: opagate stop --agent triage --reason 'it mails strangers'"
-)(operating.stop)
-app.command(
-    "resume", rich_help_panel=_OPERATE, epilog="Example: opagate resume --agent triage --reason 'it is mended'"
-)(operating.resume)
-app.add_typer(journal.app, name="journal", rich_help_panel=_RECORD)
 
 
 def _version(wanted: bool) -> None:

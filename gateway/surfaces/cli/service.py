@@ -1,4 +1,4 @@
-"""`opagate service`: the gateway as a service of systemd."""
+"""`opagate init service`: the gateway as a service of systemd."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import typer
 
 from gateway.surfaces.cli.options import NAME
 from gateway.surfaces.cli.terminal import line, note, say
-
-app = typer.Typer(help="Run the gateway as a service of systemd.", no_args_is_help=True)
 
 FILE: Final = "opagate.service"
 _SYSTEM: Final = Path("/etc/systemd/system")
@@ -34,7 +32,7 @@ class Service:
 
 
 _UNIT: Final = """\
-# Written by `opagate service install`; `systemctl edit opagate` keeps changes of your own apart.
+# Written by `opagate init service`; `systemctl edit opagate` keeps changes of your own apart.
 [Unit]
 Description=opagate, a gateway for MCP tools
 Wants=network-online.target
@@ -42,7 +40,7 @@ After=network-online.target
 
 [Service]
 Type=notify
-ExecStart={program} serve --config {configuration}
+ExecStart={program} up --config {configuration}
 # The gateway looks at its configuration, grants and certificates at once.
 ExecReload=/bin/kill -HUP $MAINPID
 # The gateway tells how long a stop may take: limits.drain_delay, limits.drain and 15 seconds.
@@ -133,8 +131,7 @@ def _account(name: str) -> str:
     return name
 
 
-@app.command("install", epilog="Example: opagate service install --config /etc/opagate/gateway.yaml")
-def install(
+def service(
     config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration to serve.")] = NAME,
     user: Annotated[
         bool, typer.Option("--user", help="A unit of your own manager, in the place of the system's.")
@@ -150,7 +147,10 @@ def install(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the unit.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without a question.")] = False,
 ) -> None:
-    """Show the difference and write the unit, or remove the unit. The command starts and stops nothing."""
+    """Write a unit of systemd that runs the gateway, or remove the unit, after showing the difference.
+
+    The command starts and stops nothing.
+    """
     target = _folder(user=user) / FILE
     before = _read(target)
     after = (

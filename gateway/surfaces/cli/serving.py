@@ -1,4 +1,4 @@
-"""The commands around a serving gateway: `opagate serve`, `up`, `token`, `check` and `schema`."""
+"""The commands around a serving gateway: `opagate up`, `check`, `credentials token` and `init schema`."""
 
 from __future__ import annotations
 
@@ -14,37 +14,42 @@ from gateway.surfaces.cli import loop, start
 from gateway.surfaces.cli.options import TRIAL, ConfigOption, JsonOption, configuration, configuration_path, seconds
 from gateway.surfaces.cli.terminal import emit, err, line, note, out, paint, plain, show, table
 
-_Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The configuration file.")]
-
-
-def serve(configuration: _Config = start.CONFIGURATION) -> None:
-    """Serve the configured upstreams until SIGTERM or Ctrl-C."""
-    start.serve(configuration)
+_ServedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="The configuration file. Without it: gateway.yaml, where it exists."
+    ),
+]
+_SourceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Serve the MCP servers of a client's file: of Claude, Codex, Cursor, Gemini CLI, opencode, VS Code.",
+    ),
+]
 
 
 def up(
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            help="Serve the MCP servers of a client's file: of Claude, Codex, Cursor, Gemini CLI, opencode, VS Code.",
-        ),
-    ] = None,
+    config: _ServedOption = None,
+    source: _SourceOption = None,
     once: Annotated[
         bool, typer.Option("--once", help="Run a scripted agent through the gateway, show each decision, and exit.")
     ] = False,
     port: Annotated[
         int | None,
         typer.Option(
-            metavar="PORT", min=1, max=65535, help="The port on 127.0.0.1. By default 8080; a free one with --once."
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="The port of a demo, on 127.0.0.1. By default 8080; a free one with --once.",
         ),
     ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="The folder for keys, pins and the record. By default state/; a temporary one with --once.",
+            help="The folder of a demo's keys, pins and record. By default state/; a temporary one with --once.",
         ),
     ] = None,
     verbose: Annotated[
@@ -54,9 +59,11 @@ def up(
         bool, typer.Option("--json", help="With --once: each step as a JSON line, for programs.")
     ] = False,
 ) -> None:
-    """Start a gateway to try, with demo upstreams (files, tickets, mail) and no configuration.
+    """Start the gateway of gateway.yaml. Without this file, start a demo with servers for files, tickets and mail.
 
-    It prints endpoints, a token, and what to try first; state/mcp.json is a client configuration with that token.
+    The gateway runs until SIGTERM or Ctrl-C.
+
+    A demo prints endpoints, a token, and what to try first; state/mcp.json is a client configuration with that token.
 
     With --from, it serves the servers of a client's file, and writes gateway.yaml and grants.yaml for them if there are none.
 
@@ -64,23 +71,37 @@ def up(
 
     With --once, exit status 1 if a step did not go as expected.
     """
-    import uvloop
-
     if source is not None and (once or state is not None):
         raise typer.BadParameter("--from goes with --port alone")
     if (as_json or verbose) and not once:
         raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
-    start.protect_process()
+    if config is not None and (source is not None or once):
+        raise typer.BadParameter("--config goes without --from and --once")
     if source is not None:
         from gateway.surfaces.cli import adoption
 
+        start.protect_process()
         adoption.up(source, start.CONFIGURATION, port=port or 8080)
     elif once:
+        start.protect_process()
         _run_tour(port, state, as_json=as_json, verbose=verbose)
     else:
-        from gateway.surfaces.cli import trial
+        _serve(config, port, state)
 
-        uvloop.run(trial.run(port=port or 8080, state=state or TRIAL.parent))
+
+def _serve(config: Path | None, port: int | None, state: Path | None) -> None:
+    """Serve a configuration, or a demo where there is none."""
+    import uvloop
+
+    if config is not None or start.CONFIGURATION.exists():
+        if port is not None or state is not None:
+            raise typer.BadParameter("--port and --state are for a demo; the configuration has `listen` and `state`")
+        start.serve(config or start.CONFIGURATION)
+        return
+    from gateway.surfaces.cli import trial
+
+    start.protect_process()
+    uvloop.run(trial.run(port=port or 8080, state=state or TRIAL.parent))
 
 
 def _run_tour(port: int | None, state: Path | None, *, as_json: bool, verbose: bool) -> None:

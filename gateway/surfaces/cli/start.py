@@ -1,4 +1,4 @@
-"""The work of `opagate serve`, without the modules for command lines, of no use to a serving gateway."""
+"""The work of `opagate up`, without the modules for command lines, of no use to a serving gateway."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CONFIGURATION: Final = Path("gateway.yaml")
 def asked_for(words: Sequence[str]) -> Path | None:
     """Return the configuration to serve, if a command line names it plainly. All others are for typer to read."""
     match words:
-        case ["serve"]:
+        case ["up"] if CONFIGURATION.exists():
             return CONFIGURATION
-        case ["serve", "--config" | "-c", name] if not name.startswith("-"):
+        case ["up", "--config" | "-c", name] if not name.startswith("-"):
             return Path(name)
-        case ["serve", word] if word.startswith("--config="):
+        case ["up", word] if word.startswith("--config="):
             return Path(word.removeprefix("--config="))
         case _:
             return None

@@ -1,4 +1,4 @@
-"""`opagate state`: what a gateway keeps on disk, checked, copied and put back."""
+"""`opagate journal state`: what a gateway keeps on disk, checked, copied and put back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(help="What the gateway keeps on disk: check it, copy it, put i
 _ALL = "all"
 
 
-@app.command("check", epilog="Example: opagate state check")
+@app.command("check", epilog="Example: opagate journal state check")
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check each stored form as a start would: its number, its records, and what would be lost. Exit status 1 if a start fails.
 
@@ -39,7 +39,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command("backup", epilog="Example: opagate state backup /backup/2026-12-01")
+@app.command("backup", epilog="Example: opagate journal state backup /backup/2026-12-01")
 def backup(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the copy.")],
     with_keys: Annotated[
@@ -65,9 +65,9 @@ def backup(
         note("without keys: keep those apart, " + ", ".join(f"{name} {key}" for name, key in made.ids.items()))
 
 
-@app.command("restore", epilog="Example: opagate state restore /backup/2026-12-01")
+@app.command("restore", epilog="Example: opagate journal state restore /backup/2026-12-01")
 def restore(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `opagate state backup`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of `opagate journal state backup`.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -95,9 +95,9 @@ def restore(
         raise typer.Exit(1)
 
 
-@app.command("forget", epilog="Example: opagate state forget lease")
+@app.command("forget", epilog="Example: opagate journal state forget lease")
 def forget(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind of `opagate state check`, or `all`.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="A kind of `opagate journal state check`, or `all`.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,7 +129,7 @@ def forget(
         note(f"lost with each: {found['lost']}")
 
 
-@app.command("move", epilog="Example: opagate state move")
+@app.command("move", epilog="Example: opagate journal state move")
 def move(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Move the durable records from the state folder to the PostgreSQL of the setting `store`, which has to have none.
 

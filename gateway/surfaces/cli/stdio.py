@@ -1,4 +1,4 @@
-"""`opagate stdio`: the gateway for a client that starts programs."""
+"""`opagate connect stdio`: the gateway for a client that starts programs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import yaml
 _HEAD: Final = """\
 # The configuration of an opagate gateway. docs/reference/configuration.md describes every setting.
 # Check it with `opagate check`. Sizes are written like 4MiB, durations like 250ms, 5s, 10m. ${NAME} is replaced from the
-# environment. Editors complete settings by the schema of `opagate schema config`. Secrets are written as ${NAME} or file:PATH, never as themselves. Paths are relative to this file.
+# environment. Editors complete settings by the schema of `opagate init schema config`. Secrets are written as ${NAME} or file:PATH, never as themselves. Paths are relative to this file.
 
 # Where it listens. Development and anonymous identities are for loopback only.
 listen: 127.0.0.1:8080
@@ -28,7 +28,7 @@ listen: 127.0.0.1:8080
 
 # Who may call: any one of these identifies a caller. For real use, an OpenID Connect provider or SPIFFE:
 identity:
-  - kind: development      # tokens of `opagate token`, from this machine only
+  - kind: development      # tokens of `opagate credentials token`, from this machine only
   # - kind: jwt            # any issuer with a JWKS
   #   issuer: https://idp.example
   # - kind: spiffe         # workloads; x509: true for mutual TLS
@@ -125,9 +125,9 @@ upstreams:
 
 _GRANTS_HEAD: Final = """\
 # Who may call what. A call needs one grant that holds in full; what no grant allows does not pass.
-# `opagate check` says which grant cannot be read, `opagate explain ID` why a call was refused.
+# `opagate check` says which grant cannot be read, `opagate journal explain ID` why a call was refused.
 #
-#   agents, issuers      who: ids, with at most one * each. urn:opagate:development is the issuer of `opagate token`
+#   agents, issuers      who: ids, with at most one * each. urn:opagate:development is the issuer of `opagate credentials token`
 #   users, groups        on whose behalf;  scopes: what the token must hold
 #   tools                which tools of the upstream (also resources, prompts)
 #   effects              which labelled effects, if not only read; sensitivity: up to which

@@ -267,9 +267,9 @@ def suggestions(configuration: Configuration, where: str, name: str = "opagate")
     """
     yield "each decision, as it is made", f"{name} journal tail {where}"
     yield "mail an outsider, and be refused", _call(f"{configuration.base_url}/mcp/mail", where, name)
-    yield "why: the rule, and what would pass (the refusal names its ID)", f"{name} explain ID {where}"
+    yield "why: the rule, and what would pass (the refusal names its ID)", f"{name} journal explain ID {where}"
     yield "calls that wait for a person, such as files/delete_file in reports/", f"{name} approvals list {where}"
-    yield "a link to the console", f"{name} console link {where}"
+    yield "a link to the console", f"{name} console {where}"
     yield "the tools, their labels and pins", f"{name} catalogue show {where}"
     yield "a scripted agent shows what passes and what does not", f"{name} up --once"
 
@@ -282,7 +282,7 @@ def _call(url: str, where: str, name: str) -> str:
         "params": {"name": "send_message", "arguments": {"to": ["x@example.net"], "subject": "Hi", "body": "Hi"}},
     }
     return (
-        f'curl {url} -H "Authorization: Bearer $({name} token --agent you {where})"'
+        f'curl {url} -H "Authorization: Bearer $({name} credentials token --agent you {where})"'
         " -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'"
         f" -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"
     )

@@ -1,1 +1,1 @@
-"""Recorded decisions with their rules, facts and earlier calls, for `opagate explain` and for the console."""
+"""Recorded decisions with their rules, facts and earlier calls, for `opagate journal explain` and for the console."""

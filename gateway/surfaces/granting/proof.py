@@ -1,6 +1,6 @@
 """The proof of proposed grants: the recorded calls, decided again by the same policy with these grants alone.
 
-The inputs are built again from the journal, as `opagate explain` builds them. Targets have the labels of today, since labels may
+The inputs are built again from the journal, as `opagate journal explain` builds them. Targets have the labels of today, since labels may
 have been written after the calls.
 """
 

@@ -204,7 +204,8 @@ def read_copy(source: Path) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{source} has no {MANIFEST}: it is no copy, or was not finished", "name a folder of `opagate state backup`"
+            f"{source} has no {MANIFEST}: it is no copy, or was not finished",
+            "name a folder of `opagate journal state backup`",
         ) from None
     except msgspec.MsgspecError as error:
         raise ConfigurationError(f"{source / MANIFEST} cannot be read: {error}", "use another copy") from error

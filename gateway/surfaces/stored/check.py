@@ -171,9 +171,7 @@ def _check_kind(form: StoredForm, count: int, unreadable: Unreadable, *, is_vita
         return CheckedForm(form, count, "fail", problem, "start that release")
     if unreadable.ids:
         problem = f"{_name(unreadable.ids)} cannot be read; lost with each: {form.lost}"
-        remedy = (
-            f"put the file and its sealing key back from a copy, or: opagate state forget {form.name.replace(' ', '-')}"
-        )
+        remedy = f"put the file and its sealing key back from a copy, or: opagate journal state forget {form.name.replace(' ', '-')}"
         return CheckedForm(form, count, "fail" if is_vital else "warn", problem, remedy)
     return CheckedForm(form, count)
 

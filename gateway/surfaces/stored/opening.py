@@ -150,7 +150,7 @@ def require_moved(configuration: Configuration) -> None:
     if records.exists():
         raise StoreError(
             f"the durable records are still in {records}, and the setting `store` names PostgreSQL",
-            "move them with `opagate state move`",
+            "move them with `opagate journal state move`",
         )
 
 

@@ -2,7 +2,8 @@
 # scope: package
 # title: Which grants are near a call
 # description: |
-#   For each grant of the target's upstream, the parts that do not hold. `opagate can` and `opagate explain` ask for it.
+#   For each grant of the target's upstream, the parts that do not hold. `opagate policy can` and `opagate journal
+#   explain` ask for it.
 #   No decision rests on it, so nothing here may be used by another package.
 # schemas:
 #   - input: schema.input

@@ -32,7 +32,7 @@ def test_help_and_version_are_there(opagate: Opagate):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "serve", "replay", "catalogue pin", "journal tail", "policy eval", "up", "token"]
+    "command", ["", "up", "stop", "policy replay", "catalogue pin", "journal tail", "policy eval", "credentials token"]
 )
 def test_help_fits_80_columns_and_names_no_type_of_python(opagate: Opagate, command: str):
     done = opagate(*command.split(), "--help", environment={"COLUMNS": "80"})
@@ -52,8 +52,8 @@ policy: {path: tiny}
 """
 
 
-_CONNECTING = ("serve", "check", "catalogue show")
-_LOCAL = ("token --agent ada", "journal verify", "explain 0123456789abcdef01234567", "policy check")
+_CONNECTING = ("up", "check", "catalogue show")
+_LOCAL = ("credentials token --agent ada", "journal verify", "journal explain 0123456789abcdef01234567", "policy check")
 
 
 @pytest.mark.parametrize("command", [*_CONNECTING, *_LOCAL])
@@ -72,19 +72,19 @@ def test_only_commands_that_connect_to_upstreams_need_their_secrets(opagate: Opa
     ("arguments", "said", "remedy"),
     [
         (["tokn"], "no such command 'tokn'", "opagate --help"),
-        (["token"], "missing option '--agent'", "opagate token --help"),
-        (["token", "--agent", "a", "--ttl", "soon"], "'soon' is not a duration", "opagate"),
-        (["token", "--agent", "a", "--group", "g"], "add --user", "opagate"),
+        (["credentials", "token"], "missing option '--agent'", "opagate credentials token --help"),
+        (["credentials", "token", "--agent", "a", "--ttl", "soon"], "'soon' is not a duration", "opagate"),
+        (["credentials", "token", "--agent", "a", "--group", "g"], "add --user", "opagate"),
         (["journal", "tail", "--lines", "x"], "invalid value for '--lines'", "opagate journal tail --help"),
         (["up", "--json"], "--json goes with --once", "opagate"),
         (["up", "--verbose"], "--verbose goes with --once", "opagate"),
         (["init", "--from", "none.json"], "none.json cannot be read", "name the MCP file of a client"),
         (["check"], "there is no configuration file gateway.yaml", "opagate init"),
-        (["serve"], "there is no configuration file gateway.yaml", "opagate init"),
+        (["up", "--config", "gateway.yaml"], "there is no configuration file gateway.yaml", "opagate init"),
         (["policy", "eval", "none.json"], "none.json cannot be read", "readable"),
         (["policy", "check", "--path", "none"], "there is no policy folder none", "opagate policy check --help"),
         (["policy", "test", "--path", "none"], "there is no policy folder none", "opagate policy test --help"),
-        (["serve", "--config", "/"], "the configuration file / cannot be read: Is a directory", "name another"),
+        (["up", "--config", "/"], "the configuration file / cannot be read: Is a directory", "name another"),
     ],
 )
 def test_wrong_usage_is_a_sentence_a_remedy_and_status_2(
@@ -292,7 +292,7 @@ def test_import_copies_no_secret(opagate: Opagate, tmp_path: Path):
 
 def test_a_token_is_alone_on_standard_output_and_its_places_beside(opagate: Opagate, tmp_path: Path):
     opagate("init")
-    done = opagate("token", "--agent", "triage", "--user", "alice", "--group", "staff", "--scope", "a", "--ttl", "2h")
+    done = opagate("credentials", "token", "--agent=triage", "--user=alice", "--group=staff", "--scope=a", "--ttl=2h")
 
     assert done.status == 0
     assert len(done.out.splitlines()) == 1
@@ -302,12 +302,12 @@ def test_a_token_is_alone_on_standard_output_and_its_places_beside(opagate: Opag
     path.write_text(
         path.read_text("utf-8").replace("kind: development", "kind: development\n    from: private", 1), "utf-8"
     )
-    assert "from private addresses and this machine" in opagate("token", "--agent", "triage").err
+    assert "from private addresses and this machine" in opagate("credentials", "token", "--agent", "triage").err
 
 
 def test_no_token_is_made_that_the_gateway_would_not_accept(opagate: Opagate, tmp_path: Path):
     (tmp_path / "gateway.yaml").write_text("identity: []\n", "utf-8")
-    done = opagate("token", "--agent", "a")
+    done = opagate("credentials", "token", "--agent", "a")
 
     assert (done.status, done.out) == (2, "")
     assert "does not accept development tokens" in done.err
@@ -325,13 +325,13 @@ def test_the_tour_goes_as_expected_and_leaves_a_whole_record(opagate: Opagate, t
     refused = next(step for step in steps if step["tool"] == "export_customers")
     assert refused["codes"] == ["tool/not-granted"]
 
-    explained = opagate("explain", refused["decision"], "--json").json
+    explained = opagate("journal", "explain", refused["decision"], "--json").json
     assert explained["decision"]["effect"] == "deny"
     assert explained["reasons"][0]["rule"]["file"].endswith("tool.rego")
     assert explained["reasons"][0]["facts"]["/resource/id"] == "tickets/export_customers"
-    people = opagate("explain", refused["decision"])
+    people = opagate("journal", "explain", refused["decision"])
     assert "No grant" in people.out
-    assert opagate("explain", "0" * 24).status == 1
+    assert opagate("journal", "explain", "0" * 24).status == 1
 
     verified = opagate("journal", "verify", "--json").json
     assert (verified["ok"], verified["stopped"], verified["head"]) == (True, True, summary["journal"]["head"])
@@ -437,13 +437,13 @@ def test_up_prints_its_token_once_and_stops_with_a_whole_record(opagate: Opagate
         )
     try:
         deadline = time.monotonic() + 60
-        while "opagate explain" not in (tmp_path / "out").read_text("utf-8"):
+        while "opagate journal explain" not in (tmp_path / "out").read_text("utf-8"):
             assert process.poll() is None, (tmp_path / "out").read_text("utf-8")
             assert time.monotonic() < deadline
             time.sleep(0.1)
         other = opagate("up", "--port", str(free_port()))
         assert (other.status, "another gateway writes" in other.err, "--state" in other.err) == (2, True, True)
-        assert opagate("token", "--agent", "me").status == 0
+        assert opagate("credentials", "token", "--agent", "me").status == 0
         assert opagate("catalogue", "diff").status == 0
         upstreams = yaml.safe_load((tmp_path / "state/up.yaml").read_text("utf-8"))["upstreams"]
         past = [httpx2.post(upstream["url"], json={}) for upstream in upstreams.values()]
@@ -485,7 +485,7 @@ def test_a_full_disk_for_the_output_is_told(opagate: Opagate, tmp_path: Path):
     opagate("init")
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", "token", "--agent", "a"],
+            [sys.executable, "-m", "gateway", "credentials", "token", "--agent", "a"],
             cwd=tmp_path,
             stdout=full,
             stderr=subprocess.PIPE,

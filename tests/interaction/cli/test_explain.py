@@ -1,4 +1,4 @@
-"""`opagate explain` on the record that the scripted agent leaves."""
+"""`opagate journal explain` on the record that the scripted agent leaves."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def refused(tour: Done) -> dict[str, str]:
 
 @requirement("explain/causes")
 def test_the_earlier_calls_that_made_a_fact_are_named(opagate: Opagate, refused: dict[str, str]):
-    carried = opagate("explain", refused["credential-chain/presentation"], "--json").json
+    carried = opagate("journal", "explain", refused["credential-chain/presentation"], "--json").json
     assert carried["missing"] == 0
     reason = next(reason for reason in carried["reasons"] if reason["code"] == "credential-chain/presentation")
     assert reason["facts"]["/session/credentials/0"]["origin"]["audience"] == "files.example.com"
     (shown,) = reason["made_by"]["/session/credentials/0"]
     assert (shown["target"], shown["how"]) == ("files/read_file", "showed the credential in its result")
-    people = opagate("explain", refused["credential-chain/presentation"]).out
+    people = opagate("journal", "explain", refused["credential-chain/presentation"]).out
     assert f"files/read_file showed the credential in its result, {shown['time']} [{shown['id']}]" in people
     assert "in /comment, from a result of files.example.com" in people
 
-    spread = opagate("explain", refused["fan-out/destinations"], "--json").json
+    spread = opagate("journal", "explain", refused["fan-out/destinations"], "--json").json
     reason = next(reason for reason in spread["reasons"] if reason["code"] == "fan-out/destinations")
     assert reason["facts"]["/session/destinations"] == 81
     first, own = reason["made_by"]["/session/destinations"]
     assert (first["target"], own["id"]) == ("mail/send_message", spread["decision"]["id"])
-    assert "this call  was the first to reach 80 destinations" in opagate("explain", own["id"]).out
+    assert "this call  was the first to reach 80 destinations" in opagate("journal", "explain", own["id"]).out
 
     assert "ghp_" not in people + json.dumps(carried)
 
@@ -71,21 +71,21 @@ def test_a_journal_that_was_edited_is_a_sentence(opagate: Opagate, refused: dict
     whole = segment.read_bytes()
     origin = whole.index(b'"kind":"observed"')
     segment.write_bytes(whole[:origin] + whole[origin:].replace(b'"event":"observed"', b'"event":"obsessed"', 1))
-    edited = opagate("explain", decision)
+    edited = opagate("journal", "explain", decision)
     assert (edited.status, edited.out) == (2, "")
     assert "is not as it was written" in edited.err
     assert "opagate journal verify" in edited.err
 
     (tmp_path / "state/journal-key").unlink()
-    keyless = opagate("explain", decision)
+    keyless = opagate("journal", "explain", decision)
     assert (keyless.status, "an event 'obsessed' are damaged" in keyless.err) == (2, True)
     at = whole.index(f'"id":"{decision}"'.encode())
     segment.write_bytes(whole[:at] + whole[at:].replace(b'"client":{', b'"client":7,"x":{', 1))
-    damaged = opagate("explain", decision)
+    damaged = opagate("journal", "explain", decision)
     assert (damaged.status, "is damaged" in damaged.err) == (2, True)
 
     segment.write_bytes(b"".join(line for line in whole.splitlines(keepends=True) if b'"number":3,' not in line))
-    shorter = opagate("explain", decision)
+    shorter = opagate("journal", "explain", decision)
     assert shorter.status == 0
     assert "Earlier calls of the task that are not in this journal: 1" in shorter.out
 
@@ -94,8 +94,8 @@ def test_the_grant_and_the_condition_that_failed_are_named_with_their_lines(
     opagate: Opagate, refused: dict[str, str], tmp_path: Path
 ):
     """The journal of the tour keeps digests of arguments alone."""
-    done = opagate("explain", refused["tool/arguments"])
-    found = opagate("explain", refused["tool/arguments"], "--json").json
+    done = opagate("journal", "explain", refused["tool/arguments"])
+    found = opagate("journal", "explain", refused["tool/arguments"], "--json").json
 
     (grant,) = [grant for grant in found["grants"] if grant["failed"]]
     (part,) = grant["failed"]
@@ -106,7 +106,7 @@ def test_the_grant_and_the_condition_that_failed_are_named_with_their_lines(
     assert f"{grant['id']} does not hold" in done.out
     assert "the call has a value that the journal does" in done.out
 
-    ungranted = opagate("explain", refused["tool/not-granted"]).out
+    ungranted = opagate("journal", "explain", refused["tool/not-granted"]).out
     assert "No grant names tickets/export_customers. The nearest:" in ungranted
 
 
@@ -118,7 +118,7 @@ def test_the_policy_input_of_a_decision_can_be_decided_again(opagate: Opagate, t
     steps: list[dict[str, Any]] = [json.loads(line) for line in tour.out.splitlines()][:-1]
     decision = next(step["decision"] for step in steps if step["codes"] == ["tool/not-granted"])
 
-    done = opagate("explain", decision, "--input")
+    done = opagate("journal", "explain", decision, "--input")
 
     assert done.status == 0
     assert done.json["resource"]["id"] == "tickets/export_customers"

@@ -1,4 +1,4 @@
-"""`opagate replay` as its user runs it."""
+"""`opagate policy replay` as its user runs it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def grants(tmp_path: Path) -> str:
 
 def test_each_step_is_a_line_and_the_totals_come_last(opagate: Opagate, tmp_path: Path, grants: str):
     steps = [call("read_file", "allow"), call("write_file", "deny|ask", "tool/not-granted")]
-    done = opagate("replay", sessions(tmp_path / "t", steps, steps[:1]), "--grants", grants)
+    done = opagate("policy", "replay", sessions(tmp_path / "t", steps, steps[:1]), "--grants", grants)
 
     assert (done.status, done.err) == (0, "")
     assert done.out.splitlines() == [
@@ -66,7 +66,7 @@ def test_each_step_is_a_line_and_the_totals_come_last(opagate: Opagate, tmp_path
 
 def test_an_expectation_that_is_not_met_is_told_with_status_1(opagate: Opagate, tmp_path: Path, grants: str):
     path = sessions(tmp_path / "t", [call("read_file", "ask|deny", "fan-out/audiences")])
-    plain, summary = (opagate("replay", path, "--grants", grants, *more) for more in ([], ["--summary"]))
+    plain, summary = (opagate("policy", "replay", path, "--grants", grants, *more) for more in ([], ["--summary"]))
 
     assert (plain.status, summary.status) == (1, 1)
     for done in (plain, summary):
@@ -76,7 +76,7 @@ def test_an_expectation_that_is_not_met_is_told_with_status_1(opagate: Opagate, 
 
 def test_the_summary_counts_the_reasons(opagate: Opagate, tmp_path: Path, grants: str):
     path = sessions(tmp_path / "t", [call("write_file"), call("write_file")], [call("write_file")])
-    done = opagate("replay", path, "--grants", grants, "--summary")
+    done = opagate("policy", "replay", path, "--grants", grants, "--summary")
 
     rows = [line.split() for line in done.out.splitlines()]
     assert ["deny", "tool/not-granted", "3", "2", "s0[0]"] in rows
@@ -85,7 +85,7 @@ def test_the_summary_counts_the_reasons(opagate: Opagate, tmp_path: Path, grants
 
 def test_json_is_one_object_a_step(opagate: Opagate, tmp_path: Path, grants: str):
     path = sessions(tmp_path / "t", [call("read_file"), call("write_file")])
-    done = opagate("replay", path, "--grants", grants, "--json")
+    done = opagate("policy", "replay", path, "--grants", grants, "--json")
 
     first, second = map(json.loads, done.out.splitlines())
     assert first.keys() == {"trace", "step", "effect", "codes", "facts"}
@@ -102,8 +102,8 @@ def test_two_policies_are_compared_by_what_differs(opagate: Opagate, tmp_path: P
     shutil.copy(grants, tmp_path / "now/gateway/grants/data.yaml")
     path = sessions(tmp_path / "t", [call("read_file"), call("write_file")])
 
-    done = opagate("replay", path, "--path", "now", "--against", "next")
-    machine = opagate("replay", path, "--path", "now", "--against", "next", "--json")
+    done = opagate("policy", "replay", path, "--path", "now", "--against", "next")
+    machine = opagate("policy", "replay", path, "--path", "now", "--against", "next", "--json")
 
     assert done.status == machine.status == 0
     assert done.out.splitlines() == [
@@ -128,7 +128,7 @@ def test_an_archive_is_compared_with_its_own_grants_and_limits(
 
     built = opagate("policy", "build", "next.tar.gz", "--config", "next.yaml", environment=own)
     assert built.status == 0, built.err
-    done = opagate("replay", path, "--against", "next.tar.gz", "--json")
+    done = opagate("policy", "replay", path, "--against", "next.tar.gz", "--json")
 
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [(row["step"], row["effect"], row["against"]["effect"]) for row in rows] == [
@@ -141,7 +141,7 @@ def test_an_archive_is_compared_with_its_own_grants_and_limits(
 def test_a_file_that_is_no_archive_is_told(opagate: Opagate, tmp_path: Path, content: bytes):
     (tmp_path / "next.tar.gz").write_bytes(content)
     path = sessions(tmp_path / "t", [call("read_file")])
-    done = opagate("replay", path, "--against", "next.tar.gz")
+    done = opagate("policy", "replay", path, "--against", "next.tar.gz")
 
     assert (done.status, done.out) == (2, "")
     assert "next.tar.gz" in done.err
@@ -156,7 +156,7 @@ def test_the_other_policy_is_compared_beside_the_same_overlay(opagate: Opagate, 
     (tmp_path / "gateway.yaml").write_text(f"policy: {{overlay: own, grants: '{grants}'}}\n", "utf-8")
     path = sessions(tmp_path / "t", [call("read_file", "deny", "acme-reports/undeclared-task")])
 
-    done = opagate("replay", path, "--against", "next")
+    done = opagate("policy", "replay", path, "--against", "next")
 
     assert (done.status, done.out.splitlines()) == (
         0,
@@ -171,7 +171,9 @@ def test_the_other_policy_is_compared_beside_the_same_overlay(opagate: Opagate, 
 def test_what_is_assumed_of_refused_steps_changes_later_ones(opagate: Opagate, tmp_path: Path, grants: str):
     path = sessions(tmp_path / "t", [call("write_file"), call("read_file")])
     calls = [
-        json.loads(opagate("replay", path, "--grants", grants, "--json", "--assume", how).out.splitlines()[1])["facts"]
+        json.loads(
+            opagate("policy", "replay", path, "--grants", grants, "--json", "--assume", how).out.splitlines()[1]
+        )["facts"]
         for how in ("refused", "forwarded")
     ]
 
@@ -193,7 +195,7 @@ def test_own_domains_and_directory_are_those_of_the_configuration_or_of_the_trac
     other = {"own_domains": [], "directory": []} | one | {"id": "none"}
     (tmp_path / "t").write_text(f"{json.dumps(one)}\n{json.dumps(other)}\n", "utf-8")
 
-    done = opagate("replay", str(tmp_path / "t"), "--config", str(configuration), "--json")
+    done = opagate("policy", "replay", str(tmp_path / "t"), "--config", str(configuration), "--json")
 
     assert done.err == ""
     steps = [json.loads(line)["facts"] for line in done.out.splitlines()]
@@ -206,7 +208,7 @@ def test_a_bad_trace_is_told_before_anything_is_replayed(opagate: Opagate, tmp_p
     bad = sessions(tmp_path / "bad", [call("read_file")], [{**call("read_file"), "at": "hunter2"}])
 
     for arguments in ([good, bad], [bad], [bad, "--json"]):
-        done = opagate("replay", *arguments, "--grants", grants)
+        done = opagate("policy", "replay", *arguments, "--grants", grants)
         assert (done.status, done.out) == (2, "")
         assert done.err.startswith(f"opagate: {bad}, line 2: steps[0].at: ")
         assert "hunter2" not in done.err
@@ -214,7 +216,7 @@ def test_a_bad_trace_is_told_before_anything_is_replayed(opagate: Opagate, tmp_p
 
 def test_a_policy_that_cannot_be_loaded_is_told(opagate: Opagate, tmp_path: Path):
     path = sessions(tmp_path / "t", [call("read_file")])
-    done = opagate("replay", path, "--against", str(tmp_path / "nowhere"))
+    done = opagate("policy", "replay", path, "--against", str(tmp_path / "nowhere"))
 
     assert (done.status, done.out) == (2, "")
     assert "nowhere" in done.err
@@ -224,5 +226,5 @@ def test_what_a_trace_calls_itself_is_no_command_to_the_terminal(opagate: Opagat
     path = tmp_path / "t"
     path.write_text(json.dumps({"id": "a\x1b[31m", "steps": [call("read_\x1b]0;x")]}), encoding="utf-8")
     for more in ([], ["--summary"], ["--json"]):
-        done = opagate("replay", str(path), "--grants", grants, *more)
+        done = opagate("policy", "replay", str(path), "--grants", grants, *more)
         assert "\x1b" not in done.out

@@ -1,4 +1,4 @@
-"""`opagate service install` writes a unit after showing what changes, and takes it away."""
+"""`opagate init service` writes a unit after showing what changes, and takes it away."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 def run(opagate: Opagate, home: Path, *arguments: str, answer: str = ""):
-    return opagate("service", "install", "--user", *arguments, stdin=answer, environment={"XDG_CONFIG_HOME": str(home)})
+    return opagate("init", "service", "--user", *arguments, stdin=answer, environment={"XDG_CONFIG_HOME": str(home)})
 
 
 def test_a_unit_is_shown_and_written_after_a_yes_and_not_after_a_no(opagate: Opagate, tmp_path: Path):
@@ -29,7 +29,7 @@ def test_a_unit_is_shown_and_written_after_a_yes_and_not_after_a_no(opagate: Opa
 
     assert (refused.status, there, written.status) == (1, False, 0)
     assert f"+ExecStart={shutil.which('true')}" not in written.out
-    assert f"serve --config {tmp_path}/gateway.yaml" in target.read_text("utf-8")
+    assert f"up --config {tmp_path}/gateway.yaml" in target.read_text("utf-8")
     assert f"+++ {target}" in written.out
     assert "systemctl --user daemon-reload" in written.err
 
@@ -87,7 +87,7 @@ def test_a_name_that_is_no_account_is_refused(account: str, opagate: Opagate):
     opagate("init")
 
     # Without a yes nothing is written, on a machine with a system unit too.
-    refused = opagate("service", "install", "--account", account, stdin="n\n")
+    refused = opagate("init", "service", "--account", account, stdin="n\n")
 
     assert refused.status == 2
     assert "no name of an account" in refused.err

@@ -39,7 +39,7 @@ def write_client(folder: Path) -> Path:
 
 
 @contextmanager
-def up_from(folder: Path, client: Path, *options: str, last: str = "grants propose") -> Generator[list[str]]:
+def up_from(folder: Path, client: Path, *options: str, last: str = "policy grants propose") -> Generator[list[str]]:
     """Run `opagate up --from` until a printed line has `last`. Gives the printed lines."""
     home = folder / "home"
     home.mkdir(exist_ok=True)

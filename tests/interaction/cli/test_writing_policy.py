@@ -45,7 +45,7 @@ class Walk:
             self._configure(text)
         elif language == "text":
             self._require(text)
-        elif text.strip() == "opagate serve":
+        elif text.strip() == "opagate up":
             self._stack.enter_context(self._serving())
         else:
             self._run(text)
@@ -89,7 +89,7 @@ class Walk:
         log = self._folder / "gateway.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["bash", "-c", "exec opagate serve"],
+                ["bash", "-c", "exec opagate up"],
                 cwd=self._folder,
                 env=_environment(),
                 stdout=output,

@@ -45,7 +45,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[GatewayProces
 @pytest.fixture(scope="module")
 def token(gateway: GatewayProcess) -> str:
     """As the README has people make one."""
-    command = [sys.executable, "-m", "gateway", "token", "--agent", "me", "--config", "gateway.yaml"]
+    command = [sys.executable, "-m", "gateway", "credentials", "token", "--agent", "me", "--config", "gateway.yaml"]
     made = subprocess.run(command, cwd=gateway.folder, capture_output=True, text=True, check=True, timeout=300)
     return made.stdout.strip()
 

@@ -128,7 +128,7 @@ def running(setting: str) -> Generator[Break]:
     }
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(
-            [*front, gateway, "-m", "gateway", "serve", "--config", str(folder / "gateway.yaml")],
+            [*front, gateway, "-m", "gateway", "up", "--config", str(folder / "gateway.yaml")],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""`opagate stdio` by the real command: a client's standard input and output on one side, a real gateway on the other."""
+"""`opagate connect stdio` by the real command: a client's standard input and output on one side, a real gateway on the other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,17 @@ def gateway(echo_server: ServerProcess, tmp_path_factory: pytest.TempPathFactory
 
 
 def command(folder: Path, upstream: str) -> list[str]:
-    return ["-m", "gateway", "stdio", upstream, "--agent", "tester", "--config", str(folder / "gateway.yaml")]
+    return [
+        "-m",
+        "gateway",
+        "connect",
+        "stdio",
+        upstream,
+        "--agent",
+        "tester",
+        "--config",
+        str(folder / "gateway.yaml"),
+    ]
 
 
 def bridged(folder: Path, upstream: str) -> Any:

@@ -77,7 +77,7 @@ async def test_a_caller_on_this_machine_that_may_use_nothing_is_told_why(closed:
     told = str(answer.pop("instructions"))
     assert answer == GREETING
     assert re.match(r"opagate shows '\S+' none of the \d+ tools of 'files': no grant covers this caller[.]", told)
-    assert re.search(r"`opagate can \S+ files/\w+` says what is missing", told)
+    assert re.search(r"`opagate policy can \S+ files/\w+` says what is missing", told)
 
 
 async def test_a_greeting_that_failed_goes_back_as_it_is(closed: Bench):

@@ -250,5 +250,5 @@ async def test_a_missing_sealing_key_of_sealed_records_is_not_made_anew(tmp_path
     with pytest.raises(GatewayError, match="sealed with a key that is not there") as caught:
         async with bench(tmp_path, more=APPROVALS):
             pytest.fail("it started")
-    assert "opagate state forget all" in caught.value.remedy
+    assert "opagate journal state forget all" in caught.value.remedy
     assert not (tmp_path / "state/sealing-key").exists()

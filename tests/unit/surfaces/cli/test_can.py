@@ -1,4 +1,4 @@
-"""`opagate can`, in the process of the test, on the shipped policy."""
+"""`opagate policy can`, in the process of the test, on the shipped policy."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ upstreams:
 def can(status: Status, tmp_path: Path) -> Status:
     (tmp_path / "gateway.yaml").write_text(CONFIGURATION, "utf-8")
     (tmp_path / "grants.yaml").write_text(GRANTS, "utf-8")
-    return lambda *words: status("can", *words)
+    return lambda *words: status("policy", "can", *words)
 
 
 def answer(capsys: pytest.CaptureFixture[str]) -> Any:

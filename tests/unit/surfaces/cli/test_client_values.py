@@ -131,7 +131,7 @@ def test_a_reference_in_the_clients_file_is_taken_from_the_environment(tmp_path:
 def test_the_file_before_connect_has_the_secrets_afterwards(adopted: Path):
     client = adopted.with_name("mcp.json")
     client.rename(client.with_name(client.name + client_values.BACKUP))
-    write_client(adopted.parent, {"opagate": {"command": "opagate", "args": ["stdio"]}})
+    write_client(adopted.parent, {"opagate": {"command": "opagate", "args": ["connect", "stdio"]}})
 
     assert secret_of(client_values.load(adopted), "a") == TOKEN
 
@@ -140,7 +140,7 @@ def test_the_file_before_connect_is_found_behind_a_link(adopted: Path, tmp_path:
     client, folder = adopted.with_name("mcp.json"), tmp_path / "dotfiles"
     folder.mkdir()
     client.rename(folder / f"mcp.json{client_values.BACKUP}")
-    write_client(folder, {"opagate": {"command": "opagate", "args": ["stdio"]}})
+    write_client(folder, {"opagate": {"command": "opagate", "args": ["connect", "stdio"]}})
     client.symlink_to(folder / "mcp.json")
 
     settings = client_values.load(adopted)

@@ -182,7 +182,14 @@ def test_the_file_is_changed_kept_and_brought_back(home: Path, status: Status, c
 
     entries = json.loads(place.read_text("utf-8"))["mcpServers"]
     assert set(entries) == {"b", "opagate"}
-    assert entries["opagate"]["args"] == ["stdio", "--agent", "cursor", "--config", str(home / "gateway.yaml")]
+    assert entries["opagate"]["args"] == [
+        "connect",
+        "stdio",
+        "--agent",
+        "cursor",
+        "--config",
+        str(home / "gateway.yaml"),
+    ]
     kept = place.with_name(place.name + BACKUP)
     assert kept.read_bytes() == before
     assert [stat.S_IMODE(path.stat().st_mode) for path in (place, kept)] == [0o600, 0o600]
@@ -200,7 +207,7 @@ def test_a_client_without_a_file_gets_one_and_loses_it_again(home: Path, status:
     place = home / ".codex/config.toml"
 
     assert status("connect", "codex", "--yes") == 0
-    assert tomllib.loads(place.read_text("utf-8"))["mcp_servers"]["opagate"]["args"][0] == "stdio"
+    assert tomllib.loads(place.read_text("utf-8"))["mcp_servers"]["opagate"]["args"][:2] == ["connect", "stdio"]
 
     assert status("connect", "codex", "--remove", "--yes") == 0
     assert not place.exists()

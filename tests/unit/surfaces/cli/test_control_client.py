@@ -40,7 +40,7 @@ def test_the_commands_work_at_a_url_as_at_a_socket(gateway: GatewayProcess, monk
     at = ("--gateway", gateway.origin, "--json")
 
     stopped = CliRunner().invoke(app, ["stop", "--agent", "a/b c", "--reason", "it mails strangers", *at])
-    listed = CliRunner().invoke(app, ["stop", "--list", *at])
+    listed = CliRunner().invoke(app, ["stop", "list", *at])
 
     (one,) = json.loads(listed.output)
     assert json.loads(stopped.output)["stop"]["id"] == one["id"]
@@ -61,7 +61,9 @@ def test_a_key_is_replaced_at_a_url_without_a_configuration_here(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
 
-    rotated = CliRunner().invoke(app, ["keys", "rotate", "sessions", "--gateway", gateway.origin, "--json"])
+    rotated = CliRunner().invoke(
+        app, ["credentials", "keys", "rotate", "sessions", "--gateway", gateway.origin, "--json"]
+    )
 
     assert rotated.exit_code == 0, rotated.output
     assert json.loads(rotated.output)["kept"].endswith("sessions-key.1")
@@ -92,7 +94,7 @@ def test_an_answer_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         at = ("--gateway", f"http://127.0.0.1:{server.server_port}")
-        listed = CliRunner().invoke(app, ["stop", "--list", *at])
+        listed = CliRunner().invoke(app, ["stop", "list", *at])
         server.shutdown()
 
     assert isinstance(listed.exception, ControlRefusal)

@@ -65,6 +65,6 @@ def test_a_request_that_policy_never_saw_has_no_policy_input(
 
     asyncio.run(written())
 
-    assert status("explain", "a" * 24, "--input") == 1
+    assert status("journal", "explain", "a" * 24, "--input") == 1
     assert "policy was not asked about this request" in capsys.readouterr().err
-    assert status("explain", "a" * 24) == 0
+    assert status("journal", "explain", "a" * 24) == 0

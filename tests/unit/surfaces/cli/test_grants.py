@@ -1,4 +1,4 @@
-"""`opagate grants propose`: a day of observed calls, the proposal, and the same calls under it."""
+"""`opagate policy grants propose`: a day of observed calls, the proposal, and the same calls under it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_same_calls_pass_under_the_proposal_and_another_one_does_not(
     status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     record(tmp_path)
-    assert status("grants", "propose", "--since", "1d", "--write", "proposed.yaml") == 0
+    assert status("policy", "grants", "propose", "--since", "1d", "--write", "proposed.yaml") == 0
     told = capsys.readouterr().err
     written = (tmp_path / "proposed.yaml").read_text("utf-8")
     assert (tmp_path / "proposed.yaml").stat().st_mode & 0o077 == 0
@@ -130,7 +130,7 @@ def test_the_values_that_are_not_recorded_narrow_nothing(
     status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     record(tmp_path, more="enforce: false\n")
-    assert status("grants", "propose", "--json") == 0
+    assert status("policy", "grants", "propose", "--json") == 0
     found = proposed(capsys)
 
     (writing,) = [item["grant"] for item in found["upstreams"]["files"] if item["grant"]["effects"] == ["write"]]
@@ -151,7 +151,7 @@ def test_a_call_whose_destination_is_not_recorded_is_granted(
 
     asyncio.run(run())
     configure(tmp_path, fetching)
-    assert status("grants", "propose", "--json") == 0
+    assert status("policy", "grants", "propose", "--json") == 0
     found = proposed(capsys)
 
     assert (found["passed"], found["left_out"], found["refused"]) == (1, {}, {})
@@ -160,14 +160,14 @@ def test_a_call_whose_destination_is_not_recorded_is_granted(
 
 def test_an_agent_alone_is_proposed_for(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     record(tmp_path, "triage", "other")
-    assert status("grants", "propose", "--agent", "other", "--json") == 0
+    assert status("policy", "grants", "propose", "--agent", "other", "--json") == 0
     found = proposed(capsys)
 
     assert {agent for item in found["upstreams"]["files"] for agent in item["grant"]["agents"]} == {"other"}
-    assert status("grants", "propose", "--agent", "nobody") == 1
-    assert status("grants", "propose", "--write", "gateway.yaml") == 2
+    assert status("policy", "grants", "propose", "--agent", "nobody") == 1
+    assert status("policy", "grants", "propose", "--write", "gateway.yaml") == 2
     (tmp_path / "link.yaml").symlink_to(tmp_path / "elsewhere.yaml")
-    assert status("grants", "propose", "--write", "link.yaml") == 2
+    assert status("policy", "grants", "propose", "--write", "link.yaml") == 2
     assert not (tmp_path / "elsewhere.yaml").exists()
 
 
@@ -176,9 +176,9 @@ def test_the_grants_of_a_first_start_ask_on_unless_the_operator_says_otherwise(
 ):
     record(tmp_path, grants=template.grants({"files": {}}))
 
-    assert status("grants", "propose", "--json") == 0
+    assert status("policy", "grants", "propose", "--json") == 0
     kept = proposed(capsys)
-    assert status("grants", "propose", "--unasked", "--json") == 0
+    assert status("policy", "grants", "propose", "--unasked", "--json") == 0
     unasked = proposed(capsys)
 
     assert kept["asked"] == {"approval/grant": len(WRITES) * 2}
@@ -215,7 +215,7 @@ def test_what_other_rules_refuse_or_ask_is_told(status: Status, tmp_path: Path, 
     """Labels written after the calls count: here the tools that write delete what cannot be taken back."""
     record(tmp_path)
     configure(tmp_path, LABELS.replace("effect: write", "effect: destructive"))
-    assert status("grants", "propose", "--upstream", "files", "--json") == 0
+    assert status("policy", "grants", "propose", "--upstream", "files", "--json") == 0
     found = proposed(capsys)
 
     assert (found["asked"], found["refused"]) == ({"approval/effect": 12}, {})
@@ -233,7 +233,7 @@ def test_a_call_that_was_refused_and_a_chain_of_credentials_are_never_proposed(
 
     asyncio.run(run())
     configure(tmp_path)
-    assert status("grants", "propose", "--json") == 0
+    assert status("policy", "grants", "propose", "--json") == 0
     found = proposed(capsys)
 
     assert found["passed"] == 1
@@ -266,7 +266,7 @@ def use_grants(folder: Path, more: str) -> None:
 
 def test_each_grant_is_listed_with_its_last_use(status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     use_grants(tmp_path, RECORD)
-    assert status("grants", "list", "--json") == 0
+    assert status("policy", "grants", "list", "--json") == 0
     written = capsys.readouterr().out
     found = {use["grant"]["id"]: use for use in json.loads(written[written.index("[\n") :])}
 
@@ -277,7 +277,7 @@ def test_each_grant_is_listed_with_its_last_use(status: Status, tmp_path: Path, 
         "reads-of-mail": (0, True, False),
     }
     assert found["used"]["grant"]["owner"] == "ana"
-    assert status("grants", "list") == 0
+    assert status("policy", "grants", "list") == 0
     shown = capsys.readouterr().out
     assert "never" in shown
     assert "(over)" in shown
@@ -287,7 +287,7 @@ def test_without_recorded_values_a_grant_that_may_hold_counts_as_used(
     status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     use_grants(tmp_path, "")
-    assert status("grants", "list", "--json") == 0
+    assert status("policy", "grants", "list", "--json") == 0
     written = capsys.readouterr().out
     found = {use["grant"]["id"]: use["calls"] for use in json.loads(written[written.index("[\n") :])}
 

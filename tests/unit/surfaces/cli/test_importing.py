@@ -332,10 +332,10 @@ def test_a_program_that_fetches_its_package_has_the_machines_way_to_the_network(
 @pytest.mark.parametrize(
     "server",
     [
-        {"command": "opagate", "args": ["stdio"]},
-        {"command": "/home/me/.venv/bin/opagate", "args": ["stdio", "files"]},
+        {"command": "opagate", "args": ["connect", "stdio"]},
+        {"command": "/home/me/.venv/bin/opagate", "args": ["connect", "stdio", "files"]},
         {"command": "uvx", "args": ["opagate", "stdio"]},
-        {"command": "python3", "args": ["-m", "gateway", "stdio"]},
+        {"command": "python3", "args": ["-m", "gateway", "connect", "stdio"]},
     ],
 )
 def test_the_gateway_is_no_server_behind_itself(server: dict[str, Any]):

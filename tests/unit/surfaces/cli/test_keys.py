@@ -1,4 +1,4 @@
-"""`opagate keys` at a running gateway, at one that has ended, and before the first start."""
+"""`opagate credentials keys` at a running gateway, at one that has ended, and before the first start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ CONFIG = (
 
 def keys(folder: Path, *words: str) -> Any:
     """Return the answer of the command, in a process of its own: nothing else is on its standard output."""
-    command = [sys.executable, "-m", "gateway", "keys", *words, "--config", str(folder / "gateway.yaml"), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "credentials",
+        "keys",
+        *words,
+        "--config",
+        str(folder / "gateway.yaml"),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -35,7 +45,7 @@ def uses(folder: Path, key: str) -> list[tuple[str, bool]]:
 def test_the_list_before_the_first_start_says_when_keys_are_made(tmp_path: Path):
     (tmp_path / "gateway.yaml").write_text(CONFIG, "utf-8")
 
-    told = CliRunner().invoke(app, ["keys", "list", "--config", str(tmp_path / "gateway.yaml")])
+    told = CliRunner().invoke(app, ["credentials", "keys", "list", "--config", str(tmp_path / "gateway.yaml")])
 
     assert told.output == "no keys yet: a gateway makes its keys at its first start\n"
     assert keys(tmp_path, "list") == []

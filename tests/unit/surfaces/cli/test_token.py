@@ -40,7 +40,7 @@ def test_a_command_needs_no_standard_streams():
 def test_a_name_that_no_gateway_takes_gets_no_token(
     status: Status, capsys: pytest.CaptureFixture[str], option: str, name: str
 ):
-    assert status("token", "--agent", "me", option, name) == 2
+    assert status("credentials", "token", "--agent", "me", option, name) == 2
 
     assert f"{option} is empty, too long, no SPIFFE ID or not printable" in " ".join(capsys.readouterr().err.split())
 
@@ -49,7 +49,9 @@ def test_a_token_says_who_acts_for_whom_with_which_scopes(status: Status, capsys
     Path("gateway.yaml").write_text("identity: [{kind: development}]\n", "utf-8")
     person = ("--user", "ada", "--group", "staff", "--group", "ops")
 
-    assert status("token", "--agent", "triage", *person, "--scope", "a", "--scope", "b", "--ttl", "2h") == 0
+    assert (
+        status("credentials", "token", "--agent", "triage", *person, "--scope", "a", "--scope", "b", "--ttl", "2h") == 0
+    )
 
     told = claims(capsys.readouterr().out)
     assert (told["sub"], told["act"], told["groups"]) == ("ada", {"sub": "triage"}, ["staff", "ops"])
@@ -59,7 +61,7 @@ def test_a_token_says_who_acts_for_whom_with_which_scopes(status: Status, capsys
 def test_a_token_of_an_agent_alone_has_no_user_and_no_scope(status: Status, capsys: pytest.CaptureFixture[str]):
     Path("gateway.yaml").write_text("identity: [{kind: development}]\n", "utf-8")
 
-    assert status("token", "--agent", "triage") == 0
+    assert status("credentials", "token", "--agent", "triage") == 0
 
     told = claims(capsys.readouterr().out)
     assert told["sub"] == "triage"

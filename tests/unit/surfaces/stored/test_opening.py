@@ -203,7 +203,7 @@ async def test_records_of_a_file_are_moved_and_never_left_behind(tmp_path: Path,
     with pytest.raises(StoreError, match="still in") as caught:
         async with gateway(tmp_path, store):
             pytest.fail("it started")
-    assert "opagate state move" in caught.value.remedy
+    assert "opagate journal state move" in caught.value.remedy
     with pytest.raises(StoreError, match="still in"):
         await look_at_store(settings)
 

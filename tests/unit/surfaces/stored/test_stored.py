@@ -262,7 +262,7 @@ async def test_a_record_of_another_key_and_one_of_a_later_release_are_named(tmp_
     with pytest.raises(StoreError, match="cannot be read: stop-") as caught:
         async with bench(tmp_path, more=QUICK):
             pytest.fail("it started")
-    assert "opagate state forget stop" in caught.value.remedy
+    assert "opagate journal state forget stop" in caught.value.remedy
     edit("pragma user_version = 9")
     assert await states(there.configuration) == {"records": "fail"}
 
