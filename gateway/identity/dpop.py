@@ -13,14 +13,17 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import unquote, urlsplit
 
+from gateway.base.store.records import RecordKind
 from gateway.identity import jose
 from gateway.identity.keys import import_public
 from gateway.identity.outcomes import CredentialFault
 from gateway.model import reasons
+from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.base.store.records import Records
     from gateway.identity.outcomes import Confirmation
     from gateway.model.caller import Credentials
     from gateway.model.wire import JsonObject
@@ -68,6 +71,32 @@ class ReplayMemory:
             self._per_key[entry[0]] -= 1
             if not self._per_key[entry[0]]:
                 del self._per_key[entry[0]]
+
+
+# A proof that is not read could be used once more, at another gateway.
+PROOFS: Final = RecordKind("used proof", float, "a proof of the last minutes could be used again")
+
+
+class SharedProofs:
+    """The proofs that all gateways of one database have used."""
+
+    def __init__(self, records: Records[float]) -> None:
+        self._records = records
+
+    async def use(self, proof: str, jkt: str, now: float) -> CredentialFault | None:
+        """Note the use of a checked proof by the key `jkt`. Any fault must refuse it."""
+        jws = jose.read_jws(proof)
+        jti = None if isinstance(jws, CredentialFault) else jose.text(jws.claims.get("jti"))
+        name = hashlib.sha256(f"{jkt}\n{jti}".encode()).hexdigest()
+        try:
+            is_first = await self._records.add(name, now, expires=now + WINDOW + 2 * LEEWAY)
+        except StoreError as error:
+            return CredentialFault(reasons.RECORDS_UNAVAILABLE, error.message)
+        return None if is_first else CredentialFault(reasons.IDENTITY_REPLAY, "the DPoP proof was used before")
+
+    async def expire(self) -> None:
+        """Forget the proofs that are too old to be accepted again. Raises `StoreError`."""
+        await self._records.expire()
 
 
 # --- proofs ahead of time --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.base.concurrency.background import in_parallel
 from gateway.config.values import is_loopback, is_private
 from gateway.identity import assembly, challenge, jose
-from gateway.identity.dpop import Possession, ProofWatermark
+from gateway.identity.dpop import Possession, ProofWatermark, SharedProofs
 from gateway.identity.jose import MAX_TOKEN
 from gateway.identity.outcomes import CredentialFault, NotMine, PresentedCredentials
 from gateway.model import reasons
@@ -81,6 +81,7 @@ class Identities:
         clock: Callable[[], float],
         watermark: ProofWatermark | None = None,
         is_ended: Callable[[Principal], bool] | None = None,
+        proofs: SharedProofs | None = None,
     ) -> None:
         self._authenticators = parts.authenticators
         self._keys = parts.keys
@@ -91,6 +92,7 @@ class Identities:
         self._foreign = parts.foreign
         self._cache = VerifiedCache()
         self._possession = Possession(started=clock(), watermark=watermark)
+        self._proofs = proofs
 
     @classmethod
     def build(
@@ -99,15 +101,16 @@ class Identities:
         *,
         clock: Callable[[], float],
         is_ended: Callable[[Principal], bool] | None = None,
+        proofs: SharedProofs | None = None,
     ) -> Identities:
         """Build the identities. Raises `ConfigurationError`. `clock` gives seconds since the epoch.
 
         `is_ended` tells whether the login behind a caller was ended; `None` without signals. Each request asks again: a cached
-        result does not outlive a login.
+        result does not outlive a login. `proofs` are those that other gateways have used, too.
         """
         parts = assembly.assemble(configuration, clock=clock)
         watermark = ProofWatermark(configuration.state)
-        return cls(parts, clock=clock, watermark=watermark, is_ended=is_ended)
+        return cls(parts, clock=clock, watermark=watermark, is_ended=is_ended, proofs=proofs)
 
     @classmethod
     def build_people(
@@ -117,10 +120,11 @@ class Identities:
         *,
         clock: Callable[[], float],
         is_ended: Callable[[Principal], bool] | None = None,
+        proofs: SharedProofs | None = None,
     ) -> Identities:
         """Return the identities of people with a role. Raises `ConfigurationError`. Arguments are as for `build`."""
         parts = assembly.assemble_people(configuration, identity, clock=clock)
-        return cls(parts, clock=clock, is_ended=is_ended)
+        return cls(parts, clock=clock, is_ended=is_ended, proofs=proofs)
 
     def adopt(self, configuration: Configuration) -> None:
         """Take callers' tokens for the upstreams of a changed configuration. Its identities count after a restart."""
@@ -164,6 +168,8 @@ class Identities:
                 return challenge.refusal(outcome, self._protection, credentials.url, dpop=uses_dpop)
             verified = outcome
         fault = None if presented is None else self._check_request(credentials, presented, verified, now)
+        if fault is None and uses_dpop and self._proofs is not None and (bound := verified.confirmation) is not None:
+            fault = await self._proofs.use(credentials.dpop[0], bound.jkt or "", now)
         if fault is None and self._is_ended is not None and self._is_ended(verified.principal):
             fault = CredentialFault(reasons.IDENTITY_REVOKED, "the login that these credentials come from was ended")
         if fault is not None:

@@ -175,6 +175,20 @@ class SignalReceiver:
         except GatewayError as error:
             log.critical("signals.unsaved", stream=signal.transmitter, problem=error.message)
 
+    async def follow(self) -> None:
+        """Take over the signals that other gateways on the same records took or forgot. Raises `GatewayError`."""
+        known = frozenset(self.register.signals)
+        changed, gone = await self._store.look()
+        for identifier, signal in changed.items():
+            before = self.register.get(identifier)
+            # A signal that is known no more was forgotten while the records were read.
+            if before == signal or (before is None and identifier in known):
+                continue
+            if self.register.put(signal) is signal:
+                (self._on_end if signal.effect == "end" else self._on_note)(signal)
+        for identifier in gone:
+            self.register.remove(identifier)
+
     async def forget(self, identifier: str) -> Signal | None:
         """Take a signal out of force, on the word of an operator. Return it, or `None` if there is none."""
         signal = self.register.get(identifier)

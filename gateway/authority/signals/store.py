@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.authority.signals.register import Signal
 from gateway.authority.signals.set import KEPT
-from gateway.base.store.records import RecordKind
+from gateway.base.store.records import FollowedRecords, RecordKind
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
@@ -39,12 +39,17 @@ class SignalStore:
     def __init__(self, store: SealedStore) -> None:
         self._store = store
         self._signals, self._events = store.of(SIGNALS), store.of(EVENTS)
+        self._followed = FollowedRecords(self._signals)
         self._count = 0
 
     async def load(self) -> tuple[Signal, ...]:
         """Return the signals in force."""
         self._count = await self._events.count()
         return tuple((await self._signals.load()).values())
+
+    async def look(self) -> tuple[dict[str, Signal], frozenset[str]]:
+        """Return what this and other gateways changed since the look before: changed signals, and the ids of removed ones."""
+        return await self._followed.look()
 
     async def content_of(self, digest: str) -> str | None:
         """Return the digest of the token that brought an event, `None` for an event that never came."""
@@ -56,6 +61,8 @@ class SignalStore:
             raise StoreError(f"{MOST_EVENTS:,} events came within a week", "find out why the transmitter sends so many")
         signal = () if put is None else (self._signals.changed(put.id, put),)
         await self._store.change(self._events.changed(event.digest, event.content, expires=now + KEPT), *signal)
+        if put is not None:
+            self._followed.note(put.id)
         self._count += 1
 
     async def remove(self, identifiers: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from gateway.authority.stops.model import CAPACITY, ListedStop, Selection, Stop, StopRegister, describe_stop
 from gateway.base.concurrency.background import to_the_end
 from gateway.base.control.operations import NoFields, Operation
-from gateway.base.store.records import RecordKind
+from gateway.base.store.records import FollowedRecords, RecordKind
 from gateway.model import reasons
 from gateway.model.decision import Reason
 
@@ -71,6 +71,7 @@ class StopSwitch:
     ) -> None:
         self.register = register
         self._records = records
+        self._followed = FollowedRecords(records)
         self._append = append
         self._clock = clock
         self._elapsed = elapsed
@@ -103,6 +104,7 @@ class StopSwitch:
         self._put(stop)
         try:
             await self._records.put(stop.id, stop)
+            self._followed.note(stop.id)
             await self._record(stop)
         finally:
             effects = await self._end(stop)
@@ -113,6 +115,21 @@ class StopSwitch:
         """Let the calls of some stops go on. Other stops stay in force. Raises `GatewayError`: then the stop stays, too."""
         for stop in stops:
             await to_the_end(self._take_out(stop, "resumed", {"by": dict(by), "reason": reason}))
+
+    async def follow(self) -> None:
+        """Take over what other gateways on the same records stopped and resumed. Raises `GatewayError`."""
+        known = frozenset(self.register.stops)
+        changed, gone = await self._followed.look()
+        for identifier, stop in changed.items():
+            # A stop that is known no more was taken out while the records were read.
+            if identifier not in known and identifier not in self.register.stops:
+                self._put(stop)
+                effects = await self._end(stop)
+                log.warning("stop.began", id=stop.id, scope=stop.chosen.scope, **structs.asdict(effects))
+        for identifier in gone:
+            if (stop := self.register.remove(identifier)) is not None:
+                self._deadlines.pop(identifier, None)
+                log.warning("stop.over", id=stop.id, scope=stop.chosen.scope, action="elsewhere")
 
     async def sweep(self) -> None:
         """Take the stops out of force whose time is over. Raises `GatewayError`."""

@@ -37,11 +37,13 @@ WAIT: Final = 15.0
 _LOOK: Final = 0.5
 
 _MUTEX: Final = "select number from opagate_format for update"
-_ALL: Final = "select id, name, journal, is_alone, until > clock_timestamp() as is_alive from opagate_gateways"
+_ALL: Final = (
+    "select id, name, journal, deployment, is_alone, until > clock_timestamp() as is_alive from opagate_gateways"
+)
 _BURY: Final = "delete from opagate_gateways where id = any($1::text[])"
 _TAKE: Final = """
-insert into opagate_gateways (id, name, journal, is_alone, until)
-values ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
+insert into opagate_gateways (id, name, journal, deployment, is_alone, until)
+values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
 """
 _RENEW: Final = """
 update opagate_gateways set until = clock_timestamp() + make_interval(secs => $2) where id = $1 returning id
@@ -52,7 +54,7 @@ class PostgresClaim:
     """The claim of one process. `name` is for people. `journals` are the ids of the keys of its journal, the newest first.
 
     A gateway with one of these keys takes its own former claim at once, such as after a crash. `is_alone`: no other gateway
-    may use the database meanwhile. `monotonic` gives seconds.
+    may use the database meanwhile. Gateways of another `deployment` may not, either. `monotonic` gives seconds.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PostgresClaim:
         journals: Sequence[str],
         *,
         is_alone: bool,
+        deployment: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = secrets.token_hex(16)
@@ -69,6 +72,7 @@ class PostgresClaim:
         self._name = name
         self._journals = tuple(journals)
         self._is_alone = is_alone
+        self._deployment = deployment
         self._monotonic = monotonic
         self._link = Link(server, partial(require_schema, server=server))
         self._until = float("-inf")
@@ -81,8 +85,8 @@ class PostgresClaim:
         while (holder := await self._try_take()) is not None:
             if self._monotonic() >= end:
                 raise StoreError(
-                    f"the gateway {holder} uses PostgreSQL at {self._server.name}, and its state has one gateway at a time",
-                    "stop that gateway first; a second one starts within 15 s after its end",
+                    f"the gateway {holder} uses PostgreSQL at {self._server.name}, and lets no other gateway like this beside it",
+                    "see what `opagate check` says of the store; after the end of that gateway this one starts within 15 s",
                 )
             log.info("store.waiting", holder=holder)
             await asyncio.sleep(_LOOK)
@@ -153,12 +157,14 @@ class PostgresClaim:
         found = await connection.fetch(_ALL)
         others = [row for row in found if row["is_alive"] and row["journal"] not in self._journals]
         for row in others:
-            if self._is_alone or row["is_alone"]:
+            if self._is_alone or row["is_alone"] or row["deployment"] != self._deployment:
                 return str(row["name"])
         alive = {row["id"] for row in others}
         gone = [row["id"] for row in found if row["id"] not in alive]
         await connection.execute(_BURY, gone)
-        await connection.execute(_TAKE, self.id, self._name, self._journals[0], self._is_alone, HELD + _MARGIN)
+        await connection.execute(
+            _TAKE, self.id, self._name, self._journals[0], self._deployment, self._is_alone, HELD + _MARGIN
+        )
         return None
 
     async def _renew(self, connection: Connection) -> bool:

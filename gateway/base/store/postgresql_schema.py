@@ -18,7 +18,7 @@ STEPS: Final = (
       value bytea not null, expires double precision, primary key (kind, id));
     create index opagate_records_by_end on opagate_records (kind, expires) where expires is not null;
     create table opagate_gateways (id text collate "C" primary key, name text not null, journal text collate "C" not null,
-      is_alone boolean not null, until timestamptz not null);
+      deployment text not null, is_alone boolean not null, until timestamptz not null);
     create table opagate_writers (id text primary key, since timestamptz not null default now(),
       gateway text collate "C" references opagate_gateways (id) on delete cascade);
     """,

@@ -7,7 +7,7 @@ to date as it is read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
@@ -18,12 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.base.keys.key_ring import key_id
-from gateway.base.store.engine import Change
+from gateway.base.store.engine import ABSENT, Change
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
     from gateway.base.keys.key_ring import KeyRing
-    from gateway.base.store.engine import Engine
+    from gateway.base.store.engine import Engine, Record
 
 log = structlog.get_logger("gateway.store")
 
@@ -126,6 +126,33 @@ def _name(kind: str, identifier: str) -> str:
     return f"{kind} {identifier}"
 
 
+class FollowedRecords(Generic[Form]):
+    """The records of a kind that other gateways change, too. Each look tells of the changes since the look before it."""
+
+    def __init__(self, records: Records[Form]) -> None:
+        self._records = records
+        self._versions: dict[str, int] = {}
+
+    def note(self, identifier: str) -> None:
+        """Note that a record of this gateway is there, so that its removal elsewhere is told, also before the next look."""
+        self._versions.setdefault(identifier, ABSENT)
+
+    async def look(self) -> tuple[dict[str, Form], frozenset[str]]:
+        """Return the changed records by their ids, and the ids of the removed ones. Raises `StoreError`.
+
+        The own changes of a gateway are among them.
+        """
+        known = frozenset(self._versions)
+        rows = await self._records.read_rows()
+        fresh = [row for row in rows if self._versions.get(row.id) != row.version]
+        changed = self._records.open_rows(fresh)
+        gone = known.difference(row.id for row in rows)
+        for identifier in gone:
+            self._versions.pop(identifier, None)
+        self._versions.update((row.id, row.version) for row in rows)
+        return {name: form for name, (form, _) in changed.items()}, gone
+
+
 class Records(Generic[Form]):
     """The records of one kind. Each method with a wait raises `StoreError`."""
 
@@ -139,10 +166,15 @@ class Records(Generic[Form]):
 
     async def load_versions(self) -> Mapping[str, tuple[Form, int]]:
         """Return the same, each with its version."""
-        opened = {
-            row.id: (self._open(row.id, row.value), row.version)
-            for row in await self._store.engine.list(self._kind.name)
-        }
+        return self.open_rows(await self.read_rows())
+
+    async def read_rows(self) -> list[Record]:
+        """Return the records as they are stored."""
+        return await self._store.engine.list(self._kind.name)
+
+    def open_rows(self, rows: Iterable[Record]) -> dict[str, tuple[Form, int]]:
+        """Return the readable ones of stored records, each with its version. Unreadable ones are as for `load`."""
+        opened = {row.id: (self._open(row.id, row.value), row.version) for row in rows}
         unreadable = sorted(name for name, (form, _) in opened.items() if form is None)
         if unreadable:
             self._report(unreadable)
@@ -166,6 +198,11 @@ class Records(Generic[Form]):
     async def count(self) -> int:
         """Return the number of records."""
         return await self._store.engine.count(self._kind.name)
+
+    async def add(self, identifier: str, record: Form, *, expires: float | None = None) -> bool:
+        """Write a record that is not there yet. Return whether this was the first one."""
+        change = self.changed(identifier, record, version=ABSENT, expires=expires)
+        return await self._store.change(change) is not None
 
     async def put(self, identifier: str, record: Form) -> None:
         """Write a record in the place of an earlier one. It is on disk when this returns."""

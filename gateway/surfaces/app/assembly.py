@@ -39,6 +39,7 @@ from gateway.config.keys import load as load_keys
 from gateway.history import History, TaskRegistry
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.tokens import TaskTokens
+from gateway.identity.dpop import SharedProofs
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials.caller_tokens import CallerTokens
 from gateway.inspection.credentials.live_values import LiveValues
@@ -63,7 +64,7 @@ from gateway.surfaces.app import content, events, memory
 from gateway.surfaces.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.surfaces.app.connections import build_user_connections
 from gateway.surfaces.app.content import open_live_values
-from gateway.surfaces.app.control import OPERATIONS, open_control, open_token_people, recording
+from gateway.surfaces.app.control import OPERATIONS, open_control, open_proofs, open_token_people, recording
 from gateway.surfaces.app.events import (
     DefinitionChanges,
     EventRecorder,
@@ -127,6 +128,7 @@ class _Base(Struct, frozen=True):
     shadow: ShadowPolicy | None
     signalled: SignalMemory
     stopped: StopMemory
+    proofs: SharedProofs | None
     identities: Identities
     control: Control
 
@@ -143,10 +145,11 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     shadow = _shadow(stack, configuration, recorder)
     store, claim = await _open_store(stack, configuration, keys, clock)
     signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
-    identities = await _identities(stack, configuration, clock, signalled.is_ended)
+    proofs = open_proofs(stack, configuration, store)
+    identities = await _identities(stack, configuration, clock, signalled.is_ended, proofs)
     control = Control(OPERATIONS, recording(journal))
     begun = metrics, tracing, keys, store, claim, journal, recorder, policy, observing, shadow
-    return _Base(*begun, signalled, stopped, identities, control)
+    return _Base(*begun, signalled, stopped, proofs, identities, control)
 
 
 async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base: _Base, clock: Clock) -> Gateway:
@@ -206,7 +209,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         user_connections=build_user_connections(parts, authority, people),
         tls=_watch_tls(base, served, clock),
         control=base.control,
-        token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended),
+        token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended, base.proofs),
         claim=base.claim,
     )
 
@@ -258,7 +261,7 @@ async def _open_store(
     stack: AsyncExitStack, configuration: Configuration, keys: Keys, clock: Clock
 ) -> tuple[SealedStore, Claim | None]:
     """Return the durable records until the stack ends, and the claim on them. Raises `ConfigurationError` and `StoreError`."""
-    engine, claim = await stack.enter_async_context(hold_records(configuration, keys.chain, clock))
+    engine, claim = await stack.enter_async_context(hold_records(configuration, keys, clock))
     seals = derive_ring(keys.sealing, "records")
     await require_known_records(engine, frozenset(kind.name for kind in KINDS), seals)
     store = SealedStore(engine, seals)
@@ -272,8 +275,9 @@ async def _identities(
     configuration: Configuration,
     clock: Clock,
     is_ended: Callable[[Principal], bool] | None,
+    proofs: SharedProofs | None,
 ) -> Identities:
-    identities = Identities.build(configuration, clock=clock, is_ended=is_ended)
+    identities = Identities.build(configuration, clock=clock, is_ended=is_ended, proofs=proofs)
     await identities.start()
     stack.push_async_callback(identities.stop)
     return identities
@@ -353,8 +357,7 @@ async def _catalogue(
     *,
     review: Callable[[Catalogue], LeaseReview | None],
 ) -> tuple[Catalogue, LeaseReview | None]:
-    """Return the catalogue of the upstreams' tools, and the review of leases. The catalogue lists tools again and
-    again, and notes changes."""
+    """Return the catalogue of the upstreams' tools, which lists again and again, and the review of leases."""
     changes = DefinitionChanges(recorder, clock)
 
     def note(change: PinChange) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,15 +16,17 @@ from gateway.authority.approvals.rules import Accounts, Admission, Approver
 from gateway.authority.connections import operators as connections
 from gateway.authority.signals import operators as signals
 from gateway.authority.stops import switch as stops
+from gateway.base.concurrency.background import Job
 from gateway.base.control.line_socket import own_uid
 from gateway.base.control.operations import ControlSocket, OperatorAccounts, OperatorName
 from gateway.calls.pipeline.people import TokenPeople
 from gateway.config.approvals import ApproverIdentity
 from gateway.config.identities import OperatorIdentity
+from gateway.identity.dpop import PROOFS, SharedProofs
 from gateway.identity.identities import Identities
 from gateway.model import reasons
 from gateway.model.caller import canonical_groups
-from gateway.model.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError, StoreError
 from gateway.surfaces.app import keys
 from gateway.surfaces.console import sessions
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from gateway.authority.approvals.model import Assurance
     from gateway.base.control.operations import Operation, Record
+    from gateway.base.store.records import SealedStore
     from gateway.calls.composition import Gateway
     from gateway.config import Configuration
     from gateway.model.caller import Principal, User
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
+_FORGET_SECONDS: Final = 60.0
+"""Between two looks for used proofs that are too old."""
 OPERATIONS: Final = {
     operation.name: operation
     for declared in (approvals, leases, connections, signals, stops, sessions, keys)
@@ -76,11 +82,29 @@ def find_accounts(configuration: Configuration) -> Accounts:
     return Accounts(people, operators, find_admission(configuration))
 
 
+def open_proofs(stack: AsyncExitStack, configuration: Configuration, store: SealedStore) -> SharedProofs | None:
+    """Return the used proofs of all gateways of a database until the stack ends; `None` without a database."""
+    if configuration.store is None:
+        return None
+    proofs = SharedProofs(store.of(PROOFS))
+
+    async def forget_old() -> None:
+        await asyncio.sleep(_FORGET_SECONDS)
+        try:
+            await proofs.expire()
+        except StoreError as error:
+            log.warning("proofs.unswept", problem=error.message)
+
+    stack.push_async_callback(Job.begin_repeating(forget_old, "used proofs").stop)
+    return proofs
+
+
 async def open_token_people(
     stack: AsyncExitStack,
     configuration: Configuration,
     clock: Callable[[], float],
     is_ended: Callable[[Principal], bool] | None,
+    proofs: SharedProofs | None,
 ) -> dict[str, TokenPeople]:
     """Return the people with a token over HTTP by their role, with their keys loaded. A person whose login `is_ended` is refused.
 
@@ -88,7 +112,7 @@ async def open_token_people(
     """
     found: dict[str, TokenPeople] = {}
     for settings in configuration.people_over_http:
-        identities = Identities.build_people(configuration, settings, clock=clock, is_ended=is_ended)
+        identities = Identities.build_people(configuration, settings, clock=clock, is_ended=is_ended, proofs=proofs)
         await identities.start()
         stack.push_async_callback(identities.stop)
         if isinstance(settings, OperatorIdentity):

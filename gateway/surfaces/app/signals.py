@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.signals")
 
 _SWEEP_SECONDS: Final = 600.0
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks for signals of other gateways."""
+_REST: Final = 10
+"""Times as long as a look is the least pause after it."""
 
 
 class Lending(NamedTuple):
@@ -125,6 +129,8 @@ async def open_signals(
         infos[name] = StreamInfo(source.stream, settings.delivery, verifier, partial(_has_keys, source))
     recorder.metrics.observe_signals(partial(_count, receiver, infos))
     _sweep(stack, receiver)
+    if configuration.store is not None:
+        _follow(stack, receiver)
     operators = SignalOperators(receiver, infos, monotonic=parts.monotonic, new_state=_new_state)
     operators.add_operations(parts.control)
     return Signals(memory.register, receiver, tuple(sources))
@@ -209,6 +215,20 @@ def _sweep(stack: AsyncExitStack, receiver: SignalReceiver) -> None:
             log.warning("signals.unswept", problem=error.message)
 
     stack.push_async_callback(Job.begin_repeating(sweep, "signals").stop)
+
+
+def _follow(stack: AsyncExitStack, receiver: SignalReceiver) -> None:
+    """Take over the signals of other gateways again and again, until the stack ends. Many signals take more time between two looks."""
+
+    async def follow() -> None:
+        began = time.monotonic()
+        try:
+            await receiver.follow()
+        except GatewayError as error:
+            log.warning("signals.unfollowed", problem=error.message)
+        await asyncio.sleep(max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
+
+    stack.push_async_callback(Job.begin_repeating(follow, "signals of other gateways").stop)
 
 
 def _count(receiver: SignalReceiver, infos: Mapping[str, StreamInfo]) -> SignalCounts:

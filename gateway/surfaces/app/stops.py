@@ -68,7 +68,7 @@ async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory
         find_problem=partial(_find_problem, parts, stopped[3]),
     )
     await switch.begin()
-    _sweep(stack, switch)
+    _sweep(stack, switch, is_shared=parts.configuration.store is not None)
     add_operations(parts.control, switch)
     return Stops(memory.register, switch)
 
@@ -102,12 +102,14 @@ def _find_problem(parts: DeskParts, upstreams: ServedUpstreams, chosen: Selectio
     return None if is_known else reasons.STOP_TARGET.reason(scope=chosen.scope)
 
 
-def _sweep(stack: AsyncExitStack, switch: StopSwitch) -> None:
-    """End the stops whose time is over, again and again, until the stack ends."""
+def _sweep(stack: AsyncExitStack, switch: StopSwitch, *, is_shared: bool) -> None:
+    """End the stops whose time is over, and follow other gateways, again and again, until the stack ends."""
 
     async def sweep() -> None:
         await asyncio.sleep(_LOOK_SECONDS)
         try:
+            if is_shared:
+                await switch.follow()
             await switch.sweep()
         except GatewayError as error:
             log.warning("stops.unswept", problem=error.message)

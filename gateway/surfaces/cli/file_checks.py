@@ -67,8 +67,9 @@ async def look_at_store(settings: Configuration) -> list[ApprovalFinding]:
     require_moved(settings)
     with closing(look_at_records(settings)) as engine:
         found = await engine.survey()
-    alone = f"one gateway at a time, because of: {', '.join(find_unshared())}"
-    return [ApprovalFinding(f"PostgreSQL: {describe_count(sum(found.values()), 'record')}; {alone}")]
+    kept = ", ".join(find_unshared(settings))
+    beside = f"one gateway at a time, because of {kept}" if kept else "several gateways may use it"
+    return [ApprovalFinding(f"PostgreSQL: {describe_count(sum(found.values()), 'record')}; {beside}")]
 
 
 def _look_at_running(settings: Configuration) -> Iterator[FileFinding]:

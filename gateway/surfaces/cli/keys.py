@@ -203,7 +203,7 @@ async def _rotate(settings: Configuration, name: RotatedName) -> KeyChange:
     found = keys.load(settings, begun=has_begun(settings.journal.path))
     journal = Journal.open(settings.journal, key=found.chain, fingerprints=found.fingerprints, clock=time.time)
     try:
-        async with hold_records(settings, found.chain) as held:
+        async with hold_records(settings, found) as held:
             store = SealedStore(held.engine, derive_ring(found.sealing, "records"))
             by = {"id": f"account {os.geteuid()}", "issuer": "local", "channel": "command"}
             return await KeyRotation(KeyedParts(settings, found, journal, store)).rotate(name, by)

@@ -236,7 +236,7 @@ async def _forget(settings: Configuration, kind: str) -> dict[str, Any]:
         for name, ids in gone.items():
             forgotten = {"record": name, "ids": list(ids[:100]), "count": len(ids), "by": _account()}
             await journal.append("forgotten", forgotten)
-            async with hold_records(settings, found.chain) as held:
+            async with hold_records(settings, found) as held:
                 await held.engine.change(*(Change(name, identifier, None) for identifier in ids))
     finally:
         await journal.close()

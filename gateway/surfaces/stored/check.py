@@ -21,6 +21,7 @@ from gateway.base.store.sqlite import FORMAT, read_form
 from gateway.config import keys
 from gateway.history import Store
 from gateway.history.states import VERSION, decode_row
+from gateway.identity.dpop import PROOFS
 from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
 from gateway.record.journal.chain import FORMAT as JOURNAL_FORMAT
@@ -48,6 +49,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     CONNECTIONS,
     TOKENS,
     CLIENTS,
+    PROOFS,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

@@ -14,6 +14,7 @@ from gateway.base.keys.key_ring import KeyRing, key_id
 from gateway.base.store.engine import ABSENT
 from gateway.base.store.sqlite import SqliteStore
 from gateway.config import keys
+from gateway.config.authority import LeasedCredential
 from gateway.config.values import is_loopback
 from gateway.model.errors import ConfigurationError, StoreError
 
@@ -28,18 +29,6 @@ if TYPE_CHECKING:
 _VERIFIED: Final = ("verify-ca", "verify-full")
 _COPYING: Final = 60.0
 """Seconds for a copy of all records."""
-_UNSHARED: Final = (
-    "history",
-    "approvals",
-    "endorsements",
-    "leases",
-    "connections",
-    "signals",
-    "stops",
-    "proofs of possession",
-    "pins",
-)
-"""The state that each gateway still has for itself, or reads at its start alone."""
 
 
 class HeldRecords(NamedTuple):
@@ -49,9 +38,19 @@ class HeldRecords(NamedTuple):
     claim: Claim | None = None
 
 
-def find_unshared() -> tuple[str, ...]:
-    """Return the names of the state for which a database has one gateway at a time."""
-    return _UNSHARED
+def find_unshared(configuration: Configuration) -> tuple[str, ...]:
+    """Return the names of the state that a gateway keeps for itself, so that no other may use its database meanwhile."""
+    credentials = [upstream.credential for upstream in configuration.upstreams.values()]
+    kept = {
+        "history": True,
+        "approvals": configuration.approvals is not None,
+        "leases": any(isinstance(credential, LeasedCredential) for credential in credentials),
+        "connections": configuration.connections is not None,
+        "the watch over signals": any(stream.stream is not None for stream in configuration.signals),
+        "pins of first use": configuration.catalogue.trust == "first_use",
+        "the console": configuration.console is not None,
+    }
+    return tuple(name for name, is_kept in kept.items() if is_kept)
 
 
 def find_place(configuration: Configuration) -> str:
@@ -71,9 +70,9 @@ def look_at_records(configuration: Configuration, clock: Callable[[], float] = t
 
 @asynccontextmanager
 async def hold_records(
-    configuration: Configuration, chain: KeyRing[bytes], clock: Callable[[], float] = time.time
+    configuration: Configuration, found: Keys, clock: Callable[[], float] = time.time
 ) -> AsyncGenerator[HeldRecords]:
-    """Hold the records until the block ends. `chain` are the keys of the journal, which tell gateways apart.
+    """Hold the records until the block ends. The keys `chain` tell gateways apart, and the key `fingerprints` tells deployments apart.
 
     Raises `ConfigurationError` and `StoreError`, also if another gateway holds them.
     """
@@ -85,19 +84,21 @@ async def hold_records(
             engine.close()
         return
     require_moved(configuration)
-    async with _hold_database(configuration, find_server(configuration), chain, clock) as held:
+    async with _hold_database(configuration, find_server(configuration), found, clock) as held:
         yield held
 
 
 @asynccontextmanager
 async def _hold_database(
-    configuration: Configuration, server: Server, chain: KeyRing[bytes], clock: Callable[[], float]
+    configuration: Configuration, server: Server, found: Keys, clock: Callable[[], float]
 ) -> AsyncGenerator[HeldRecords]:
     from gateway.base.store.postgresql import PostgresStore  # noqa: PLC0415 - needs the extra
     from gateway.base.store.postgresql_claim import PostgresClaim  # noqa: PLC0415 - needs the extra
 
     name = f"{socket.gethostname()} ({configuration.listen})"
-    claim = PostgresClaim(server, name, [key_id(key) for key in chain.keys], is_alone=bool(find_unshared()))
+    journals = [key_id(key) for key in found.chain.keys]
+    is_alone, deployment = bool(find_unshared(configuration)), key_id(found.fingerprints)
+    claim = PostgresClaim(server, name, journals, is_alone=is_alone, deployment=deployment)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(claim.release)
         await claim.take()
@@ -164,7 +165,7 @@ async def move_records(configuration: Configuration, found: Keys) -> int:
         )
     with closing(SqliteStore(place)) as source:
         server = replace(find_server(configuration), deadline=_COPYING, patience=_COPYING)
-        async with _hold_database(configuration, server, found.chain, time.time) as held:
+        async with _hold_database(configuration, server, found, time.time) as held:
             return await copy_records(source, held.engine)
 
 

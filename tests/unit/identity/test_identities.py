@@ -9,11 +9,13 @@ from structlog.testing import capture_logs
 
 from gateway.identity import development
 from gateway.identity.claims import FOREIGN, USED, VERIFIED
+from gateway.identity.dpop import PROOFS, SharedProofs
 from gateway.identity.identities import Identities
 from gateway.identity.keys import FORCED_INTERVAL, MAX_AGE
 from gateway.model.caller import Credentials
 from gateway.model.decision import Refusal
 from gateway.model.errors import IdentityUnavailable
+from tests.unit.base.store.keeping import sealed_store
 from tests.unit.identity.tokens import (
     BASE,
     ISSUER,
@@ -323,3 +325,38 @@ async def test_whoever_a_proxy_passes_on_is_not_of_this_machine(tmp_path: Path, 
     async with running(settings, Clock()) as identities:
         accepted(await identities.identify(Credentials("POST", MCP, shown), "127.0.0.1"))
         refused(await identities.identify(Credentials("POST", MCP, shown, passed_on=True), "127.0.0.1"), code)
+
+
+async def test_a_proof_that_one_gateway_has_accepted_is_a_replay_at_another(
+    tmp_path: Path, path: Path, clock: Clock, signer: Signer
+):
+    settings = configuration(tmp_path, jwt_identity(path))
+    gateways = [
+        Identities.build(settings, clock=clock, proofs=SharedProofs(sealed_store(tmp_path, clock=clock).of(PROOFS)))
+        for _ in range(2)
+    ]
+    token = signer.token(cnf={"jkt": KEY.thumbprint()})
+    for each in gateways:
+        await each.start()
+    try:
+        asked = dpop(token, proof(KEY, token, iat=int(clock.now) + 2))
+        found = await asyncio.gather(*(each.identify(asked, None) for each in gateways))
+        assert len([each for each in found if isinstance(each, Refusal)]) == 1
+        refused(next(each for each in found if isinstance(each, Refusal)), "identity/replay")
+        accepted(await gateways[1].identify(dpop(token, proof(KEY, token, jti="2", iat=int(clock.now) + 2)), None))
+    finally:
+        for each in gateways:
+            await each.stop()
+
+
+async def test_a_proof_that_cannot_be_noted_is_refused(tmp_path: Path, path: Path, clock: Clock, signer: Signer):
+    (tmp_path / "records.db").mkdir()
+    proofs = SharedProofs(sealed_store(tmp_path, clock=clock).of(PROOFS))
+    identities = Identities.build(configuration(tmp_path, jwt_identity(path)), clock=clock, proofs=proofs)
+    token = signer.token(cnf={"jkt": KEY.thumbprint()})
+    await identities.start()
+    try:
+        asked = dpop(token, proof(KEY, token, iat=int(clock.now) + 2))
+        assert refused(await identities.identify(asked, None), "records/unavailable").status == 503
+    finally:
+        await identities.stop()

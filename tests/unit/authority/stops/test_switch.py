@@ -229,3 +229,53 @@ async def test_a_stored_stop_that_cannot_be_read_keeps_the_gateway_from_starting
 
     with pytest.raises(StoreError, match="1 records of the kind 'stop' cannot be read"):
         await sealed_store(tmp_path, b"o" * 32).of(STOPS).load()
+
+
+async def test_a_stop_of_another_gateway_is_in_force_after_a_look_and_over_after_its_resumption(tmp_path: Path):
+    one, other = Operating(tmp_path), Operating(tmp_path)
+    await one.start()
+    await other.start()
+    stop = await one.stop()
+    await one.switch.follow()
+    assert one.steps == ["journal stopped", "end"], "the own stop is no news"
+
+    await other.switch.follow()
+    await other.switch.follow()
+    assert other.register.find(TRIAGE) is not None
+    assert other.steps == ["end"]
+    await other.switch.resume((stop,), BY, "mended")
+    await other.switch.follow()
+    assert other.register.find(TRIAGE) is None
+
+    assert one.register.find(TRIAGE) is not None
+    await one.switch.follow()
+    assert one.register.find(TRIAGE) is None
+
+
+async def test_a_look_at_other_gateways_takes_no_unwritten_stop_back(tmp_path: Path):
+    there = Operating(tmp_path)
+    await there.start()
+    stop = Stop("stop-1", OF_TRIAGE, 1_000.0, None, "a test", BY)
+    there.register.put(stop)
+
+    await there.switch.follow()
+    assert there.register.find(TRIAGE) is stop
+
+
+async def test_a_stop_that_is_resumed_during_a_look_does_not_come_back(
+    operating: Operating, monkeypatch: pytest.MonkeyPatch
+):
+    stop = await operating.stop()
+    look = operating.switch._followed.look  # pyright: ignore[reportPrivateUsage]
+
+    async def look_and_resume() -> Any:
+        found = await look()
+        await operating.switch.resume((stop,), BY, "mended")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(operating.switch._followed, "look", look_and_resume)  # pyright: ignore[reportPrivateUsage]
+        await operating.switch.follow()
+    assert operating.register.find(TRIAGE) is None
+    await operating.switch.follow()
+    assert operating.register.find(TRIAGE) is None

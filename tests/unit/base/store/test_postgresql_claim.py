@@ -27,9 +27,9 @@ async def claims(schema_url: str, clock: Clock) -> AsyncGenerator[Claims]:
     """Give a way to make claims on one database. The argument is the name of a gateway, and the id of its journal."""
     made: list[PostgresClaim] = []
 
-    def make(name: str, *, is_alone: bool = True, url: str = schema_url) -> PostgresClaim:
+    def make(name: str, *, is_alone: bool = True, url: str = schema_url, deployment: str = "") -> PostgresClaim:
         server = Server(url, deadline=30.0)
-        made.append(PostgresClaim(server, name, [name], is_alone=is_alone, monotonic=clock))
+        made.append(PostgresClaim(server, name, [name], is_alone=is_alone, deployment=deployment, monotonic=clock))
         return made[-1]
 
     yield make
@@ -77,14 +77,21 @@ async def test_gateways_that_share_all_state_are_no_obstacle_to_each_other(claim
     await claims("one", is_alone=False).take(wait=0)
     await claims("two", is_alone=False).take(wait=0)
 
-    with pytest.raises(StoreError, match="the gateway one uses PostgreSQL"):
+    with pytest.raises(StoreError, match="uses PostgreSQL"):
         await claims("three").take(wait=0)
+
+
+async def test_a_gateway_with_other_fingerprints_of_credentials_is_refused(claims: Claims):
+    await claims("one", is_alone=False, deployment="a").take(wait=0)
+
+    with pytest.raises(StoreError, match="the gateway one uses PostgreSQL"):
+        await claims("two", is_alone=False, deployment="b").take(wait=0)
 
 
 async def test_a_gateway_with_state_of_its_own_lets_no_other_beside_it(claims: Claims):
     await claims("one").take(wait=0)
 
-    with pytest.raises(StoreError, match="one gateway at a time"):
+    with pytest.raises(StoreError, match="lets no other gateway like this beside it"):
         await claims("two", is_alone=False).take(wait=0)
 
 

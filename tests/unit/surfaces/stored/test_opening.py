@@ -229,7 +229,7 @@ async def test_commands_find_the_records_in_the_database(
 ):
     settings = config.parse(f"{{state: state, {store[:-1]}}}", base=tmp_path)
     (empty,) = await look_at_store(settings)
-    assert "0 records; one gateway at a time, because of: history" in empty.found
+    assert "0 records; one gateway at a time, because of history" in empty.found
     tables = "select count(*) from pg_tables where schemaname = current_schema"
     assert await postgresql.execute(tables, url=schema_url) == [(0,)]
     async with gateway(tmp_path, store) as there:
