@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.base.concurrency.background import in_thread
+from gateway.history.declared.accounts import FactAccounts
 from gateway.history.events import (
     Event,
     Observed,
@@ -75,19 +76,26 @@ def restore(history: History, store: Store) -> Restored:
         stored = store.load()
         if stored is None:
             return Restored()
-        found = [decode_row(task) for task in stored.tasks]
+        accounts = history.states.accounts
+        found = [decode_row(task) for task in stored.tasks if not accounts.restore(task, store)]
         for kept in found:
             if kept.carries:
                 history.states.load(kept)
     except HistoryError as error:
-        store.discard()
+        _discard(history, store)
         return Restored(problem=error)
     except ValueError as error:
-        store.discard()
+        _discard(history, store)
         return Restored(problem=HistoryError(f"the snapshots {store.path} cannot be read: {error}"))
     for kept in sorted(found, key=lambda kept: kept.used):
         history.tasks.admit(kept)
     return Restored(stored.journal, stored.seq)
+
+
+def _discard(history: History, store: Store) -> None:
+    """Forget the snapshots, and accounts that were taken over already: the whole journal is read."""
+    store.discard()
+    history.states.accounts = FactAccounts()
 
 
 def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored) -> Rebuilt:
@@ -106,7 +114,7 @@ def lost_end(history: History, restored: Restored, rebuilt: Rebuilt, end: int) -
 
     A journal with another id has none of the known entries.
     """
-    known = max((restored.seq, *(kept.seq for kept in history.tasks.all())))
+    known = max((restored.seq, history.states.accounts.known, *(kept.seq for kept in history.tasks.all())))
     found = end if rebuilt.journal == restored.journal else 0
     return None if known <= found else {"journal": restored.journal, "entries": found, "known": known}
 
@@ -117,6 +125,7 @@ def rewind(history: History, end: int) -> None:
     A journal may end before its snapshots: its last lines went with the power, or somebody cut them off. Their numbers
     are given anew, to calls that would be taken for known at the next start. What the tasks did stays.
     """
+    history.states.accounts.rewind(end)
     for kept in history.tasks.all():
         if kept.seq > end:
             kept.seq, kept.changed = end, True
@@ -178,6 +187,7 @@ class _Rebuild:
             return
         try:
             take(self, entry)
+            self._history.states.accounts.take(entry)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise HistoryError(
                 f"entry {self.seq} of the journal cannot be read: {error}", "run `opagate journal verify`"
@@ -186,12 +196,14 @@ class _Rebuild:
     def close(self) -> None:
         for call, kept in list(self._calls.items()):
             self._abandon(kept, call)
+        self._history.states.accounts.abandon()
 
     def segment(self, entry: JsonObject) -> None:
         """Begin another journal than that of the snapshots: keep the snapshots, and fold all of its entries."""
         journal = cast("str", entry["journal"])
         if journal != self.journal:
             self._stored = 0
+            self._history.states.accounts.rewind(0)
             for kept in self._history.tasks.all():
                 kept.seq, kept.changed = 0, True
         self.journal = journal

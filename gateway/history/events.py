@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 import msgspec
 from msgspec import Struct, structs
 
+from gateway.history.declared.tables import Mark
 from gateway.model.content import ONE_TIME, OneTime
 from gateway.model.target import Sensitivity, System
 
@@ -136,7 +137,7 @@ class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
     kept. `unrecorded` are values of the call that no record has. `exposed` are grams of foreign credentials in the call.
     `mint`, `trusted` and `sensitivity` describe the coming result. `directed`: links in the result may be followed.
     `pointed`: the goal names each text of this reading call. `unnamed` are the systems that the call writes to under
-    foreign influence, for the first time and without a name in goal or contract.
+    foreign influence, for the first time and without a name in goal or contract. `facts` are the marks on declared facts.
     """
 
     call: str
@@ -164,6 +165,7 @@ class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
     unrecorded: bytes = b""
     unnamed: tuple[str, ...] = ()
     tool: str = ""
+    facts: tuple[Mark, ...] = ()
 
     @property
     def named_outside(self) -> tuple[int, ...]:
@@ -191,10 +193,13 @@ class Passed(_Event, frozen=True):
 
 
 class Released(_Event, frozen=True):
-    """A reserved call that did not go on. `denied`: policy denied the call. A missing verdict and an ask are no denials."""
+    """A reserved call that did not go on. `denied`: policy denied the call. A missing verdict and an ask are no denials.
+    `asked`: a person has to approve the call first. `codes` are those of the denial."""
 
     call: str
     denied: bool
+    asked: bool = False
+    codes: tuple[str, ...] = ()
 
 
 CallEnd: TypeAlias = Literal["done", "failed", "unknown"]
@@ -351,7 +356,10 @@ def verdict_of(entry: JsonObject, call: str) -> Passed | Released:
     effect = entry["effect"]
     if effect == "allow":
         return Passed(call)
-    return Released(call, denied=effect == "deny" and not entry.get("undecided", False))
+    denied = effect == "deny" and not entry.get("undecided", False)
+    reasons = cast("list[JsonObject]", entry.get("reasons", ())) if denied else ()
+    codes = tuple(cast("str", reason["code"]) for reason in reasons)
+    return Released(call, denied, asked=effect == "ask", codes=codes)
 
 
 _ENDS: Final[dict[str, CallEnd]] = {
@@ -366,6 +374,13 @@ _ENDS: Final[dict[str, CallEnd]] = {
 def end_of(outcome: str) -> CallEnd:
     """Return what a call did by the outcome of its `settled` entry. Nobody knows it of an outcome by another name."""
     return _ENDS.get(outcome, "unknown")
+
+
+def list_ends(event: Released | Settled) -> tuple[str, ...]:
+    """Return the states in which a declared fact may count the ended call. An unknown call counts as an open one does."""
+    if isinstance(event, Settled):
+        return ("unknown", "open") if event.end == "unknown" else (event.end,)
+    return ("deny", *event.codes) if event.denied else ("ask",) if event.asked else ()
 
 
 def list_shown(sightings: Iterable[Sighting]) -> tuple[ShownCredential, ...]:

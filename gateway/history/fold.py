@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
+from gateway.history.declared import tables
 from gateway.history.events import (
     NO_DIGESTS,
     Confirmed,
@@ -28,6 +29,7 @@ from gateway.history.events import (
     TaskEnded,
     TaskOpened,
     Touch,
+    list_ends,
     shown_in,
     unpack,
 )
@@ -127,11 +129,13 @@ def _reserve(state: TaskState, event: Reserved) -> None:
         _count_exposed(state, touch, event.exposed, 1)
     if event.credentials:
         _present(state, event)
+    if event.facts:
+        tables.reserve(state.declared, event.call, event.at, tables.of_owner(event.facts, ""))
 
 
 def _release(state: TaskState, event: Released) -> None:
     """Take back the marks of a reserved call: all that `_reserve` counted, with the other sign."""
-    taken = _close(state, event.call)
+    taken = _close(state, event)
     _shift(state.touched, (taken.touch,), -1)
     if taken.tool:
         _forget_use(state, taken)
@@ -234,7 +238,7 @@ def _present(state: TaskState, event: Reserved) -> None:
 
 def _settle(state: TaskState, event: Settled) -> None:
     """Fold the end of an open call. Raises `ValueError` for any other call."""
-    done = _close(state, event.call)
+    done = _close(state, event)
     state.settled += 1
     if event.end == "unknown":
         state.unknown[event.call] = done.number
@@ -433,13 +437,16 @@ def _grown(have: LazySet[Key], more: frozenset[Key]) -> LazySet[Key]:
     return set(have | more)
 
 
-def _close(state: TaskState, call: str) -> Reserved:
-    reservation = open_call(state, call)
+def _close(state: TaskState, event: Released | Settled) -> Reserved:
+    call, reservation = event.call, open_call(state, event.call)
     del state.open[call]
     if call in state.undecided.calls:
         _end_decision(state, reservation)
     state.kept.pop(call, None)
     _shift(state.busy, (reservation.audience, *reservation.behind), -1)
+    if reservation.facts:
+        own = tables.of_owner(reservation.facts, "")
+        tables.close(state.declared, call, reservation.at, own, list_ends(event))
     return reservation
 
 

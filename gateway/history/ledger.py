@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from msgspec import Struct
 
 from gateway.history.carried import NOTHING, carried
+from gateway.history.declared.marks import FactReader, Subject
 from gateway.history.events import (
     CallEnd,
     Confirmed,
@@ -43,7 +44,7 @@ from gateway.history.states import TaskStates
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.errors import HistoryError, TaskExpired
-from gateway.model.facts import SessionFacts
+from gateway.model.facts import NO_DECLARED_FACTS, DeclaredFacts, SessionFacts
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject
 
@@ -71,10 +72,12 @@ _ATTEMPTS: Final = 32
 
 
 class Reservation(Struct, frozen=True):
-    """A call that was counted: the facts for its decision, and the field `history` of its `call` entry."""
+    """A call that was counted: the facts for its decision, and the field `history` of its `call` entry. `declared` are the
+    facts of the policy's author."""
 
     facts: SessionFacts
     fields: JsonObject
+    declared: DeclaredFacts = NO_DECLARED_FACTS
 
 
 class TaskLedger:
@@ -100,6 +103,8 @@ class TaskLedger:
         self._origins = origins
         self._exposures = exposures
         self._clock = clock
+        self.declared: FactReader | None = None
+        """The facts that the policy in force declares. `app` sets it once the policy has started."""
 
     # --- the log ---------------------------------------------------------------------------------------
 
@@ -146,11 +151,20 @@ class TaskLedger:
         return relevance_of(self._states.load(kept), target, before)
 
     def reserve(
-        self, task: Task, call_id: str, call: Call, content: CallContent | None, now: float, *, depth: int | None = None
+        self,
+        task: Task,
+        call_id: str,
+        call: Call,
+        content: CallContent | None,
+        now: float,
+        *,
+        depth: int | None = None,
+        principal: Principal | None = None,
     ) -> Reservation:
         """Count a call that is about to be decided, and give the facts for the decision.
 
-        `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. Each call that was reserved
+        `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. `principal` is the caller, for the
+        facts that a policy declares. Each call that was reserved
         is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
         kept = self._tasks.require(task)
@@ -161,20 +175,36 @@ class TaskLedger:
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
-        self.append(kept, event, now)
+        declared = NO_DECLARED_FACTS
+        if principal is not None and self.declared is not None and self.declared.book.all:
+            subject = Subject(principal, call, task.id, content)
+            event = self.declared.mark(event, subject)
+            self.append(kept, event, now)
+            self._states.accounts.reserve(event)
+            declared = self.declared.facts_of(subject, state.declared, self._states.accounts, call_id, now)
+        else:
+            self.append(kept, event, now)
         if not event.trusted:
             note_subject(kept.subjects, event.number, call)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
         fields = {**kept.origin, **to_fields(event)}
         if kept.before is not None:
             fields["carried"] = [earlier.task.id for earlier in kept.earlier]
-        return Reservation(known, fields)
+        return Reservation(known, fields, declared)
 
     async def count(
-        self, task: Task, call_id: str, call: Call, content: CallContent | None, now: float, *, depth: int | None = None
+        self,
+        task: Task,
+        call_id: str,
+        call: Call,
+        content: CallContent | None,
+        now: float,
+        *,
+        depth: int | None = None,
+        principal: Principal | None = None,
     ) -> Reservation:
         """Reserve a call on exactly the state before it in the log. Raises as `reserve` does, and `HistoryError`."""
-        make = partial(self.reserve, task, call_id, call, content, now, depth=depth)
+        make = partial(self.reserve, task, call_id, call, content, now, depth=depth, principal=principal)
         try:
             return await self.commit(self._tasks.require(task).owner, make)
         except HistoryError:
@@ -217,10 +247,14 @@ class TaskLedger:
         """Let a reserved call go on, after its verdict was recorded. Raise `ValueError` for a call without a reservation."""
         self.append(self._require_open(task), Passed(call_id))
 
-    def release(self, task: Task, call_id: str, *, denied: bool) -> None:
-        """Take back a reserved call that does not go on. Raises `ValueError` for a closed call."""
-        kept = self._require_open(task)
-        self.append(kept, Released(call_id, denied), self._clock())
+    def release(
+        self, task: Task, call_id: str, *, denied: bool, asked: bool = False, codes: tuple[str, ...] = ()
+    ) -> None:
+        """Take back a reserved call that does not go on. `asked` and `codes` are as in `Released`. Raises `ValueError` for a
+        closed call."""
+        kept, event = self._require_open(task), Released(call_id, denied, asked, codes)
+        self.append(kept, event, self._clock())
+        self._states.accounts.close(event)
 
     def endorse(
         self, task: Task, values: frozenset[int], limits: Mapping[str, int] = MappingProxyType({})
@@ -267,7 +301,9 @@ class TaskLedger:
 
     def settle(self, task: Task, call_id: str, end: CallEnd = "done") -> None:
         """End a reserved call. Raises `ValueError` for a closed call."""
-        self.append(self._require_open(task), Settled(call_id, end), self._clock())
+        event = Settled(call_id, end)
+        self.append(self._require_open(task), event, self._clock())
+        self._states.accounts.close(event)
 
     def confirm(self, task: str, call_id: str, end: Literal["done", "failed"]) -> bool:
         """Fold how a call with an unknown outcome ended after all. Return whether the task knew of such a call."""

@@ -20,6 +20,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
+from gateway.history.declared.tables import Table, Tables
 from gateway.history.events import NO_DIGESTS, Reserved, Touch
 from gateway.model.content import OneTime
 from gateway.model.target import Sensitivity, System
@@ -146,6 +147,8 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     last: dict[str, float] = field(default_factory=dict[str, float])
     """Audience → when the last settled call to it began."""
 
+    declared: Tables = field(default_factory=dict[str, Table])
+    """The declared facts of the task: fact with the digest of its declaration → its table."""
     undecided: Undecided = field(default_factory=Undecided)
     """What the calls under decision would reach."""
     approved: dict[str, int] = field(default_factory=dict[str, int])

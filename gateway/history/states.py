@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from msgspec import Struct
 
+from gateway.history.declared.accounts import FactAccounts
 from gateway.history.state import TaskState
 from gateway.history.store import Row, digest_of
 from gateway.history.task_history import TaskHistory
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 16
+VERSION: Final = 17
 """The version of the forms in a snapshot. Raise it with each change of `TaskState`, of an event, or of `_TaskRow`."""
 
 
@@ -135,6 +137,8 @@ class TaskStates:
     def __init__(self, conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "") -> None:
         self._conceal = conceal
         self._store: Store | None = None
+        self.accounts = FactAccounts()
+        """The declared facts beside those of tasks."""
         self.by_id: Final[dict[str, TaskHistory]] = {}
         """Task id → task. Only `add` and `remove` change it."""
         self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
@@ -179,7 +183,8 @@ class TaskStates:
         """Return new and changed tasks as rows, and the ids of tasks that the store should drop. Each row is made on
         demand. `position` is the number of the journal's last written entry at that time."""
         changed = [kept for kept in self.by_id.values() if kept.changed]
-        return map(partial(self._row, position), changed), tuple(self._gone)
+        accounts, gone = self.accounts.changes(position)
+        return chain(map(partial(self._row, position), changed), accounts), (*self._gone, *gone)
 
     def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
         kept.seq, kept.changed = position(), False
@@ -195,7 +200,10 @@ class TaskStates:
         """Note that changes were written, or could not be: then they are still to be stored."""
         if done:
             self._gone.difference_update(gone)
+        own = self.accounts.note_saved([written.id for written in rows], gone, done=done)
         for written in rows:
+            if written.id in own:
+                continue
             kept = self.by_id.get(written.id)
             if kept is not None:
                 kept.stored, kept.changed = kept.stored or done, kept.changed or not done
@@ -206,6 +214,7 @@ class TaskStates:
         """Note that the store lost everything. States in memory are written again; other states are lost until the
         journal is read."""
         self._gone.clear()
+        self.accounts.note_lost()
         for kept in self.by_id.values():
             kept.stored = False
             if kept.state is None:

@@ -179,6 +179,18 @@ class SessionFacts(Fact, frozen=True):
     """The numbers up to which a person approved limits for the task; absent if none."""
 
 
+class DeclaredFacts(Struct, frozen=True):
+    """The facts that an author declares (`facts.yaml`), for one call. `values` count the call itself as open, and `before` does
+    not. `incomplete` are the names of facts whose memory lacks something."""
+
+    values: Mapping[str, int | float | str] = {}
+    before: Mapping[str, int | float | str] = {}
+    incomplete: tuple[str, ...] = ()
+
+
+NO_DECLARED_FACTS = DeclaredFacts()
+
+
 @dataclass(frozen=True, slots=True)
 class TaskReport:
     """A task in the form for its owner: its declaration, its state and its history."""

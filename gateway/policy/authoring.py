@@ -20,12 +20,13 @@ from typing import Any, Final, cast
 import msgspec
 
 from gateway.model.errors import PolicyBroken
-from gateway.policy import contract
+from gateway.policy import contract, facts
 from gateway.policy.folder import folders
 from gateway.policy.folder.bundle import Bundle, Suite
 from gateway.policy.folder.overlay import HIDES, ROOT, SETS
 from gateway.policy.opa.program import ProgramOutput, read_version, require_opa, run_program
 from gateway.policy.plan import input_use, intermediate, store
+from gateway.policy.plan.input_use import InputUse
 from gateway.policy.plan.store import StoredPlan
 from gateway.policy.verdict import CODE
 
@@ -111,15 +112,21 @@ def judge(policy: Bundle, suites: Sequence[Suite], judged: StoredPlan | None = N
 def _judge_rules(policy: Bundle, opa: Path) -> StoredPlan:
     _require_none(check_rules(policy, opa))
     stored = compile_rules(policy, opa)
-    _require_none(find_misuses(bytes(stored.plan)))
+    require_known_facts(policy, bytes(stored.plan))
     _require_none(find_void_guards(policy.modules, opa))
     _require_none(find_unasked(policy, bytes(stored.plan), opa))
     return stored
 
 
-def find_misuses(plan: bytes) -> list[str]:
-    """Return each field of the input that a plan reads and no input has, also by way of functions."""
-    return input_use.find_misuses(intermediate.read_plan(plan), contract.schemas()["input.json"])
+def find_input_use(policy: Bundle, plan: bytes) -> InputUse:
+    """Return the misspelt fields of the input in a plan, also by way of functions, and the read facts."""
+    names = facts.read_names(policy.decoded_data())
+    return input_use.look_at_input_use(intermediate.read_plan(plan), contract.schemas()["input.json"], names)
+
+
+def require_known_facts(policy: Bundle, plan: bytes) -> None:
+    """Raise `PolicyBroken` for a plan with a misspelt field of the input, or with an undeclared fact."""
+    _require_none(find_input_use(policy, plan).misuses)
 
 
 def _require_none(found: Sequence[str]) -> None:

@@ -246,6 +246,12 @@ class Input(Closed):
     arguments: dict[str, Any] | UnsetType = UNSET
     resources: list[Resource] | UnsetType = UNSET
     leases: list[LeaseInput] | UnsetType = UNSET
+    facts: dict[str, int | float | str] | UnsetType = UNSET
+    """The facts of `facts.yaml` that the call has, with the call itself counted as open. Absent without any."""
+    facts_before: dict[str, int | float | str] | UnsetType = UNSET
+    """The same without the call."""
+    facts_incomplete: list[str] | UnsetType = UNSET
+    """The names of facts whose memory lacks something; absent if none."""
 
 
 # --- result ----------------------------------------------------------------------------------------

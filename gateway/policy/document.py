@@ -19,7 +19,7 @@ from msgspec import UNSET, UnsetType, to_builtins
 from gateway.model.call import Call, Context, HeldLease, SignalFact
 from gateway.model.caller import Principal
 from gateway.model.errors import PolicyInput
-from gateway.model.facts import SessionFacts
+from gateway.model.facts import NO_DECLARED_FACTS, DeclaredFacts, SessionFacts
 from gateway.model.target import ASSUMABLE, Target, TargetCredential
 from gateway.model.task import Contract, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
@@ -59,8 +59,17 @@ _FOREIGN: Final = ("arguments", "resource", "resources", "leases")
 """The parts of an input with values of callers and upstreams."""
 
 
-def decision(principal: Principal, call: Call, context: Context, facts: SessionFacts) -> JsonObject:
-    """Return the input of `data.gateway.decision.result`: may this principal make this call, now, after its task's history?"""
+def decision(
+    principal: Principal,
+    call: Call,
+    context: Context,
+    facts: SessionFacts,
+    declared: DeclaredFacts = NO_DECLARED_FACTS,
+) -> JsonObject:
+    """Return the input of `data.gateway.decision.result`: may this principal make this call, now, after its task's history?
+
+    `declared` are the facts that the author of the policy declares.
+    """
     target = call.target
     return {
         "version": VERSION,
@@ -70,7 +79,13 @@ def decision(principal: Principal, call: Call, context: Context, facts: SessionF
         "arguments": call.arguments,
         "context": {**_describe_context(context), **call.beside} if call.beside else _describe_context(context),
         "session": session(facts),
+        **(_describe_declared(declared) if declared is not NO_DECLARED_FACTS else {}),
     }
+
+
+def _describe_declared(declared: DeclaredFacts) -> JsonObject:
+    parts: JsonObject = {"facts": dict(declared.values), "facts_before": dict(declared.before)}
+    return {**parts, "facts_incomplete": list(declared.incomplete)} if declared.incomplete else parts
 
 
 def visibility(principal: Principal, targets: Sequence[Target], context: Context, facts: SessionFacts) -> JsonObject:

@@ -24,6 +24,7 @@ from gateway.model.wire import JsonObject
 from gateway.policy import grants as grant_fits
 from gateway.policy import verdict
 from gateway.policy.contract import Entrypoint
+from gateway.policy.facts import FactBook
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.folder.reload import PolicyFolder
 from gateway.policy.grants import Fit
@@ -106,6 +107,11 @@ class PolicySource(Protocol):
     @property
     def plan(self) -> str | None:
         """Return the digest of the plan in force."""
+        ...
+
+    @property
+    def facts(self) -> FactBook:
+        """Return the facts that the policy in force declares."""
         ...
 
     @property
@@ -244,6 +250,11 @@ class Policy:
             kept = cast("JsonObject", answer)
             self._permission = _Permission(kept, decision, self._source.name, self._source.revision)
         return decision
+
+    @property
+    def facts(self) -> FactBook:
+        """Return the facts that the policy in force declares."""
+        return self._source.facts
 
     @property
     def in_force(self) -> object | None:

@@ -68,8 +68,9 @@ def found() -> Found:
     while told := _ask_opa([file for file, name in FILES.items() if name not in by_opa]):
         by_opa |= told
     rest = [file for file, name in FILES.items() if name not in by_opa]
-    stored = authoring.compile_rules(Bundle(_modules(rest), json.dumps(DATA), "r"), opa())
-    said = authoring.find_misuses(bytes(stored.plan)) + _missing_data(bytes(stored.plan))
+    policy = Bundle(_modules(rest), json.dumps(DATA), "r")
+    stored = authoring.compile_rules(policy, opa())
+    said = authoring.find_input_use(policy, bytes(stored.plan)).misuses + _missing_data(bytes(stored.plan))
     return Found(by_opa, {FILES.get(each.partition(":")[0], each): each for each in said})
 
 

@@ -197,12 +197,12 @@ class PolicyQuestions(Struct, frozen=True):
         self,
         context: RequestContext,
         prepared: PreparedCall,
-        facts: SessionFacts,
+        counted: Reservation,
         release: Release | None,
         endorsement: Endorsement | None,
     ) -> tuple[Context, Decision]:
         """Return the policy's decision on a counted call, and the circumstances given to the policy."""
-        principal, call = prepared.request.principal, prepared.call
+        principal, call, facts = prepared.request.principal, prepared.call, counted.facts
         approved = endorsed = leases = None
         if self.releases is not None and (release is not None or endorsement is not None):
             approved, endorsed = self.releases.describe(release, endorsement)
@@ -221,7 +221,7 @@ class PolicyQuestions(Struct, frozen=True):
             leases=leases,
             enforced=not self.observing.is_on(call.target.upstream),
         )
-        asked = document.decision(principal, call, told, facts)
+        asked = document.decision(principal, call, told, facts, counted.declared)
         decision = await self.policy.decide(asked)
         if self.shadow is not None:
             self.shadow.note(context.id, asked, decision, size=len(prepared.message.body))
@@ -292,7 +292,9 @@ class Decider(Struct, frozen=True):
         claimed = None if release is None or releases is None else releases.claim(release)
         depth = depth_of(principal, call.target)
         try:
-            counted = await self.ledger.count(task, context.id, call, content, context.arrived, depth=depth)
+            counted = await self.ledger.count(
+                task, context.id, call, content, context.arrived, depth=depth, principal=principal
+            )
         except HistoryError:
             if claimed is not None and releases is not None:
                 releases.give_back(claimed)
@@ -302,7 +304,7 @@ class Decider(Struct, frozen=True):
             if releases is not None:
                 endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
             asked = self.monotonic()
-            decided = await ask_policy(context, prepared, counted.facts, claimed, endorsement)
+            decided = await ask_policy(context, prepared, counted, claimed, endorsement)
             seconds = self.monotonic() - asked
             known = None
             # Asked after the policy: another call of the caller may have shown a credential meanwhile.
@@ -312,7 +314,7 @@ class Decider(Struct, frozen=True):
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)
             if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
                 endorsement = None
-                decided = await ask_policy(context, prepared, counted.facts, claimed, None)
+                decided = await ask_policy(context, prepared, counted, claimed, None)
             approval = None if claimed is None else claimed.approval.id
             entry = self.record.begin(context, prepared, decided, counted, arguments, known=known, approval=approval)
         except BaseException:
@@ -321,7 +323,9 @@ class Decider(Struct, frozen=True):
         decision = decided[1]
         if decision.effect != "allow":
             # At once: other calls of this turn of the loop would find a refused call in flight until the write.
-            self.ledger.release(task, context.id, denied=decision.is_denial)
+            codes = tuple(reason.code for reason in decision.reasons) if decision.is_denial else ()
+            asked_people = decision.effect == "ask"
+            self.ledger.release(task, context.id, denied=decision.is_denial, asked=asked_people, codes=codes)
         return _Recorded(decision, counted, entry, claimed, endorsement, asked, seconds)
 
     async def _outlast_refusal(self, prepared: PreparedCall) -> asyncio.CancelledError | None:

@@ -28,9 +28,12 @@ MAX_FILES = 5_000
 MAX_DEPTH = 32
 
 GRANTS = "gateway/grants/data.yaml"
+FACTS = "facts.yaml"
+"""The file with declared facts, at the top of an overlay, and in the folder `gateway` of a policy."""
+_FACTS_AT = (("overlay",), ("gateway",))
 _GRANTS_FOLDER = "gateway/grants"
 _GRANTS_AT = ("gateway", "grants")
-_DATA_NAMES = frozenset({"data.json", "data.yaml", "data.yml"})
+_DATA_NAMES = frozenset({"data.json", "data.yaml", "data.yml", FACTS})
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Of each file, its name, size, inode and time of its last change."""
@@ -249,7 +252,24 @@ def _source(name: str, text: str, shown: str) -> DataSource:
     value: object = data_files.parse_data(text, shown)
     if not isinstance(value, dict):
         raise PolicyBroken(f"{shown} is not a mapping at its top level", "start it with a key")
-    return DataSource(shown, PurePosixPath(name).parent.parts, cast("dict[str, Any]", value))
+    fields, path = cast("dict[str, Any]", value), PurePosixPath(name)
+    if path.name == FACTS:
+        _require_facts(fields, path, shown)
+    return DataSource(shown, path.parent.parts, fields)
+
+
+def _require_facts(fields: Mapping[str, Any], path: PurePosixPath, shown: str) -> None:
+    """Raise `PolicyBroken` for a file of facts at another place, or with other fields at its top."""
+    if path.parent.parts not in _FACTS_AT:
+        raise PolicyBroken(
+            f"{shown} is not read there", f"move it to the top of the overlay: one {FACTS} has all facts"
+        )
+    for key in fields:
+        if key != "facts":
+            raise PolicyBroken(
+                f"{shown}: there is no field {key!r}{data_files.nearest(key, ('facts',))}",
+                "write `facts` at the top, and all facts below it",
+            )
 
 
 def merge_data(sources: Iterable[DataSource]) -> dict[str, Any]:

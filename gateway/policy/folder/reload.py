@@ -22,6 +22,7 @@ from gateway.base.concurrency.background import in_thread
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy.contract import Entrypoint
+from gateway.policy.facts import NO_FACTS, read_facts
 from gateway.policy.folder import folders, shadowing
 from gateway.policy.folder.bundle import Bundle, Fingerprint, Suite
 from gateway.policy.folder.data_files import DATA_FILES, GRANTS, DataFile
@@ -65,6 +66,7 @@ class PolicyFolder:
         self._plans = plans or Plans()
         self.compiled: CompiledPolicy | None = None
         self.plan: str | None = None
+        self.facts = NO_FACTS
         self._loaded: Fingerprint = ()
         self._seen: Fingerprint = ()
         self._flaw: str | None = None
@@ -137,12 +139,13 @@ class PolicyFolder:
     async def _adopt(self, found: Bundle, loaded: Loaded) -> None:
         """Put a policy into force, once it has been tried. Raise `PolicyError`."""
         compiled = CompiledPolicy(loaded.program, deadline=self._deadline, thread_time=self._thread_time)
+        facts = read_facts(found.decoded_data(), loaded.program.holds)
         if self._trial is not None:
             await self._trial(self._make_trial(found, loaded))
         else:
             self._check_data(compiled, found)
         name = await _check_answers(compiled)
-        self.compiled, self.plan = compiled, loaded.digest
+        self.compiled, self.plan, self.facts = compiled, loaded.digest, facts
         self.name, self.revision = name, found.revision
         own_process.give_back()
 

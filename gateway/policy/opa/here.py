@@ -7,6 +7,7 @@ bundle that it has verified.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.contract import Entrypoint
+from gateway.policy.facts import NO_FACTS, read_facts
 from gateway.policy.folder.data_files import DATA_FILES
 from gateway.policy.opa.client import OpaClient
 from gateway.policy.opa.remote import RemotePolicy
@@ -94,6 +96,7 @@ class HerePolicy:
         self.name = ""
         self.revision = ""
         self.plan: str | None = None
+        self.facts = NO_FACTS
         self.current = monotonic()
 
     @property
@@ -172,6 +175,7 @@ class HerePolicy:
         held = _CountedPolicy(loaded.program, deadline=deadline, thread_time=time.thread_time)
         self.name = await load_checks.require(partial(_answer, held))
         held.decisions = 0
+        self.facts = read_facts(json.loads(bundle.data), loaded.program.holds)
         self._bundle, self._held, self._difference = bundle, held, None
         self.revision, self.plan = bundle.revision, loaded.digest
 

@@ -15,6 +15,7 @@ from gateway.model.errors import PolicyBroken, PolicyError, PolicyLate, PolicyUn
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.contract import Entrypoint
+from gateway.policy.facts import NO_FACTS, FactBook, read_facts
 from gateway.policy.folder import folders
 from gateway.policy.folder.bundle import Bundle, Fingerprint
 from gateway.policy.folder.folders import PolicyFolders
@@ -50,6 +51,7 @@ class Agreement:
         self._changed = self._due = -math.inf
         self._pause = 0.0
         self.problem: str | None = "OPA has not been compared with the configured policy yet"
+        self.facts = NO_FACTS
         self.revision = ""
         """Names the policy that OPA holds: of the configured policy, or `opa+` and a digest for another policy."""
 
@@ -93,6 +95,7 @@ class Agreement:
         difference = await self._difference(policy, modules)
         pushed = "" if held.bundles else held.pushed.revision
         if not difference and pushed in {"", policy.revision}:
+            self.facts = read_facts(policy.decoded_data())
             self._agreed, self.revision = policy, policy.revision
             self.problem, self._due = None, math.inf
             return
@@ -156,6 +159,11 @@ class RemotePolicy:
     @property
     def ready(self) -> bool:
         return self._flaw is None
+
+    @property
+    def facts(self) -> FactBook:
+        """Return the declared facts of the configured policy that OPA holds. Of another policy the gateway knows none."""
+        return NO_FACTS if self._agreement is None else self._agreement.facts
 
     @property
     def problem(self) -> str | None:

@@ -24,12 +24,36 @@ class Part(NamedTuple):
     shown: str
 
 
-def find_misuses(plan: Plan, schema: Mapping[str, Any]) -> list[str]:
-    """Return each field that the schema does not have, and each text that a field never is, with the place of the rule."""
-    look = _Look(plan, _Schema(schema))
+class InputUse(NamedTuple):
+    """The use of the input by a plan: `misuses` are sentences with the place of the rule, `facts` the declared facts that it reads."""
+
+    misuses: list[str]
+    facts: frozenset[str]
+
+
+FACTS: Final = ("facts", "facts_before")
+"""The parts of the input with the facts that an author declares."""
+
+
+def look_at_input_use(plan: Plan, schema: Mapping[str, Any], facts: Iterable[str] = ()) -> InputUse:
+    """Return each field that the schema does not have, and each text that a field never is.
+
+    `facts` are the declared facts. Rules read them by name alone: a computed name may be misspelt.
+    """
+    look = _Look(plan, _Schema(_with_facts(schema, facts)))
     for entry in plan.entries:
         look.follow(entry.blocks, {0: Part(look.schema.resolve("#"), "input")})
-    return [said for place, said in look.wrong.items() if place not in look.right]
+    return InputUse([said for place, said in look.wrong.items() if place not in look.right], frozenset(look.facts))
+
+
+def _with_facts(schema: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the schema of an input whose facts have these names."""
+    properties = dict(schema["properties"])
+    for part in FACTS:
+        value = properties[part]["additionalProperties"]
+        named = {"type": "object", "properties": dict.fromkeys(names, value), "additionalProperties": False}
+        properties[part] = named
+    return {**schema, "properties": properties}
 
 
 class _Schema:
@@ -101,6 +125,7 @@ class _Schema:
         return frozenset[str]().union(*map(self.resolve, places))
 
 
+_FACTS_SHOWN: Final = frozenset(f"input.{part}" for part in FACTS)
 _Held: TypeAlias = dict[int, Part | None]
 _UNKNOWN: Final = None
 
@@ -113,6 +138,7 @@ class _Look:
     schema: _Schema
     wrong: dict[int, str] = field(default_factory=dict[int, str])
     right: set[int] = field(default_factory=set[int])
+    facts: set[str] = field(default_factory=set[str])
     _results: dict[tuple[str, tuple[Nodes | None, ...]], Part | None] = field(
         default_factory=dict[tuple[str, tuple["Nodes | None", ...]], "Part | None"]
     )
@@ -142,6 +168,7 @@ class _Look:
             case "AssignVarStmt" | "AssignVarOnceStmt":
                 held[statement.local("target")] = _part(statement.operand("source"), held)
             case "ScanStmt":
+                self._refuse_computed(statement, held.get(statement.local("source")))
                 held[statement.local("key")] = _UNKNOWN
                 held[statement.local("value")] = self._member(held.get(statement.local("source")))
             case "CallStmt":
@@ -156,8 +183,11 @@ class _Look:
     def _look_up(self, statement: Statement, held: _Held) -> Part | None:
         source, key = _part(statement.operand("source"), held), statement.operand("key")
         if key.type != "string_index":
+            self._refuse_computed(statement, source)
             return self._member(source)
         name = self.plan.strings[key.value]
+        if source is not None and source.shown in _FACTS_SHOWN:
+            self.facts.add(name)
         nodes = None if source is None else self.schema.below(source.nodes, name)
         if source is None or nodes is None:
             self.right.add(id(statement))
@@ -166,12 +196,18 @@ class _Look:
             self.right.add(id(statement))
             return Part(nodes, f"{source.shown}.{name}")
         known = [each for place in source.nodes for each in self.schema.node(place).get("properties", {})]
-        if not known:
+        if not known and source.shown not in _FACTS_SHOWN:
             # A function may ask a text for a field, to tell it from an object. OPA finds such a field of the input itself.
             self.right.add(id(statement))
             return _UNKNOWN
         self._tell(statement, f"`{source.shown}` has no field `{name}`{nearest(name, known)}")
         return _UNKNOWN
+
+    def _refuse_computed(self, statement: Statement, source: Part | None) -> None:
+        """Refuse the use of all facts, or of a fact by a name that no check can know."""
+        if source is not None and source.shown in _FACTS_SHOWN:
+            told = f"`{source.shown}` is read by a computed name; write the name of the fact: `{source.shown}.NAME`"
+            self._tell(statement, told)
 
     def _member(self, source: Part | None) -> Part | None:
         nodes = None if source is None else self.schema.items(source.nodes)
@@ -196,9 +232,11 @@ class _Look:
 
     def _call(self, statement: Statement, held: _Held) -> Part | None:
         function = self._functions.get(statement.fields["func"])
-        if function is None:
-            return _UNKNOWN
         arguments = [_part(operand, held) for operand in statement.operands("args")]
+        if function is None:
+            for argument in arguments:
+                self._refuse_computed(statement, argument)
+            return _UNKNOWN
         known = function.name, tuple(part and part.nodes for part in arguments)
         if known not in self._results:
             self._results[known] = _UNKNOWN

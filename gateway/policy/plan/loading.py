@@ -173,6 +173,9 @@ class Plans:
         stored, reason = await in_thread(partial(find_plan, policy, folders, self._trust))
         if stored is None or (_can_run(suites) and stored.rules == (await in_thread(store.read_shipped)).rules):
             stored = await self._judge(policy, suites, reason, stored)
+        if folders:
+            # The facts may have changed without the rules.
+            await in_thread(partial(authoring.require_known_facts, policy, bytes(stored.plan)))
         return await self.load_plan(bytes(stored.plan), policy.data)
 
     async def _judge(

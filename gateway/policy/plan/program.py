@@ -16,6 +16,7 @@ from gateway.policy.folder.data_files import DataFile
 from gateway.policy.grants import with_grant_index
 from gateway.policy.plan.values import EvaluationFailed, U, Value, to_json
 
+_CONDITIONS: Final = ("gateway", "lib", "conditions", "holds")
 FILE: Final = "<the plan of the policy>"
 """The name of the written Python in tracebacks."""
 
@@ -55,6 +56,17 @@ class Program:
             raise  # a trial ends by it
         except Exception as error:
             raise EvaluationFailed(self._place_of(error.__traceback__)) from error
+
+    def holds(self, condition: Mapping[str, Any], arguments: Mapping[str, Any], pointer: str) -> bool:
+        """Return whether a condition holds, by the rules that judge the conditions of grants."""
+        judge = self.rules.get(_CONDITIONS)
+        if judge is None:
+            return False
+        with suppress(Exception):  # arguments that no engine takes are refused by the question to the policy
+            given = documents.plain({"condition": condition, "arguments": arguments})
+            found = judge(self._lasting.copy(), {}, self._data, given["condition"], given["arguments"], pointer)
+            return found is True
+        return False
 
     def values(self, places: tuple[str, ...], names: tuple[str, ...], document: Value) -> Iterator[tuple[str, Any]]:
         """Yield the rules of these names below these packages, and their values as JSON has them."""

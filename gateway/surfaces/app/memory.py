@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.base.concurrency.background import Job
+from gateway.base.keys.key_ring import subkey
 from gateway.calls.binding.ownership import Ownership
 from gateway.calls.binding.vault import Vault
 from gateway.config import Configuration
-from gateway.config.keys import SNAPSHOTS
+from gateway.config.keys import SNAPSHOTS, Keys
 from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
+from gateway.history.declared.marks import FactReader
 from gateway.history.task_history import TaskHistory
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
 from gateway.inspection.credentials.origins import KnownOrigins
 from gateway.model.errors import HistoryError, StoreError
+from gateway.policy.policy import Policy
 from gateway.record.journal.redaction import concealed_with
 from gateway.record.journal.verified_entries import entries
 from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
@@ -46,14 +49,17 @@ _GOAL_LENGTH: Final = 8192
 
 def open_history(
     configuration: Configuration,
-    origins: KnownOrigins,
-    detector: Detector,
-    vault: Vault,
+    memories: tuple[KnownOrigins, Detector, Vault],
+    keys: Keys,
+    policy: Policy,
     clock: Callable[[], float],
 ) -> History:
-    """Return an empty history. The end of a task takes its handles from the vault."""
+    """Return an empty history, whose ledger reads the facts of the policy in force. The end of a task takes its handles from
+    the vault."""
+    origins, detector, vault = memories
     conceal = partial(_conceal_goal, origins, detector)
     history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins)
+    history.ledger.declared = FactReader(subkey(keys.fingerprints, "facts"), lambda: policy.facts)
     history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
     return history
 
@@ -133,6 +139,7 @@ def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: 
     for each in owned:
         each.expire()
     vault.retain(partial(history.tasks.is_open, now=clock()))
+    history.states.accounts.sweep(clock())
 
 
 async def keep_memory(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.model.decision import Decision
     from gateway.model.target import Target
     from gateway.model.wire import JsonObject
+    from gateway.policy.facts import FactBook
     from gateway.policy.grants import Fit
 
 _ACTIONS: Final[dict[str, ActionName]] = {"tool": "tools/call", "resource": "resources/read", "prompt": "prompts/get"}
@@ -70,8 +71,7 @@ def can(
     named = CallerNames(caller, issuer, user, group or (), scope or (), bound)
     principal = find_principal(settings, named)
     call = _call(settings, target, kind, _object(arguments))
-    asked = _question(settings, principal, call, when)
-    decision, fits = loop.run(_decide(settings, asked, call))
+    asked, decision, fits = loop.run(_decide(settings, principal, call, when))
     _tell(settings, asked, call, decision, fits, as_json=as_json)
     if not decision.allowed:
         raise typer.Exit(1)
@@ -150,13 +150,13 @@ def find_target(
     )
 
 
-def _question(settings: Configuration, principal: Principal, call: Call, when: float) -> JsonObject:
+def _question(settings: Configuration, principal: Principal, call: Call, when: float, facts: FactBook) -> JsonObject:
     from gateway.history.events import TaskOpened
     from gateway.history.facts import relevance_of
     from gateway.history.fold import apply
     from gateway.history.state import TaskState
     from gateway.model.task import Task
-    from gateway.surfaces.replay.engine import ask, inspector_of
+    from gateway.surfaces.replay.engine import DeclaredHistory, ask, inspector_of
 
     inspector = inspector_of(settings)
     task, state = Task("asked", "implicit", when), apply(TaskState(), TaskOpened())
@@ -166,10 +166,14 @@ def _question(settings: Configuration, principal: Principal, call: Call, when: f
         call, task, state.shingles, suppressions=suppressions, relevance=relevant, caller=principal
     )
     enforced = when >= settings.observed.get(call.target.upstream, 0.0)
-    return ask(principal, call, task, content, state, number=1, now=when, enforced=enforced)
+    declared = DeclaredHistory.begin(lambda: facts)
+    return ask(principal, call, task, content, state, number=1, now=when, enforced=enforced, declared=declared)
 
 
-async def _decide(settings: Configuration, asked: JsonObject, call: Call) -> tuple[Decision, tuple[Fit, ...] | None]:
+async def _decide(
+    settings: Configuration, principal: Principal, call: Call, when: float
+) -> tuple[JsonObject, Decision, tuple[Fit, ...] | None]:
+    """Return the question about a call without a history, its decision, and how far each grant holds."""
     from datetime import timedelta
 
     from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
@@ -183,8 +187,9 @@ async def _decide(settings: Configuration, asked: JsonObject, call: Call) -> tup
     policy = Policy.build(section, supported=frozenset(SUPPORTED_OBLIGATIONS), clock=time.time, is_for_calls=False)
     await policy.start()
     try:
+        asked = _question(settings, principal, call, when, policy.facts)
         decision = name_assumed_labels(await policy.decide(asked), call.target)
-        return decision, await policy.fits(asked)
+        return asked, decision, await policy.fits(asked)
     finally:
         await policy.stop()
 

@@ -57,7 +57,9 @@ async def _measure(traces: list[Path], chosen: PolicySettings, inspector: Inspec
     found = PolicyCost()
     async with AsyncExitStack() as stack:
         policy = await start_policy(stack, chosen)
-        async for outcome in replay(every_trace(traces), policy.decide, inspector=inspector):
+        async for outcome in replay(
+            every_trace(traces), policy.decide, inspector=inspector, facts=lambda: policy.facts
+        ):
             found.add(outcome)
     return found
 

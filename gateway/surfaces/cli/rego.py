@@ -86,7 +86,7 @@ def _check_rules(places: PolicyFolders, policy: Bundle, opa: Path) -> list[str]:
 def _find_in_plan(policy: Bundle, opa: Path) -> list[str]:
     plan = bytes(authoring.compile_rules(policy, opa).plan)
     guards = authoring.find_void_guards(policy.modules, opa)
-    return [*authoring.find_misuses(plan), *guards, *authoring.find_unasked(policy, plan, opa)]
+    return [*authoring.find_input_use(policy, plan).misuses, *guards, *authoring.find_unasked(policy, plan, opa)]
 
 
 async def _try_policy(places: PolicyFolders, policy: Bundle, limit: float) -> FolderCheck:

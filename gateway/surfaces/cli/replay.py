@@ -65,7 +65,9 @@ def replay(
     shown = _OutcomePrinter(as_json=as_json, summary=summary)
 
     def replaying(policy: Policy) -> AsyncIterator[StepOutcome]:
-        return replayed(every_trace(traces), policy.decide, assume=assume, inspector=inspector)
+        return replayed(
+            every_trace(traces), policy.decide, assume=assume, inspector=inspector, facts=lambda: policy.facts
+        )
 
     if against is None:
         loop.run(_one(replaying, chosen, shown, steps))

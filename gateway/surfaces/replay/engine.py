@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
 from gateway.base.json.walk import leaves
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.response.stream import read_label
 from gateway.config import Configuration
+from gateway.history.declared.accounts import FactAccounts
+from gateway.history.declared.marks import FactReader, Subject
 from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import depth_of, facts, keeps_words, relevance_of
@@ -31,10 +33,12 @@ from gateway.model.call import Call, Context, SignalFact
 from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Decision
+from gateway.model.facts import NO_DECLARED_FACTS
 from gateway.model.target import Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject
 from gateway.policy import document
+from gateway.policy.facts import NO_FACTS, FactBook
 from gateway.surfaces.replay.trace import BEGINNING, Expectation, Step, StepApproval, StepEndorsement, Trace
 from gateway.upstreams.catalogue.labels import selects_records
 
@@ -68,18 +72,41 @@ def ask(
     now: float,
     signals: tuple[SignalFact, ...] = (),
     enforced: bool = True,
+    declared: DeclaredHistory | None = None,
 ) -> JsonObject:
-    """Return the policy input for one call, and count the call in the state of its task.
+    """Return the policy input for one call, and count the call in the state of its task, and in its declared facts.
 
     `number` is the place of the call in the task; `now` is in seconds since the epoch.
     """
     call_id = str(number)
     depth = depth_of(principal, call.target)
-    apply(state, build_reservation(state, call_id, call, content, now, depth=depth))
+    event = build_reservation(state, call_id, call, content, now, depth=depth)
+    if declared is None:
+        apply(state, event)
+        counted = NO_DECLARED_FACTS
+    else:
+        subject = Subject(principal, call, task.id, content)
+        event = declared.reader.mark(event, subject)
+        apply(state, event)
+        declared.accounts.reserve(event)
+        counted = declared.reader.facts_of(subject, state.declared, declared.accounts, call_id, now)
     known = facts(state, now, call=call_id, content=content, depth=depth)
     trace = f"{number:032x}"
     context = Context(now, trace, None, None, task, SUPPORTED_OBLIGATIONS, signals=signals, enforced=enforced)
-    return document.decision(principal, call, context, known)
+    return document.decision(principal, call, context, known, counted)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredHistory:
+    """The declared facts of a run: their reader, and the accounts of its parties."""
+
+    reader: FactReader
+    accounts: FactAccounts = field(default_factory=FactAccounts)
+
+    @classmethod
+    def begin(cls, facts: Callable[[], FactBook]) -> DeclaredHistory | None:
+        """Return an empty history for the facts of a policy; `None` for a policy without any."""
+        return cls(FactReader(KEY, facts)) if facts().all else None
 
 
 Assume = Literal["refused", "forwarded"]
@@ -121,18 +148,23 @@ class StepOutcome:
 
 
 async def replay(
-    traces: Iterable[Trace], decide: Decide, *, assume: Assume = "refused", inspector: Inspector | None = None
+    traces: Iterable[Trace],
+    decide: Decide,
+    *,
+    assume: Assume = "refused",
+    inspector: Inspector | None = None,
+    facts: Callable[[], FactBook] = lambda: NO_FACTS,
 ) -> AsyncIterator[StepOutcome]:
     """Yield the outcome of each step, in order. Keep the state of one task at a time.
 
-    `decide` is the method of a `Policy`. `inspector` has the operator's rules, directory and own domains
+    `decide` is the method of a `Policy`, and `facts` gives the facts that it declares; each trace begins with empty accounts. `inspector` has the operator's rules, directory and own domains
     (`asking.inspector_of`). The default has the shipped rules alone. A replay suppresses no credential.
 
     Raises `TraceInvalid` at the fault in a file.
     """
     inspector = inspector or Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
     for trace in traces:
-        run = _Run(trace, assume, inspector)
+        run = _Run(trace, assume, inspector, DeclaredHistory.begin(facts))
         for number, step in enumerate(trace.steps):
             yield await run.take(number, step, decide)
 
@@ -140,7 +172,8 @@ async def replay(
 class _Run:
     """A task from its beginning."""
 
-    def __init__(self, trace: Trace, assume: Assume, inspector: Inspector) -> None:
+    def __init__(self, trace: Trace, assume: Assume, inspector: Inspector, declared: DeclaredHistory | None) -> None:
+        self._declared = declared
         self._trace = trace
         self._assume = assume
         self._inspector = trace.inspector(inspector)
@@ -170,7 +203,17 @@ class _Run:
             )
         content = self._exposures.complete(self, state, call.target, content)
         signals = tuple(SignalFact(one.type, now - one.age_seconds, one.level) for one in step.signals)
-        asked = ask(trace.principal, call, trace.task, content, state, number=number, now=now, signals=signals)
+        asked = ask(
+            trace.principal,
+            call,
+            trace.task,
+            content,
+            state,
+            number=number,
+            now=now,
+            signals=signals,
+            declared=self._declared,
+        )
         if step.endorsed is not None:
             asked = with_endorsement(asked, step.endorsed, f"{trace.id}/{number}")
         decision = await decide(asked)
@@ -182,11 +225,17 @@ class _Run:
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
             self._answer(call_id, call, step.result, read_label(decision))
-            apply(state, Settled(call_id, step.end))
+            self._end(Settled(call_id, step.end))
         else:
-            apply(state, Released(call_id, denied=decision.is_denial))
+            codes = tuple(reason.code for reason in decision.reasons) if decision.is_denial else ()
+            self._end(Released(call_id, decision.is_denial, decision.effect == "ask", codes))
         session = cast("JsonObject", asked["session"])
         return StepOutcome(trace.id, number, trace.principal, call, decision, session, step.expect)
+
+    def _end(self, event: Settled | Released) -> None:
+        apply(self._state, event)
+        if self._declared is not None:
+            self._declared.accounts.close(event)
 
     def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in the upstream's answer as the gateway does before the answer goes on."""

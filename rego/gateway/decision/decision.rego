@@ -68,6 +68,7 @@ denials := union({
 	data.gateway.denials.credential.denials,
 	data.gateway.denials.credential_chain.denials,
 	data.gateway.denials.delegation.denials,
+	data.gateway.denials.fact.denials,
 	data.gateway.denials.fan_out.denials,
 	data.gateway.denials.identity.denials,
 	data.gateway.denials.signal.denials,

@@ -1,0 +1,197 @@
+"""Accounts: the declared facts of agents, users, tenants and of the whole gateway, beside the tasks.
+
+An account is folded from the marks in the events of calls, in the order of these events. Its row in the snapshots stands
+beside those of the tasks, with the number of the last journal entry in it. After a restart the entries after that are folded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.history.declared import tables
+from gateway.history.declared.tables import Mark, Table, Tables
+from gateway.history.events import Released, Reserved, Settled, end_of, from_fields, list_ends, verdict_of
+from gateway.history.store import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.history.store import Store, StoredTask
+    from gateway.model.wire import JsonObject
+
+_VERSION: Final = 1
+"""The version of the form in snapshots. Raise it with each change of `_Stored` or of a table."""
+_PREFIX: Final = "account:"
+
+
+class _Open(Struct, array_like=True):
+    """An open call with its marks on one account."""
+
+    at: float
+    marks: tuple[Mark, ...]
+
+
+class _Stored(Struct, omit_defaults=True):
+    """An account in the snapshots."""
+
+    tables: Tables = field(default_factory=dict[str, Table])
+    open: dict[str, _Open] = field(default_factory=dict[str, _Open])
+
+
+class _Meta(Struct):
+    """The row of an account beside its tables."""
+
+    version: int
+
+
+class Account(Struct):
+    """The facts of one party. `seq` is the last journal entry in the account. `changed`: the store has an older form."""
+
+    name: str
+    held: _Stored = field(default_factory=_Stored)
+    seq: int = 0
+    changed: bool = False
+    stored: bool = False
+
+
+class FactAccounts:
+    """All accounts by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Account] = {}
+        self._calls: dict[str, tuple[Account, ...]] = {}
+        self._gone: set[str] = set()
+
+    def tables(self, name: str) -> Tables | None:
+        """Return the tables of an account; `None` for one that holds nothing."""
+        account = self._by_name.get(name)
+        return None if account is None else account.held.tables
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all accounts."""
+        return tuple(self._by_name)
+
+    def reserve(self, event: Reserved, seq: int | None = None) -> None:
+        """Count a call as open in each account of its marks. `seq` is the number of its journal entry, in a restart."""
+        touched: list[Account] = []
+        for name in {mark.owner for mark in event.facts if mark.owner}:
+            account = self._by_name.get(name)
+            if account is None:
+                account = self._by_name[name] = Account(name, stored=name in self._gone)
+                self._gone.discard(name)
+            if event.call in account.held.open or (seq is not None and seq <= account.seq):
+                continue
+            marks = tuple(tables.of_owner(event.facts, name))
+            tables.reserve(account.held.tables, event.call, event.at, marks)
+            account.held.open[event.call] = _Open(event.at, marks)
+            account.changed = True
+            touched.append(account)
+        if touched:
+            self._calls[event.call] = (*self._calls.get(event.call, ()), *touched)
+
+    def close(self, event: Released | Settled, seq: int | None = None) -> None:
+        """End an open call in its accounts."""
+        for account in self._calls.pop(event.call, ()):
+            if seq is not None and seq <= account.seq:
+                continue
+            call = account.held.open.pop(event.call, None)
+            if call is not None:
+                tables.close(account.held.tables, event.call, call.at, call.marks, list_ends(event))
+                account.changed = True
+
+    def sweep(self, now: float) -> None:
+        """Forget what is beyond every window."""
+        for name, account in tuple(self._by_name.items()):
+            before = len(account.held.tables)
+            tables.sweep(account.held.tables, now)
+            account.changed |= len(account.held.tables) < before
+            if not account.held.tables and not account.held.open:
+                del self._by_name[name]
+                if account.stored:
+                    self._gone.add(name)
+
+    # --- the journal ---------------------------------------------------------------------------------
+
+    def take(self, entry: JsonObject) -> None:
+        """Fold an entry of the journal, where the snapshots lack it. Raises `ValueError` for a damaged entry."""
+        seq, kind = cast("int", entry["seq"]), entry["kind"]
+        if kind == "call":
+            fields = cast("JsonObject | None", entry.get("history"))
+            if fields is None or not fields.get("facts"):
+                return
+            event = from_fields(fields)
+            if isinstance(event, Reserved):
+                self.reserve(event, seq)
+                verdict = verdict_of(entry, event.call)
+                if isinstance(verdict, Released):
+                    self.close(verdict, seq)
+        elif kind == "settled":
+            self.close(Settled(cast("str", entry["id"]), end_of(str(entry.get("outcome", "")))), seq)
+        elif kind == "abandoned":
+            self.close(Settled(cast("str", entry["id"]), "unknown"), seq)
+
+    def abandon(self) -> None:
+        """End the open calls of the gateway before this one, with an unknown outcome."""
+        for call in tuple(self._calls):
+            self.close(Settled(call, "unknown"))
+
+    def rewind(self, end: int) -> None:
+        """Know nothing of journal entries after `end`, and keep what is counted."""
+        for account in self._by_name.values():
+            if account.seq > end:
+                account.seq, account.changed = end, True
+
+    @property
+    def known(self) -> int:
+        """Return the number of the last journal entry in any account."""
+        return max((account.seq for account in self._by_name.values()), default=0)
+
+    # --- the snapshots -------------------------------------------------------------------------------
+
+    def restore(self, stored: StoredTask, store: Store) -> bool:
+        """Take over a row of the snapshots. Return whether it is one of an account. Raises `ValueError` for a damaged row."""
+        if not stored.id.startswith(_PREFIX):
+            return False
+        try:
+            if msgspec.msgpack.decode(stored.meta, type=_Meta).version != _VERSION:
+                raise ValueError("the accounts have another version")
+            held = msgspec.msgpack.decode(store.state(stored.id, stored.digest), type=_Stored)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"no account: {error}") from error
+        name = stored.id.removeprefix(_PREFIX)
+        account = self._by_name[name] = Account(name, held, stored.seq, stored=True)
+        for call in held.open:
+            self._calls[call] = (*self._calls.get(call, ()), account)
+        return True
+
+    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
+        """Return new and changed accounts as rows, each made on demand, and the ids of rows that the store should drop."""
+        changed = [account for account in self._by_name.values() if account.changed]
+        return (self._row(position, account) for account in changed), tuple(_PREFIX + name for name in self._gone)
+
+    def _row(self, position: Callable[[], int], account: Account) -> Row:
+        account.seq, account.changed = position(), False
+        meta = msgspec.msgpack.encode(_Meta(_VERSION))
+        return Row(_PREFIX + account.name, account.seq, meta, msgspec.msgpack.encode(account.held))
+
+    def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
+        """Note that rows were written, or could not be. Return the ids of rows that are accounts."""
+        own = frozenset(row for row in ids if row.startswith(_PREFIX))
+        if done:
+            self._gone.difference_update(name.removeprefix(_PREFIX) for name in gone)
+        for row in own:
+            account = self._by_name.get(row.removeprefix(_PREFIX))
+            if account is not None:
+                account.stored, account.changed = account.stored or done, account.changed or not done
+            elif done:
+                self._gone.add(row.removeprefix(_PREFIX))
+        return own
+
+    def note_lost(self) -> None:
+        """Note that the store lost everything. All is written again."""
+        self._gone.clear()
+        for account in self._by_name.values():
+            account.stored, account.changed = False, True

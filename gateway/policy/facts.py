@@ -1,0 +1,343 @@
+"""Declared facts in `facts.yaml`: read, checked, and indexed by target. Pure.
+
+A fact folds earlier calls into a number or a time: `input.facts.NAME`. This module says which calls a fact counts, and under
+which key. `gateway/history/declared` folds the calls. The files are data of the policy, so each engine has them. The
+revision of the policy changes with them. `data.gateway.facts` ships, and `data.overlay.facts` is the operator's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from gateway.config import problems
+from gateway.config.values import Duration
+from gateway.model.errors import PolicyBroken
+from gateway.model.target import Effect, Sensitivity, Target
+from gateway.policy.folder.data_files import nearest
+
+FILE: Final = "facts.yaml"
+Outcome: TypeAlias = Literal["open", "done", "failed", "unknown", "refused"]
+Scope: TypeAlias = Literal["task", "user", "agent", "tenant", "all"]
+"""The owner of a fact's memory: the narrowest of its keys. `all` is the whole gateway."""
+KEYS: Final = ("task", "agent", "user", "tenant", "upstream", "system", "tool")
+TESTS: Final = (
+    "one_of", "equals", "matches", "under", "host_in", "max", "min", "max_items", "present", "absent", "optional",
+)  # fmt: skip
+"""The tests of a condition (`rego/gateway/lib/conditions`)."""
+BUCKETS: Final = 60
+"""Parts of a sliding window. A window counts up to one part too long, and never too short."""
+_WHOLE: Final = timedelta(days=400)
+_TARGETS: Final = 1024
+"""Targets whose facts are kept: a resource is made anew for each call."""
+_POINTER: Final = r"^/arguments(/([^~/]|~[01])*)+$"
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Pointer = Annotated[str, Field(pattern=_POINTER)]
+
+
+def _listed(value: object) -> object:
+    return cast("object", value) if isinstance(value, list | tuple) else (value,)
+
+
+class _Declared(BaseModel):
+    """A part of a declaration. An unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+_Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Selection(_Declared):
+    """The calls that count. A field that is left out selects all. A list selects each of its items."""
+
+    tool: _Texts | None = Field(default=None, description="Patterns of tools, such as `payments/refund` or `files/*`.")
+    resource: _Texts | None = Field(default=None, description="Patterns of resources, such as `files/file:///srv/*`.")
+    prompt: _Texts | None = Field(default=None, description="Patterns of prompts.")
+    upstream: _Texts | None = Field(default=None, description="Names of upstreams.")
+    system: _Texts | None = Field(default=None, description="Names of systems (`audience`).")
+    tenant: _Texts | None = Field(default=None, description="Tenants of the called system.")
+    environment: _Texts | None = Field(default=None, description="Environments of the called system.")
+    effect: Annotated[tuple[Effect, ...], BeforeValidator(_listed)] | None = Field(
+        default=None, description="Effects: `read`, `write`, `destructive`, `mint`, `exec`."
+    )
+    sensitivity: Annotated[tuple[Sensitivity, ...], BeforeValidator(_listed)] | None = Field(
+        default=None, description="Sensitivities of the results."
+    )
+    egress: Annotated[bool, Field(strict=True)] | None = Field(default=None, description="Whether data leaves by it.")
+    trust: Literal["trusted", "untrusted"] | None = Field(default=None, description="Trust in the upstream.")
+    decision: Annotated[tuple[Literal["allow", "ask", "deny"], ...], BeforeValidator(_listed)] | None = Field(
+        default=None, description="Decisions of policy: `allow`, `ask`, `deny`."
+    )
+    code: _Texts | None = Field(default=None, description="Codes of denials, such as `budget/calls`.")
+    outcome: Annotated[tuple[Outcome, ...], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
+        default=None,
+        description="Outcomes: `open` (under way), `done`, `failed`, `unknown` (counts with `open` too), `refused`."
+        " By default all but `refused`.",
+    )
+    arguments: dict[Pointer, dict[str, Any]] | None = Field(
+        default=None, description="Conditions on arguments, as in the `when` of a grant, by pointer."
+    )
+
+    @field_validator("arguments")
+    @classmethod
+    def _has_known_tests(cls, value: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
+        for test in (test for condition in (value or {}).values() for test in condition):
+            if test not in TESTS:
+                raise ValueError(f"there is no test {test!r}{nearest(test, TESTS)}")
+        return value
+
+    def fits_target(self, target: Target) -> bool:
+        """Return whether calls of a target may count."""
+        named = (("tool", self.tool), ("resource", self.resource), ("prompt", self.prompt))
+        if any(patterns is not None for _, patterns in named):
+            mine = dict(named)[target.type]
+            if mine is None or not _matches(target.id, mine):
+                return False
+        labels = target.labels
+        return (
+            (self.upstream is None or target.upstream in self.upstream)
+            and (self.system is None or target.audience in self.system)
+            and (self.tenant is None or target.tenant in self.tenant)
+            and (self.environment is None or target.environment in self.environment)
+            and (self.effect is None or labels.effect in self.effect)
+            and (self.sensitivity is None or labels.sensitivity in self.sensitivity)
+            and (self.egress is None or labels.egress is self.egress)
+            and (self.trust is None or target.trust == self.trust)
+        )
+
+    def list_ends(self) -> tuple[str, ...]:
+        """Return the states in which a call counts: outcomes, `ask` and `deny`, or codes of denials."""
+        ends: list[str] = list(self.outcome or ())
+        refused = self.decision is not None and not {"allow"} & {*self.decision}
+        if self.outcome is None and self.code is None and not refused:
+            ends = ["open", "done", "failed", "unknown"]
+        if "refused" in ends:
+            ends = [*(end for end in ends if end != "refused"), "ask", "deny"]
+        if self.decision is not None:
+            ends = [end for end in ends if end not in {"ask", "deny"}] if "allow" in self.decision else []
+            ends += [each for each in self.decision if each != "allow"]
+        if self.code is not None:
+            ends = [*(end for end in ends if end != "deny"), *self.code]
+        return tuple(dict.fromkeys(ends))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class Pair(_Declared):
+    """A key of two pointers: `this` into the call under decision, `that` into the earlier call."""
+
+    this: Pointer
+    that: Pointer
+
+
+def _key(value: str | Pair) -> str | Pair:
+    if isinstance(value, str) and value not in KEYS and re.fullmatch(_POINTER, value) is None:
+        raise ValueError(f"there is no key {value!r}{nearest(value, KEYS)} A pointer begins with /arguments/")
+    return value
+
+
+Key: TypeAlias = Annotated[
+    str | Pair,
+    AfterValidator(_key),
+    WithJsonSchema({"anyOf": [{"enum": [*KEYS]}, {"type": "string", "pattern": _POINTER}, Pair.model_json_schema()]}),
+]
+Aggregate: TypeAlias = Literal["count", "sum", "distinct", "first", "last"]
+
+
+class Fact(_Declared):
+    """A declared fact: one aggregate over the selected calls with the same key."""
+
+    count: Literal["calls"] | None = Field(default=None, description="The number of calls.")
+    sum: Pointer | None = Field(default=None, description="The sum of the numbers at a pointer, as exact decimals.")
+    distinct: Literal["tool", "upstream", "system", "destination"] | Pointer | None = Field(
+        default=None, description="The number of different tools, upstreams, systems, destinations or values."
+    )
+    first: Literal["time"] | None = Field(default=None, description="The time of the first call.")
+    last: Literal["time"] | None = Field(default=None, description="The time of the last call.")
+    of: Selection = Field(default=Selection(), description="The calls that count.")
+    by: Annotated[tuple[Key, ...], BeforeValidator(_listed), Field(min_length=1)] = Field(
+        description="The keys: `task`, `agent`, `user`, `tenant`, `upstream`, `system`, `tool`, a pointer, or"
+        " `{this, that}`. A call that lacks a key has no fact."
+    )
+    within: Duration | None = Field(default=None, description="A sliding window; needed without the key `task`.")
+    since: Selection | None = Field(default=None, description="The fact begins anew after a call that fits.")
+    keys: int = Field(default=100_000, ge=1, le=1_000_000, strict=True, description="The most keys that are kept.")
+
+    @property
+    def aggregate(self) -> Aggregate:
+        return next(name for name in _AGGREGATES if getattr(self, name) is not None)
+
+    @property
+    def scope(self) -> Scope:
+        """Return the owner of the memory: the narrowest key."""
+        narrowest: Scope = "all"
+        for scope in reversed(_SCOPES):
+            narrowest = scope if scope in self.by else narrowest
+        return narrowest
+
+    @property
+    def width(self) -> float:
+        """Return the seconds of a part of the window, 0 without one."""
+        return 0.0 if self.within is None else self.within.total_seconds() / BUCKETS
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = [name for name in _AGGREGATES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"it has {' and '.join(given) or 'no aggregate'}; give one of {', '.join(_AGGREGATES)}")
+        if self.within is None and "task" not in self.by:
+            raise ValueError("its memory would never end; add `within`, or the key `task`")
+        if self.within is not None and not timedelta(seconds=1) <= self.within <= _WHOLE:
+            raise ValueError("`within` is from 1s to 400 days")
+        if self.since is not None and {"ask", "deny"} & {*self.since.list_ends()}:
+            raise ValueError("`since` begins anew after an outcome; a refused call changes nothing")
+        return self
+
+
+_AGGREGATES: Final[tuple[Aggregate, ...]] = ("count", "sum", "distinct", "first", "last")
+_SCOPES: Final[tuple[Scope, ...]] = ("task", "user", "agent", "tenant")
+
+
+class FactsFile(_Declared):
+    """The file `facts.yaml`: facts about earlier calls, which rules read as `input.facts.NAME`."""
+
+    facts: dict[Name, Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A fact with its name, and the digest of its meaning: another meaning begins another memory."""
+
+    name: str
+    fact: Fact
+    version: str
+    table: str = field(init=False)
+    ends: tuple[str, ...] = field(init=False)
+    since_ends: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", f"{self.name}@{self.version}")
+        object.__setattr__(self, "ends", self.fact.of.list_ends())
+        since = self.fact.since
+        object.__setattr__(self, "since_ends", () if since is None else since.list_ends())
+
+    @property
+    def has_conditions(self) -> bool:
+        """Return whether arguments decide if a call counts."""
+        since = self.fact.since
+        return bool(self.fact.of.arguments or (since is not None and since.arguments))
+
+    @property
+    def needs_open(self) -> bool:
+        """Return whether calls under way do not count, so that racing calls do not count one another."""
+        return "open" not in self.ends and self.fact.aggregate in {"count", "sum", "distinct"}
+
+
+Holds: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any], str], bool]
+
+
+def _holds_never(_condition: Mapping[str, Any], _arguments: Mapping[str, Any], _pointer: str) -> bool:
+    return False
+
+
+class Fitting(NamedTuple):
+    """The facts with a count of a target's calls, and the facts with a new beginning after such a call."""
+
+    counted: tuple[Declaration, ...]
+    begun: tuple[Declaration, ...]
+
+
+class FactBook:
+    """All declared facts of a policy."""
+
+    def __init__(self, declarations: Sequence[Declaration] = (), holds: Holds = _holds_never) -> None:
+        """Take the facts, and what judges a condition: whether it holds for the argument at a pointer."""
+        self.all = tuple(declarations)
+        self.holds = holds
+        self.by_name: Mapping[str, Declaration] = {each.name: each for each in self.all}
+        self.scopes: tuple[Scope, ...] = tuple(dict.fromkeys(each.fact.scope for each in self.all))
+        self._found: dict[int, tuple[Target, Fitting]] = {}
+
+    def find_fitting(self, target: Target) -> Fitting:
+        """Return the facts that calls of a target change. A target never changes, so the answer is kept beside it."""
+        kept = self._found.get(id(target))
+        if kept is not None and kept[0] is target:
+            return kept[1]
+        begun = (each for each in self.all if each.fact.since is not None and each.fact.since.fits_target(target))
+        fitting = Fitting(tuple(each for each in self.all if each.fact.of.fits_target(target)), tuple(begun))
+        if len(self._found) >= _TARGETS:
+            self._found.clear()
+        self._found[id(target)] = target, fitting
+        return fitting
+
+
+NO_FACTS: Final = FactBook()
+
+
+def read_facts(data: Mapping[str, Any], holds: Holds | None = None) -> FactBook:
+    """Return the facts in the data of a policy, shipped and own. Raise `PolicyBroken`.
+
+    `holds` judges conditions on arguments by the rules of grants. Without `holds`, no fact may have conditions.
+    """
+    found: dict[str, Declaration] = {}
+    for place in ("gateway", "overlay"):
+        below: object = data.get(place)
+        declared = cast("Mapping[str, object]", below).get("facts") if isinstance(below, Mapping) else None
+        if declared is None:
+            continue
+        for each in _read(f"{place}/{FILE}", declared):
+            if each.name in found:
+                raise PolicyBroken(
+                    f"{place}/{FILE}: the policy has a fact {each.name!r} already", "give it another name"
+                )
+            if holds is None and each.has_conditions:
+                raise PolicyBroken(
+                    f"{place}/{FILE}: {each.name} has conditions on arguments, and the gateway has no rules to judge them",
+                    "leave `arguments` out, or have the gateway evaluate the policy (`evaluate: here`)",
+                )
+            found[each.name] = each
+    return FactBook(tuple(found.values()), holds or _holds_never) if found else NO_FACTS
+
+
+def read_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the facts in the data of a policy. Raise `PolicyBroken`."""
+    return tuple(read_facts(data, _holds_never).by_name)
+
+
+def _read(file: str, declared: object) -> Iterator[Declaration]:
+    try:
+        read = FactsFile.model_validate({"facts": declared})
+    except ValidationError as error:
+        raise PolicyBroken(
+            f"{file}: {problems.explain(error, FactsFile)[0]}", "docs/policy/facts.md has the fields of a fact"
+        ) from None
+    for name, fact in read.facts.items():
+        meaning = json.dumps(fact.model_dump(mode="json"), sort_keys=True)
+        yield Declaration(name, fact, hashlib.sha256(meaning.encode()).hexdigest()[:8])
+
+
+def suggest(name: str, book: FactBook) -> str:
+    """Return the end of a sentence about a fact that no file declares."""
+    return nearest(name, book.by_name)
