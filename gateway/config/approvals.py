@@ -47,6 +47,12 @@ class ApprovalSettings(Settings):
         default=timedelta(seconds=25),
         description="How long one request waits for an answer before it is told to come again.",
     )
+    questions_per_task: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="How many questions of one task stand before people at once. Further ones wait in line.",
+    )
     peers: tuple[PeerSettings, ...] = Field(default=(), description="Who answers over the socket.")
     people: ApproverIdentity | None = Field(
         default=None, description="Who answers at `/api/approvals`, by a token of an OIDC provider."

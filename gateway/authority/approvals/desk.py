@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds: `pending` for people to answer, `grant` for the approved call to come, `hold` for one request to wait."""
+    """Seconds: `pending` for people to answer, `grant` for the approved call to come, `hold` for one request to wait.
+
+    `per_task`: so many questions of one task stand before people at once.
+    """
 
     pending: float
     grant: float
     hold: float
+    per_task: int = 5
 
 
 class Desk:
@@ -268,6 +272,10 @@ class Desk:
     def list_open(self) -> list[Approval]:
         """Return the open questions and approvals, the oldest first."""
         return sorted((one for one in self._index if one.state in OPEN), key=lambda one: one.question.asked)
+
+    def waits_in_line(self, approval: Approval) -> bool:
+        """Return whether a question waits until people have answered earlier questions of its task."""
+        return self._index.waits_in_line(approval, self.times.per_task)
 
     def get(self, identifier: str) -> Approval | None:
         """Return an approval by its id."""

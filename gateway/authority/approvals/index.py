@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
     from gateway.authority.approvals.model import Question
 
-PER_TASK: Final = 5
-"""Questions of one task that may wait for people at once."""
 PER_CALLER: Final = 100
-"""The same for one caller."""
+"""Questions of one caller that may wait for people at once."""
 REMEMBERED_PER_CALLER: Final = 1_000
 REMEMBERED: Final = 20_000
 """Questions in all, answered ones included: some 3 KB each."""
@@ -135,12 +133,19 @@ class QuestionIndex:
     def object_to_question(self, question: Question) -> Reason | None:
         """Return the reason against a question to people: too many questions wait already."""
         ids = self._of_caller.get(question.requester.key, {})
-        waiting = [one for one in map(self._all.__getitem__, ids) if one.state == "pending"]
-        of_task = sum(one.question.task == question.task for one in waiting)
+        waiting = sum(self._all[one].state == "pending" for one in ids)
         is_full = len(ids) >= REMEMBERED_PER_CALLER or len(self._all) >= REMEMBERED
-        return (
-            reasons.APPROVAL_BUDGET.reason() if is_full or len(waiting) >= PER_CALLER or of_task >= PER_TASK else None
-        )
+        return reasons.APPROVAL_BUDGET.reason() if is_full or waiting >= PER_CALLER else None
+
+    def waits_in_line(self, approval: Approval, per_task: int) -> bool:
+        """Return whether so many earlier questions of the same task wait for people already."""
+        asked, earlier = approval.question, 0
+        for identifier in self._of_caller.get(asked.requester.key, ()):
+            if identifier == approval.id or earlier >= per_task:
+                break
+            one = self._all[identifier]
+            earlier += one.state == "pending" and one.question.task == asked.task
+        return approval.state == "pending" and earlier >= per_task
 
     def over(self, now: float, remember: float) -> list[Approval]:
         """Return the approvals with an end more than `remember` seconds ago."""

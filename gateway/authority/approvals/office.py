@@ -56,8 +56,16 @@ class Office:
         self._end_task = end_task
 
     def list(self, _approver: Approver) -> list[ListedQuestion]:
-        """Return the open questions and approvals, the oldest first."""
-        return [summarize(approval) for approval in self.desk.list_open()]
+        """Return the open questions and approvals by their task, the task with the oldest question first."""
+        found = self.desk.list_open()
+        oldest: dict[str, float] = {}
+        for one in found:
+            oldest.setdefault(one.question.task, one.question.asked)
+        found.sort(key=lambda one: (oldest[one.question.task], one.question.task, one.question.asked))
+        return [self._summarize(approval) for approval in found]
+
+    def _summarize(self, approval: Approval) -> ListedQuestion:
+        return summarize(approval, is_in_line=self.desk.waits_in_line(approval))
 
     def find(self, name: str) -> Approval | None:
         """Return the question with an id, or the only open question with a code of four letters."""
@@ -118,7 +126,7 @@ class Office:
         """Have `tell` called with the summary of each changed question. Returns a function to end the watch."""
 
         def told(approval: Approval) -> None:
-            tell(summarize(approval))
+            tell(self._summarize(approval))
 
         return self.desk.watch(told)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from gateway.authority.approvals.digest import code_of
 from gateway.authority.approvals.rules import may_vote
+from gateway.authority.approvals.sentence import say_openly
 from gateway.authority.approvals.suggestions import suggest_settings
 from gateway.base.letters import cut
 
@@ -43,9 +44,15 @@ class QuestionState(TypedDict):
 
 
 class ListedQuestion(QuestionState):
-    """A line of a list of questions, with the codes of its reasons."""
+    """A line of a list of questions: a sentence without values, and the codes of the reasons.
+
+    `is_in_line`: the question waits until people have answered earlier questions of its task.
+    """
 
     reasons: list[str]
+    task: str
+    sentence: str
+    is_in_line: bool
 
 
 class CountedVote(ListedQuestion):
@@ -118,8 +125,20 @@ class ListedEndorsement(TypedDict):
     used: str | None
 
 
-def summarize(approval: Approval) -> ListedQuestion:
+def summarize(approval: Approval, *, is_in_line: bool = False) -> ListedQuestion:
     """Return a line of a list of questions."""
+    question = approval.question
+    state = _describe_state(approval)
+    return {
+        **state,
+        "reasons": list(question.codes),
+        "task": question.task,
+        "sentence": say_openly(state),
+        "is_in_line": is_in_line,
+    }
+
+
+def _describe_state(approval: Approval) -> QuestionState:
     question = approval.question
     return {
         "id": approval.id,
@@ -131,7 +150,6 @@ def summarize(approval: Approval) -> ListedQuestion:
         "user": question.requester.user,
         "user_name": question.requester.user_name,
         "user_mail": question.requester.user_mail,
-        "reasons": list(question.codes),
         "asked": _time(question.asked),
         "expires": _time(approval.until),
         "votes": f"{len(approval.yes)} of {question.rule.count}",
@@ -152,7 +170,7 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
         "client": shown.pop("client", None),
     }
     return {
-        **summarize(approval),
+        **_describe_state(approval),
         "shown": question.shown,
         "call": shown,
         "said_by_agent": said,
@@ -183,7 +201,7 @@ def describe_openly(approval: Approval) -> dict[str, Any]:
     question = approval.question
     target = question.target
     return {
-        **summarize(approval),
+        **_describe_state(approval),
         # Agents choose the addresses of resources.
         "target": target if question.sort != "resource" else f"{target.partition('/')[0]}/(resource)",
         "call": {},

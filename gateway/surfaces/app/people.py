@@ -74,7 +74,8 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
     if settings is None:
         return None
     append = parts.journal.append
-    times = Times(*(each.total_seconds() for each in (settings.pending, settings.grant, settings.hold)))
+    seconds = (each.total_seconds() for each in (settings.pending, settings.grant, settings.hold))
+    times = Times(*seconds, per_task=settings.questions_per_task)
     desk = Desk(
         times,
         ApprovalStore(parts.store),

@@ -67,7 +67,7 @@ def list_questions(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the calls that wait for a person, the oldest first."""
+    """List the calls that wait for a person, by their task."""
     with open_control(at, config, speaks_as) as desk:
         found: list[dict[str, Any]] = desk.ask("approvals/list")["questions"]
     if as_json:
@@ -76,13 +76,16 @@ def list_questions(
     if not found:
         note("no call waits for a person")
         return
-    listed = table("id", "code", "state", "call", "agent", "for", "reasons", "expires", "votes")
-    for one in found:
-        reasons = ", ".join(one["reasons"])
-        cells = (one["target"], one["agent"], one["user"] or "-", reasons, one["expires"], one["votes"])
+    shown = [one for one in found if not one["is_in_line"]]
+    listed = table("id", "code", "state", "task", "question", "reasons", "expires", "votes")
+    for one in shown:
+        task, reasons = one["task"].removeprefix("task-")[:_SHORT] or "-", ", ".join(one["reasons"])
+        cells = (task, one["sentence"], reasons, one["expires"], one["votes"])
         listed.add_row(one["id"][:_SHORT], one["code"], one["state"], *map(plain, cells))
     show(listed)
-    for one in found:
+    if waiting := len(found) - len(shown):
+        note(f"{describe_count(waiting, 'question')} in line, until earlier ones of their task are answered")
+    for one in shown:
         for warning in one["warnings"]:
             say(f"{one['id'][:_SHORT]}: look closely, {WARNINGS[warning]}", style="yellow")
 
@@ -161,8 +164,8 @@ def watch(
             if as_json:
                 typer.echo(json.dumps(one))
             else:
-                text = f"{one['state']:<10} {one['code']}  {one['id'][:_SHORT]}  {one['target']}  {', '.join(one['reasons'])}"
-                say(text)
+                state = "in line" if one["is_in_line"] else one["state"]
+                say(f"{state:<10} {one['code']}  {one['id'][:_SHORT]}  {one['sentence']}  {', '.join(one['reasons'])}")
                 for warning in one["warnings"]:
                     say(f"  look closely, {WARNINGS[warning]}", style="yellow")
 

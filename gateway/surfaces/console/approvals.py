@@ -67,7 +67,8 @@ async def _list(visit: ConsoleVisit, approver: Approver) -> Response:
     questions = people.office.list(approver)
     return visit.page(
         "approvals.html",
-        waiting=[one for one in questions if one["state"] == "pending"],
+        waiting=[one for one in questions if one["state"] == "pending" and not one["is_in_line"]],
+        in_line=sum(one["is_in_line"] for one in questions),
         granted=[one for one in questions if one["state"] != "pending"],
         ended=[summarize(one) for one in _list_ended(people)],
         endorsements=people.office.list_endorsements(approver),

@@ -37,6 +37,7 @@ class Notifier:
         self._senders = {channel.name: Sender(channel, self, timing) for channel in channels}
         self._failing: dict[str, dict[str, bool]] = {}  # question → channel → whether the channel gave it up
         self._closing: set[tuple[str, str]] = set()  # channel and question whose end is being told
+        self._in_line: dict[str, None] = {}  # questions that wait for the answers to others, the oldest first
 
     def start(self) -> None:
         """Tell people of new questions, and of untold questions of the previous gateway."""
@@ -51,13 +52,29 @@ class Notifier:
 
     def _hear(self, approval: Approval) -> None:
         if approval.state == "pending":
-            for name in self._senders.keys() - set(approval.told):
-                if not approval.votes:
-                    self._put(approval, name, "asked")
+            self._ask(approval)
             return
+        self._let_in()
         self._failing.pop(approval.id, None)
         for name in approval.told:
             self._tell_end(approval, name)
+
+    def _ask(self, approval: Approval) -> None:
+        if self._desk.waits_in_line(approval):
+            self._in_line[approval.id] = None
+            return
+        for name in self._senders.keys() - set(approval.told):
+            if not approval.votes:
+                self._put(approval, name, "asked")
+
+    def _let_in(self) -> None:
+        """Tell of the questions whose turn it is now."""
+        for identifier in tuple(self._in_line):
+            approval = self._desk.get(identifier)
+            if approval is None or approval.state != "pending" or not self._desk.waits_in_line(approval):
+                del self._in_line[identifier]
+                if approval is not None and approval.state == "pending":
+                    self._ask(approval)
 
     def _tell_end(self, approval: Approval, name: str) -> None:
         sender = self._senders.get(name)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.authority.approvals import Desk, Times
-from gateway.authority.approvals.index import PER_TASK
+from gateway.authority.approvals.index import PER_CALLER
 from gateway.authority.approvals.model import Approval, Question, Requester
 from gateway.authority.approvals.state import NoticeDelivery
 from gateway.authority.approvals.store import ApprovalStore
@@ -102,13 +102,27 @@ async def test_equal_calls_join_one_question(desk: Desk, recorder: Recorder):
     assert recorder.events == ["asked"]
 
 
-async def test_a_task_asks_so_much_at_once(desk: Desk):
-    for number in range(PER_TASK):
+async def test_the_sixth_question_of_a_task_waits_in_line_for_its_turn(desk: Desk):
+    for number in range(7):
         await ask(desk, f"q{number}")
-    refused = await desk.ask(question("one-more"), DESCRIPTION)
+    await ask(desk, "other", task="t2")
+
+    def in_line() -> list[str]:
+        return [one.id for one in desk.list_open() if desk.waits_in_line(one)]
+
+    assert in_line() == ["q5", "q6"]
+    await desk.vote("q0", no(), "sha256:shown-q0")
+    assert in_line() == ["q6"]
+    await desk.vote("q6", no(), "sha256:shown-q6")
+    assert in_line() == []
+
+
+async def test_a_caller_asks_so_much_at_once(desk: Desk):
+    for number in range(PER_CALLER):
+        await ask(desk, f"q{number}", task=f"t{number % 30}")
+    refused = await desk.ask(question("one-more", task="t31"), DESCRIPTION)
     assert isinstance(refused, Reason)
     assert refused.code == "approval/budget"
-    assert isinstance(await desk.ask(question("other", task="t2"), DESCRIPTION), Approval)
     await desk.vote("q0", no(), "sha256:shown-q0")
     assert isinstance(await desk.ask(question("one-more"), DESCRIPTION), Approval)
 

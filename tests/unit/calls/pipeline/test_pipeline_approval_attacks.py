@@ -63,10 +63,10 @@ async def test_an_agent_that_asks_again_and_again_fills_nothing(there: Bench):
     answers = [await there.ask(call("ask_first", path=f"{number}")) for number in range(200)]
 
     codes = [answer.codes[-1] for answer in answers]
-    assert codes[:5] == ["approval/pending"] * 5
-    assert set(codes[5:]) == {"approval/budget"}
-    assert len(desk(there).list_open()) == 5
-    assert events(there) == ["asked"] * 5
+    assert codes[:100] == ["approval/pending"] * 100
+    assert set(codes[100:]) == {"approval/budget"}
+    assert sum(not desk(there).waits_in_line(one) for one in desk(there).list_open()) == 5
+    assert events(there) == ["asked"] * 100
     assert there.upstream.sent == []
 
 

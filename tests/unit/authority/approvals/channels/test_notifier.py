@@ -162,6 +162,23 @@ async def test_a_retry_has_the_same_id_and_longer_pauses(tmp_path: Path):
     assert pause_before(1, 0.0) == 0.5
 
 
+async def test_a_question_in_line_is_told_when_its_turn_comes(tmp_path: Path):
+    hook = Scripted()
+    async with telling(tmp_path, hook) as there:
+        for number in range(7):
+            await ask(there.desk, f"q{number}")
+        await settle()
+        await there.sleeps.pass_until(60.0)
+        before = {item.id for message in hook.sent for item in message.items}
+        await there.desk.vote("q0", yes(), "sha256:shown-q0")
+        await settle()
+        await there.sleeps.pass_until(120.0)
+        asked = [item.id for message in hook.sent for item in message.items if item.notice == "asked"]
+
+    assert before == {f"q{number}" for number in range(5)}
+    assert sorted(asked) == [f"q{number}" for number in range(6)]
+
+
 async def test_a_hanging_channel_holds_up_no_other(tmp_path: Path):
     hanging, hook = Scripted("hanging", gate=asyncio.Event()), Scripted()
     async with telling(tmp_path, hanging, hook) as there:
@@ -231,8 +248,7 @@ async def test_a_flood_is_a_few_messages_and_one_digest(tmp_path: Path):
                 await settle()
         await there.sleeps.pass_until(600.0)
 
-    assert refused == 9_995
-    assert len(there.desk.list_open()) == 5
+    assert refused == 9_900
     assert hook.kinds == ["asked", "asked", "asked", "digest"]
     assert [item.id for item in hook.sent[-1].items] == ["q3", "q4"]
 
