@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
@@ -34,6 +35,8 @@ def secret_texts(configuration: Configuration) -> Iterator[SecretText]:
             beginning, _, variable = place.rpartition(".")
             is_variable = beginning == f"upstreams.{name}.env"
             yield SecretText(place, upstream.audience, text, variable if is_variable else None)
+    if configuration.store is not None and (password := _find_password(configuration.store.url)):
+        yield SecretText("store.url", None, password)
     for name in type(configuration).model_fields:
         if name != "upstreams":
             for place, text in _walk(getattr(configuration, name), name):
@@ -55,6 +58,16 @@ def secret_variables(configuration: Configuration, environment: Mapping[str, str
         for name, value in environment.items()
         if name not in _KEPT and (value in texts or value.strip() in texts or any(text in value for text in long))
     )
+
+
+def _find_password(url: SecretStr) -> str | None:
+    """Return the password in an address, which may be known without the rest of the address."""
+    if isinstance(url, UnresolvedSecret):
+        return None
+    try:
+        return unquote(urlsplit(url.get_secret_value()).password or "")
+    except ValueError:
+        return None
 
 
 def _walk(value: object, place: str) -> Iterator[tuple[str, str]]:

@@ -119,3 +119,27 @@ def test_a_gateway_goes_on_after_a_crash_and_a_restart_of_the_database(
         assert len(run(gateway, "stop", "list")) == 1
         run(gateway, "resume", "--agent", "bob", "--reason", "mended")
         assert bob.call("echo", text="again").text == "again"
+
+
+def test_a_gateway_that_was_frozen_while_another_took_over_serves_nothing_and_ends_with_a_failure(
+    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path
+):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    environment = {"STORE_URL": database.url}
+    config = configured(first, echo_server.mcp) + STORE
+    configured(second, echo_server.mcp)
+    with mortal_gateway(config, first, environment=environment) as frozen:
+        ann = caller(frozen, "ann", "task")
+        assert ann.call("echo", text="before").text == "before"
+        frozen.process.send_signal(signal.SIGSTOP)
+        share_keys(first, second)
+        with mortal_gateway(config, second, environment=environment) as gateway:
+            stop(gateway, "--agent", "ann")
+            frozen.process.send_signal(signal.SIGCONT)
+            assert frozen.process.wait(120) not in {0, -signal.SIGKILL}
+            assert caller(gateway, "bob", "task").call("echo", text="at-the-second").text == "at-the-second"
+    said = frozen.printed()
+    assert said.count('"store.lost"') == 1
+    assert "another gateway took over PostgreSQL" in said.splitlines()[-1] + said.splitlines()[-2]

@@ -85,6 +85,10 @@ class Claim(Protocol):
         """Return the reason to serve no calls, `None` while the claim holds."""
         ...
 
+    def on_lost(self, act: Callable[[], None]) -> None:
+        """Call `act` once another gateway has taken over."""
+        ...
+
 
 class Engine(Protocol):
     """An engine that keeps records by kind and id. Each method raises `StoreError`."""

@@ -78,6 +78,7 @@ class PostgresClaim:
         self._until = float("-inf")
         self._problem: StoreError | None = None
         self._is_lost = False
+        self._on_lost: Callable[[], None] | None = None
 
     async def take(self, wait: float = WAIT) -> None:
         """Take the claim, and wait for the claim of another gateway to end. Raises `StoreError`, which names the other one."""
@@ -114,6 +115,8 @@ class PostgresClaim:
             self._is_lost = True
             self._problem = self._server.make_lost_error()
             log.error("store.lost", problem=self._problem.message)
+            if self._on_lost is not None:
+                self._on_lost()
             return
         if self._problem is not None:
             log.info("store.reached")
@@ -127,6 +130,10 @@ class PostgresClaim:
             log.warning("store.unreleased", problem=error.message)
         self._link.close()
 
+    def on_lost(self, act: Callable[[], None]) -> None:
+        """Call `act` once another gateway has taken over."""
+        self._on_lost = act
+
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""
         return self._problem
@@ -139,15 +146,14 @@ class PostgresClaim:
 
     async def _try_take(self) -> str | None:
         """Take the claim. Return the name of another gateway with a claim, `None` after a success."""
-        while True:
-            asked = self._monotonic()
-            try:
-                holder = await self._run(self._transact, self._server.patience)
-            except Raced:
-                continue
-            if holder is None:
-                self._until = asked + HELD
-            return holder
+        asked = self._monotonic()
+        try:
+            holder = await self._run(self._transact, self._server.patience)
+        except Raced:
+            return "that starts or ends at this moment"
+        if holder is None:
+            self._until = asked + HELD
+        return holder
 
     async def _transact(self, connection: Connection) -> str | None:
         return await transact(connection, partial(self._take, connection), self._server)

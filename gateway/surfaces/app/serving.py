@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -123,7 +125,7 @@ async def serve(
     on_ready: Callable[[], None],
     on_link: Callable[[str], None],
 ) -> None:
-    """Listen, until told to stop; then let the calls in flight end."""
+    """Listen, until told to stop; then let the calls in flight end. Raises `StoreError` after another gateway took over."""
     draining = asyncio.Event()
     edge = build_edge(configuration, gateway, draining.is_set, console)
     _observe_edge(gateway, edge)
@@ -158,9 +160,13 @@ async def serve(
     server = Server(edge, configuration, tls=tls, on_ready=ready, on_stop=stop, on_drain=drain)
     watch_server(gateway.tls, files, server)
     gateway.served.on_change(lambda served: server.adopt_limits(served.configuration))
+    if gateway.claim is not None:
+        gateway.claim.on_lost(partial(signal.raise_signal, signal.SIGTERM))
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
+    if gateway.claim is not None and (lost := gateway.claim.find_end()) is not None:
+        raise lost
 
 
 def _observe_edge(gateway: Gateway, edge: Edge) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import sys
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,22 @@ from gateway import config
 from gateway.base.store import postgresql_claim
 from gateway.calls.pipeline.readiness import list_problems
 from gateway.config import Configuration, keys
+from gateway.config.secret_texts import secret_texts, secret_variables
 from gateway.model.errors import ConfigurationError, StoreError
 from gateway.surfaces.cli.file_checks import look_at_store
 from gateway.surfaces.cli.keys import find_keys
 from gateway.surfaces.cli.state import _forget, _move
+from gateway.surfaces.stored import opening
 from gateway.surfaces.stored.backup import back_up, restore
 from gateway.surfaces.stored.check import check_state
-from gateway.surfaces.stored.opening import find_server
+from gateway.surfaces.stored.opening import find_server, find_unshared
 from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.harness import Bench, bench, call
 from tests.unit.operating import perform
 
 STORE = "store: {kind: postgresql, url: '${STORE_URL}', deadline: 20s}\n"
+MARGIN = 5.0
+"""Seconds that a busy machine may add."""
 FAR = "postgresql://opagate:secret-word@db.example/opagate"
 
 
@@ -60,12 +66,19 @@ async def list_stops(there: Bench) -> list[str]:
     return [each["name"] for each in await perform(there.gateway.control, "stops/list")]
 
 
-def lend_sealing_key(source: Path, target: Path) -> None:
-    """Give another gateway the sealing key, as gateways of one deployment have it."""
-    (target / "state").mkdir(mode=0o700, parents=True)
-    key = target / "state" / keys.FILES["sealing"]
-    key.write_bytes((source / "state" / keys.FILES["sealing"]).read_bytes())
+def lend_key(name: keys.Name, source: Path, target: Path) -> None:
+    """Give another gateway a key, as gateways of one deployment have it."""
+    (target / "state").mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = target / "state" / keys.FILES[name]
+    key.write_bytes((source / "state" / keys.FILES[name]).read_bytes())
     key.chmod(0o600)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for what a gateway does by itself."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 async def states(found: Configuration) -> dict[str, str]:
@@ -149,7 +162,7 @@ async def test_a_stop_is_in_force_at_the_gateway_that_takes_over_on_another_mach
     async with gateway(tmp_path / "one", store) as there:
         await stop(there)
     assert not (tmp_path / "one/state" / keys.RECORDS).exists()
-    lend_sealing_key(tmp_path / "one", tmp_path / "two")
+    lend_key("sealing", tmp_path / "one", tmp_path / "two")
 
     async with gateway(tmp_path / "two", store) as there:
         assert await list_stops(there) == ["triage"]
@@ -159,7 +172,7 @@ async def test_a_stop_is_in_force_at_the_gateway_that_takes_over_on_another_mach
 async def test_a_second_gateway_is_refused_by_the_name_of_the_first(tmp_path: Path, store: str):
     async with gateway(tmp_path / "one", store) as there:
         await stop(there)
-        lend_sealing_key(tmp_path / "one", tmp_path / "two")
+        lend_key("sealing", tmp_path / "one", tmp_path / "two")
         with pytest.raises(StoreError, match=r"the gateway \S+ \(127\.0\.0\.1:8080\) uses PostgreSQL"):
             async with gateway(tmp_path / "two", store):
                 pytest.fail("it started")
@@ -267,3 +280,66 @@ async def test_a_copy_has_the_records_of_the_database_and_comes_back_by_a_move(
     async with gateway(tmp_path, store) as again:
         assert await list_stops(again) == ["triage"]
         assert [entry["made"] for entry in again.entries("restored")] == ["1970-01-01T00:00:01.000Z"]
+
+
+async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_stops_within_a_second(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(opening, "find_unshared", lambda _configuration: ())
+    async with gateway(tmp_path / "one", store) as one:
+        for name in ("sealing", "fingerprints"):
+            lend_key(name, tmp_path / "one", tmp_path / "two")
+        async with gateway(tmp_path / "two", store) as two:
+            assert (await two.ask(call())).status == 200
+            stopped = await perform(one.gateway.control, "stops/stop", chosen={"scope": "all"}, reason="a test")
+            began = time.monotonic()
+            await until(lambda: len(two.gateway.stops.register.stops) == 1)
+            assert time.monotonic() - began < 1 + MARGIN
+            assert (await two.ask(call())).codes == ["stop/in-force"]
+
+            await perform(two.gateway.control, "stops/resume", id=stopped["stop"]["id"], reason="mended")
+            assert (await two.ask(call())).status == 200
+            await until(lambda: not one.gateway.stops.register.stops)
+            assert (await one.ask(call())).status == 200
+
+
+async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(opening, "find_unshared", lambda _configuration: ())
+    async with gateway(tmp_path / "one", store):
+        lend_key("sealing", tmp_path / "one", tmp_path / "two")
+        with pytest.raises(StoreError, match="lets no other gateway like this beside it"):
+            async with gateway(tmp_path / "two", store):
+                pytest.fail("it started")
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ("catalogue: {trust: locked}", ()),
+        ("catalogue: {trust: first_use}", ("pins of first use",)),
+        ("approvals: {}\ncatalogue: {trust: locked}", ("approvals",)),
+        ("console: {}\ncatalogue: {trust: locked}", ("the console",)),
+        (
+            "catalogue: {trust: locked}\nupstreams: {a: {url: 'http://127.0.0.1:9/mcp', audience: a, credential: {kind: gateway}}}",
+            ("leases",),
+        ),
+    ],
+)
+def test_the_state_that_a_gateway_keeps_for_itself_depends_on_its_configuration(more: str, kept: tuple[str, ...]):
+    found = find_unshared(config.parse(f"identity: [{{kind: anonymous}}]\n{more}\n", base=Path()))
+    assert tuple(name for name in found if name != "history") == kept
+
+
+def test_the_password_of_the_database_is_a_secret_of_the_gateway(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STORE_URL", FAR.replace("secret-word", "secret%2Dword"))
+    settings = config.parse(STORE, base=Path())
+
+    assert "secret-word" in {secret.text for secret in secret_texts(settings)}
+    assert secret_variables(
+        settings, {"STORE_URL": FAR.replace("secret-word", "secret%2Dword"), "PGPASSWORD": "secret-word"}
+    ) == (
+        "STORE_URL",
+        "PGPASSWORD",
+    )
