@@ -74,6 +74,11 @@ def lend_key(name: keys.Name, source: Path, target: Path) -> None:
     key.chmod(0o600)
 
 
+def keep_nothing(_configuration: Configuration) -> tuple[str, ...]:
+    """Stand for a gateway without state of its own."""
+    return ()
+
+
 async def until(holds: Callable[[], object]) -> None:
     """Wait for what a gateway does by itself."""
     async with asyncio.timeout(60):
@@ -285,7 +290,7 @@ async def test_a_copy_has_the_records_of_the_database_and_comes_back_by_a_move(
 async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_stops_within_a_second(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(opening, "find_unshared", lambda _configuration: ())
+    monkeypatch.setattr(opening, "find_unshared", keep_nothing)
     async with gateway(tmp_path / "one", store) as one:
         for name in ("sealing", "fingerprints"):
             lend_key(name, tmp_path / "one", tmp_path / "two")
@@ -306,7 +311,7 @@ async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_st
 async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(opening, "find_unshared", lambda _configuration: ())
+    monkeypatch.setattr(opening, "find_unshared", keep_nothing)
     async with gateway(tmp_path / "one", store):
         lend_key("sealing", tmp_path / "one", tmp_path / "two")
         with pytest.raises(StoreError, match="lets no other gateway like this beside it"):
