@@ -19,6 +19,7 @@ from gateway.calls.pipeline.asking import Questions, TaskApprovals
 from gateway.calls.pipeline.connecting import ConnectionStage, UserConnections
 from gateway.calls.pipeline.credentials import CallerCredentials, CredentialChain, ExposureGuard
 from gateway.calls.pipeline.decide import CallInspection, Decider, PolicyQuestions
+from gateway.calls.pipeline.effects import EffectStage
 from gateway.calls.pipeline.forward import CallParts, Forwarder
 from gateway.calls.pipeline.issue import Issuer
 from gateway.calls.pipeline.people import People, TokenPeople
@@ -72,8 +73,6 @@ class Gateway:
     sessions: Sessions
     ownership: Ownership
     """The owners of request states and protocol tasks of upstreams."""
-    sessionless_exchanges: SessionlessExchanges
-    """Open requests between callers and upstreams without sessions."""
     unanswered: Ownership
     """The calls of sessions: their answers may come on another stream than their own."""
     vault: Vault
@@ -113,12 +112,16 @@ class Gateway:
     """The stops of operators."""
     answers: OpenAnswers = field(default_factory=OpenAnswers)
     """The answers that end with a lease, at a signal, or at a stop."""
+    effects: EffectStage | None = None
+    """The effects of calls that happen once; `None`: no effect is kept."""
     tls: TlsWatch = field(default_factory=TlsWatch)
     """The TLS files, which are looked at again and again."""
     control: Control = field(default_factory=Control)
     """The operations for approvers and operators."""
     claim: Claim | None = None
     """The right to use a database of records; `None`: the records are in the state folder."""
+    sessionless_exchanges: SessionlessExchanges = field(default_factory=SessionlessExchanges)
+    """Open requests between callers and upstreams without sessions."""
     turns: LoopTurns = field(default_factory=LoopTurns)
     hidden_tools: HiddenTools = field(default_factory=HiddenTools)
     token_people: Mapping[str, TokenPeople] = field(default_factory=dict[str, TokenPeople])
@@ -238,6 +241,7 @@ def _build_decider(parts: Gateway, record: CallRecord) -> Decider:
         parts.history.ledger,
         parts.metrics,
         parts.monotonic,
+        parts.effects,
     )
 
 
@@ -292,5 +296,7 @@ def _build_forwarder(
     parts: Gateway, record: CallRecord, connecting: ConnectionStage | None, answers: AnswerParts
 ) -> Forwarder:
     issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
-    calls = CallParts(answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style)
+    calls = CallParts(
+        answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style, parts.effects
+    )
     return Forwarder(parts.served, issuer, parts.signals, parts.stops, parts.answers, calls)

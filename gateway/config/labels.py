@@ -11,6 +11,7 @@ from gateway.config.values import Settings
 from gateway.model.target import Effect, Role, Sensitivity, StatementKind
 
 MAX_CASES: Final = 8
+MAX_EFFECT_KEY: Final = 8
 _OF_GRANTS: Final = {"under", "host_in"}
 _RE2: Final = cast("Any", re2)
 """It has no types."""
@@ -109,6 +110,15 @@ class MilderLabels(Settings):
         return value
 
 
+class ConfirmedCalls(Settings):
+    """The calls that a reading tool confirms."""
+
+    tool: str = Field(min_length=1, description="The name of a tool of the same upstream with an `effect_key`.")
+    argument: str = Field(
+        pattern="^/", description="JSON pointer of the argument that both tools have, such as `/order`."
+    )
+
+
 class ToolLabels(Settings):
     """Labels for the tools with names matching a pattern. Later patterns override earlier ones."""
 
@@ -128,6 +138,16 @@ class ToolLabels(Settings):
         default=(),
         max_length=MAX_CASES,
         description="Milder labels for some arguments. The first case that holds counts; without one the labels above do.",
+    )
+
+    effect_key: tuple[Annotated[str, Field(pattern="^/")], ...] | None = Field(
+        default=None,
+        max_length=MAX_EFFECT_KEY,
+        description="JSON pointers into the arguments. A call with the same values there as an earlier call has the same effect:"
+        " it is refused (`effect/repeated`) unless the earlier call failed.",
+    )
+    confirms: ConfirmedCalls | None = Field(
+        default=None, description="The tool whose calls of unknown outcome the answers of this reading tool confirm."
     )
 
     _known_pointers = field_validator("roles")(_roles)

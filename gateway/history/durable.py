@@ -16,11 +16,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.base.concurrency.background import in_thread
 from gateway.history.declared.accounts import FactAccounts
 from gateway.history.events import (
+    Confirmed,
     Event,
     Observed,
     Reading,
@@ -255,6 +256,11 @@ class _Rebuild:
             self._fold(kept, from_fields(fields), kept.used)
         self._fold(kept, Settled(call, end_of(str(entry.get("outcome", "")))), kept.used)
 
+    def confirmed(self, entry: JsonObject) -> None:
+        kept = self._history.tasks.find(cast("str", entry["task"]))
+        if kept is not None and self.seq > kept.seq:
+            self._fold(kept, Confirmed(cast("str", entry["id"]), cast("Any", entry["end"])), kept.used)
+
     def abandoned(self, entry: JsonObject) -> None:
         call = cast("str", entry["id"])
         kept = self._calls.get(call)
@@ -326,6 +332,7 @@ _TAKERS: Final[dict[str, _Taker]] = {
     "exposed": _Rebuild.exposed,
     "observed": _Rebuild.observed,
     "settled": _Rebuild.settled,
+    "confirmed": _Rebuild.confirmed,
     "abandoned": _Rebuild.abandoned,
     "task": _Rebuild.task,
     "configuration": _Rebuild.configuration,

@@ -313,6 +313,15 @@ class TaskLedger:
         self.append(kept, Confirmed(call_id, end))
         return True
 
+    async def find_unknown(self, call_id: str) -> str | None:
+        """Return the task of a call with an unknown outcome. Other work goes on between the tasks."""
+        for number, kept in enumerate(self._tasks.all()):
+            if call_id in self._states.load(kept).unknown:
+                return kept.task.id
+            if number % _RELABELLED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return None
+
     # --- messages without a decision -----------------------------------------------------------------
 
     def add_reading(

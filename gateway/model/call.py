@@ -33,6 +33,14 @@ class SignalFact(Struct, frozen=True):
     level: str | None = None
 
 
+class RepeatedEffect(Struct, frozen=True):
+    """An earlier call with the same effect as a call under decision. `at` is the time of its decision in seconds since the epoch."""
+
+    call: str
+    state: Literal["open", "done", "unknown"]
+    at: float
+
+
 class OpenLeases(Struct, frozen=True):
     """The numbers of a task's leases: `open` until their end is proven, and of these `stuck`."""
 
@@ -109,5 +117,7 @@ class Context(Struct, frozen=True):
     signals: tuple[SignalFact, ...] = ()
     leases: OpenLeases | None = None
     """The open leases of the task; `None` without any."""
+    repeats: RepeatedEffect | None = None
+    """The earlier call with the same effect, by the label `effect_key`."""
     enforced: bool = True
     """Whether a refusal by policy is enforced; `False` in observe mode."""

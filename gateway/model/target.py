@@ -111,6 +111,13 @@ ASSUMABLE: Final[tuple[Assumable, ...]] = ("effect", "egress", "sensitivity")
 """The labels of a tool with a fail-closed value."""
 
 
+class Confirmation(NamedTuple):
+    """A reading tool that shows whether a call was carried out, and the argument that both have."""
+
+    tool: str
+    argument: str
+
+
 @dataclass(frozen=True, slots=True)
 class Labels:
     """The operator's labels for a tool. The defaults fail closed."""
@@ -126,6 +133,12 @@ class Labels:
     """Whether the tool works inside a sandbox of the task, from which nothing leaves."""
     cases: tuple[LabelCase, ...] = ()
     """For some arguments the labels are milder. The first case that holds counts; labels of a call have none."""
+    effect_key: tuple[str, ...] = ()
+    """JSON pointers into the arguments: two calls with the same values there have the same effect."""
+    confirms: Confirmation | None = None
+    """The tool of the same upstream whose calls this reading tool confirms."""
+    confirmed_by: Confirmation | None = None
+    """The reading tool with this one in its `confirms`."""
 
     @property
     def in_sandbox(self) -> bool:

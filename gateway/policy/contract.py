@@ -199,6 +199,14 @@ class SignalInput(Closed):
     level: Text | UnsetType = UNSET
 
 
+class RepeatedEffectInput(Closed):
+    """Earlier call with the same effect, by the label `effect_key` of the tool: still open, done, or of unknown outcome."""
+
+    call: Text
+    state: Literal["open", "done", "unknown"]
+    at: Time
+
+
 class Circumstances(Closed, kw_only=True):
     """The circumstances of a call that are new for each."""
 
@@ -215,6 +223,7 @@ class ContextInput(Circumstances, kw_only=True):
     task: TaskInput
     approval: ApprovalInput | None
     endorsement: EndorsementInput | UnsetType = UNSET
+    repeats: RepeatedEffectInput | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
     """Headers of the caller that the operator lets through to the upstream, by name in lower case."""
     params: dict[str, Any] | UnsetType = UNSET

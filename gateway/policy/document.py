@@ -236,6 +236,8 @@ def _describe_context(context: Context) -> JsonObject:
     described["approval"] = context.approval
     if context.endorsement is not None:
         described["endorsement"] = context.endorsement
+    if (earlier := context.repeats) is not None:
+        described["repeats"] = {"call": earlier.call, "state": earlier.state, "at": timestamp(earlier.at)}
     shared = _TASKS.part(context.task)
     leases = context.leases
     described["task"] = shared if leases is None else {**shared, "leases": {"open": leases.open, "stuck": leases.stuck}}

@@ -17,11 +17,12 @@ from gateway.base.concurrency.worker_thread import AT_ONCE
 from gateway.base.json.walk import Leaves, leaves
 from gateway.calls.pipeline.completion import run_for_result
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
+from gateway.calls.pipeline.effects import EffectStage, tell_repeat
 from gateway.calls.pipeline.releasing import Release, Releases, find_endorsement
 from gateway.calls.pipeline.spans import record_decision_span
 from gateway.history import Reservation, TaskLedger
 from gateway.history.facts import depth_of
-from gateway.model.call import Call, Context
+from gateway.model.call import Call, Context, RepeatedEffect
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.error_codes import REFUSED
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Collection
 
+    from gateway.authority.effects import Claim
     from gateway.authority.lending import Authority
     from gateway.authority.signals.register import SignalRegister
     from gateway.base.concurrency.worker_thread import WorkerThread
@@ -200,6 +202,8 @@ class PolicyQuestions(Struct, frozen=True):
         counted: Reservation,
         release: Release | None,
         endorsement: Endorsement | None,
+        *,
+        repeats: RepeatedEffect | None = None,
     ) -> tuple[Context, Decision]:
         """Return the policy's decision on a counted call, and the circumstances given to the policy."""
         principal, call, facts = prepared.request.principal, prepared.call, counted.facts
@@ -219,6 +223,7 @@ class PolicyQuestions(Struct, frozen=True):
             endorsement=endorsed,
             signals=self.signals.facts(principal) if self.signals.signals else (),
             leases=leases,
+            repeats=repeats,
             enforced=not self.observing.is_on(call.target.upstream),
         )
         asked = document.decision(principal, call, told, facts, counted.declared)
@@ -227,6 +232,7 @@ class PolicyQuestions(Struct, frozen=True):
             self.shadow.note(context.id, asked, decision, size=len(prepared.message.body))
         if decision.effect != "allow":
             decision = name_assumed_labels(decision, call.target, facts.assumed_write_audiences)
+            decision = tell_repeat(decision, repeats, call.target)
             if not told.enforced:
                 is_guarded = self.observing.is_guarded(facts.confidential_systems)
                 decision = let_pass(decision, SUPPORTED_OBLIGATIONS, is_guarded=is_guarded)
@@ -245,14 +251,52 @@ class Decider(Struct, frozen=True):
     ledger: TaskLedger
     metrics: Metrics
     monotonic: Callable[[], float]
+    effects: EffectStage | None = None
 
     async def decide(self, context: RequestContext, prepared: PreparedCall, release: Release | None = None) -> Ruling:
         """Return the policy's decision on a call, after the record has it. `release` is a person's approval of an equal call.
 
         A counted call is decided also if its caller leaves: a caller could take a denial back by leaving otherwise.
         """
+        claim = None
+        if self.effects is not None and prepared.call.target.labels.effect_key:
+            claim = await self.effects.claim(prepared, context.id)
+        if claim is None or self.effects is None:
+            return await self._decide(context, prepared, release, None)
+        return await self._decide_once(context, prepared, release, claim, self.effects)
+
+    async def _decide_once(
+        self,
+        context: RequestContext,
+        prepared: PreparedCall,
+        release: Release | None,
+        claim: Claim,
+        effects: EffectStage,
+    ) -> Ruling:
+        """Return the decision on a call with a claim on its effect, which a call that does not pass gives back."""
+        passes = False
+        try:
+            ruling = await self._decide(context, prepared, release, claim.repeats)
+            passes = ruling.decision.allowed
+        finally:
+            if not passes:
+                await effects.conclude(claim, passes=False)
+        if passes and claim.earlier is not None:
+            try:
+                await effects.conclude(claim, passes=True)
+            except BaseException:
+                effects.register.settle(context.id, "failed")
+                self.record.record_cancelled(context, prepared)
+                raise
+        return ruling
+
+    async def _decide(
+        self, context: RequestContext, prepared: PreparedCall, release: Release | None, repeats: RepeatedEffect | None
+    ) -> Ruling:
         content, walked = await self.inspection.inspect_arguments(context, prepared)
-        recorded, left = await run_for_result(self._decide_and_record(context, prepared, content, walked, release))
+        recorded, left = await run_for_result(
+            self._decide_and_record(context, prepared, (content, walked), release, repeats)
+        )
         decision, claimed, releases = recorded.decision, recorded.claimed, self.questions.releases
         try:
             left = await recorded.entry.outlast() or left
@@ -282,11 +326,12 @@ class Decider(Struct, frozen=True):
         self,
         context: RequestContext,
         prepared: PreparedCall,
-        content: CallContent,
-        walked: Leaves,
+        inspected: tuple[CallContent, Leaves],
         release: Release | None,
+        repeats: RepeatedEffect | None,
     ) -> _Recorded:
         """Decide a call, and queue its entry. The call is counted first, so that parallel calls cannot race a limit."""
+        content, walked = inspected
         principal, call, task = prepared.request.principal, prepared.call, prepared.task
         releases, ask_policy = self.questions.releases, self.questions.ask_policy
         claimed = None if release is None or releases is None else releases.claim(release)
@@ -304,7 +349,7 @@ class Decider(Struct, frozen=True):
             if releases is not None:
                 endorsement = find_endorsement(releases.endorsements, prepared, counted.facts, content)
             asked = self.monotonic()
-            decided = await ask_policy(context, prepared, counted, claimed, endorsement)
+            decided = await ask_policy(context, prepared, counted, claimed, endorsement, repeats=repeats)
             seconds = self.monotonic() - asked
             known = None
             # Asked after the policy: another call of the caller may have shown a credential meanwhile.
@@ -314,7 +359,7 @@ class Decider(Struct, frozen=True):
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)
             if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
                 endorsement = None
-                decided = await ask_policy(context, prepared, counted, claimed, None)
+                decided = await ask_policy(context, prepared, counted, claimed, None, repeats=repeats)
             approval = None if claimed is None else claimed.approval.id
             entry = self.record.begin(context, prepared, decided, counted, arguments, known=known, approval=approval)
         except BaseException:

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from gateway.calls.binding.ownership import Ownership
 from gateway.calls.pipeline.admit import waits_for_news
 from gateway.calls.pipeline.completion import run_to_completion
+from gateway.calls.pipeline.effects import EffectStage
 from gateway.calls.pipeline.issue import NOTHING, AttachedCredential, Issuer, refuse_unconfigured
 from gateway.calls.pipeline.record import record_or_log
 from gateway.calls.pipeline.revocation import LOGIN_ENDED
@@ -23,7 +24,7 @@ from gateway.calls.response.conceal import Concealer, conceal_credentials
 from gateway.calls.response.faults import accept
 from gateway.calls.response.observe import ResultObserver, UndecidedReadObserver, find_late_call, unanswered_key
 from gateway.calls.response.open_answers import OpenAnswer, OpenAnswers
-from gateway.calls.response.outcomes import name_outcome
+from gateway.calls.response.outcomes import END_OF_RESPONSE, Response, name_outcome
 from gateway.calls.response.stream import (
     NO_BOUNDS,
     NO_OBLIGATIONS,
@@ -78,6 +79,7 @@ class CallParts(Struct, frozen=True):
     keep_result: Callable[[], ResultRecord | None]
     schemas: ToolSchemas
     style: Style
+    effects: EffectStage | None = None
 
 
 class CallReads(Struct, frozen=True):
@@ -122,11 +124,22 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
     max_bytes: int | None
     history: JsonObject | None = None
     """The words of the result that were folded while the answer was on its way."""
+    shown: bytes = b""
+    """The result of a confirming tool."""
 
     def past_call(self) -> PastCall:
         """Return the facts of this call for a late result."""
         prepared, label = self.prepared, self.reads_of_call.label
         return self.parts.ledger.past_call(prepared.task, self.context.id, prepared.call.target, label, self.max_bytes)
+
+    def note_response(self, response: Response, result: bytes) -> None:
+        """Note a whole response to the call before its caller has the response, and may try again."""
+        self.response = response
+        effects = self.calls.effects
+        if effects is not None:
+            effects.register.settle(self.context.id, END_OF_RESPONSE[response])
+            if response == "result" and self.prepared.call.target.labels.confirms is not None:
+                self.shown = result
 
     def on_sent(self) -> None:
         """Fold the content not searched while the answer was on its way."""
@@ -138,6 +151,8 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
         calls, context, prepared, kept = self.calls, self.context, self.prepared, self.result_record
         outcome, lost = name_outcome(end, self.response)
         calls.record.ledger.settle(prepared.task, context.id, end_of(outcome))
+        if calls.effects is not None:
+            calls.effects.register.settle(context.id, end_of(outcome))
         if calls.authority is not None:
             calls.authority.end_call(context.id)
         content = None
@@ -164,6 +179,8 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
             upstream = context.exchange.upstream
             self.parts.metrics.handles(upstream, concealed=concealed or 0, put_back=prepared.handles.count)
         self.measure(end, outcome.value)
+        if self.shown and calls.effects is not None:
+            await calls.effects.note_shown(prepared, context.id, self.shown)
         if self.reserved_names:
             await self.record_reserved_names()
 
@@ -288,13 +305,19 @@ class Forwarder(Struct, frozen=True):
                 attached = self._refuse_stopped(prepared) or attached
         except BaseException as error:
             outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.REFUSED
-            self.parts.record.record_cancelled(context, prepared, outcome)
+            self._end_unsent(context, prepared, outcome)
             raise
         if not isinstance(attached, AttachedCredential):
-            self.parts.record.record_cancelled(context, prepared, Outcome.REFUSED)
+            self._end_unsent(context, prepared, Outcome.REFUSED)
             if self.issuer.authority is not None:
                 self.issuer.authority.end_call(context.id)
         return attached
+
+    def _end_unsent(self, context: RequestContext, prepared: PreparedCall, outcome: Outcome) -> None:
+        """End an allowed call that goes no further, and give its effect back."""
+        self.parts.record.record_cancelled(context, prepared, outcome)
+        if self.parts.effects is not None:
+            self.parts.effects.register.settle(context.id, "failed")
 
     def _refuse_stopped(self, prepared: PreparedCall) -> Refusal | None:
         return self.stops.refuse(prepared.request.principal, prepared.call.target.upstream, prepared.task.id)

@@ -159,6 +159,10 @@ class UpstreamAnswer(Struct):
         """Return the facts of a call for a late result; `None` for no call."""
         return None
 
+    def note_response(self, response: Response, _result: bytes) -> None:
+        """Note a whole response to the request."""
+        self.response = response
+
     def on_sent(self) -> None:
         """Do nothing: all of the answer was looked at."""
 
@@ -223,9 +227,9 @@ class CallerRecipient(Struct, frozen=True):
         upstream, principal = answer.context.exchange.upstream, answer.request.principal
         answer.parts.ownership.deliver(upstream, handle, principal, answer.past_call())
 
-    def note_response(self, response: Response) -> None:
+    def note_response(self, response: Response, result: bytes) -> None:
         """Note a whole response to the request."""
-        self.answer.response = response
+        self.answer.note_response(response, result)
 
     def note_question(self, question: RequestId) -> None:
         """Note a question of the server to a caller without a session."""

@@ -168,8 +168,8 @@ class Recipient(ListViewer, Protocol):
         """Note a task id or a request state for the caller."""
         ...
 
-    def note_response(self, response: Response, /) -> None:
-        """Note a whole response to the request, and its sort."""
+    def note_response(self, response: Response, result: bytes, /) -> None:
+        """Note a whole response to the request, its sort, and its result unless that passed in parts."""
         ...
 
     def note_question(self, question: RequestId, /) -> None:
@@ -310,7 +310,7 @@ class MessageFilter:
             self._check.feed(frame.raw)
         elif kind == "part-end":
             if self._check is not None and self._check.answers:
-                self._recipient.note_response("result")
+                self._recipient.note_response("result", b"")
             self._check = None
         elif kind == "unfinished":
             data = frame.data or frame.raw
@@ -352,7 +352,7 @@ class MessageFilter:
             return self._drop_foreign()
         self._answered = True
         if self._message is not None:
-            self._recipient.note_response(name_response(envelope))
+            self._recipient.note_response(name_response(envelope), bytes(envelope.get("result", b"")))
         if not self.may_pass_unseen and (watched := watched_kinds(self._message, envelope.get("result"))):
             asked = self._message.id if self._message is not None else request_id(envelope.get("id", b"null"))
             return await self._lists.filter_response(data, watched, asked)

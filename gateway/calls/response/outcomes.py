@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from gateway.calls.response.frames import members_of
+from gateway.history.events import CallEnd
 from gateway.model.error_codes import INTERNAL_ERROR
 from gateway.record.journal.entry import LostTo, Outcome
 
@@ -39,6 +40,14 @@ def name_response(envelope: Mapping[str, msgspec.Raw]) -> Response:
     return "deferred" if "taskId" in result or "taskId" in members_of(result.get("task", b"")) else "result"
 
 
+END_OF_RESPONSE: Final[Mapping[Response, CallEnd]] = {
+    "result": "done",
+    "error": "failed",
+    "fault": "unknown",
+    "input": "failed",
+    "deferred": "unknown",
+}
+"""What a call did by its response. A call with a question to its client has done nothing yet: the next round is a call of its own."""
 _OF_RESPONSES: Final[Mapping[Response, Outcome]] = {
     "result": Outcome.COMPLETED,
     "input": Outcome.COMPLETED,

@@ -22,6 +22,7 @@ FAN_OUT_UNNAMED: Final = "fan-out/unnamed-system"
 FAN_OUT_WRITES: Final = "fan-out/writes"
 NOT_GRANTED: Final = "tool/not-granted"
 UNGROUNDED: Final = "toxic-flow/ungrounded"
+EFFECT_REPEATED: Final = "effect/repeated"
 
 # --- observe mode ----------------------------------------------------------------------------------------
 
@@ -58,6 +59,8 @@ ALWAYS_ENFORCED: Final = frozenset(
         "credential/no-user",
         "credential/task-ends",
         "credential/unended",
+        # The author of the labels wants the effect once.
+        EFFECT_REPEATED,
     }
 )
 """Codes for which policy refuses in observe mode too. Every other code passes there, also those of an overlay."""

@@ -12,6 +12,7 @@
 | `operator` | an operator asks for a change of leases, connections or signals, before it begins | event, by, fields |
 | `signal` | an identity provider's event was taken, before the answer to it | jti, issuer, stream, type, action, subject, occurred, id |
 | `settled` | the call ended, in whatever way | id, outcome, lost, status, bytes, result, content, withheld, duration_ms, history |
+| `confirmed` | a later answer or a person told how a call of unknown outcome ended | id, task, end, by |
 | `reserved` | an answer ended from which names or error codes of the gateway's own were taken out | id, upstream, count |
 | `refused` | refused before policy | id, status, reasons, principal, method, name, … |
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
@@ -38,6 +39,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 from weakref import ref
+
+from msgspec import structs
 
 from gateway.model.caller import AuthMethod
 from gateway.model.target import Pin
@@ -111,6 +114,7 @@ def call_entry(
         **({} if approval is None else {"approval": approval}),
         **({} if context.endorsement is None else {"endorsement": context.endorsement}),
         **({"signals": [_signal(fact) for fact in context.signals]} if context.signals else {}),
+        **({} if context.repeats is None else {"repeats": structs.asdict(context.repeats)}),
         **({} if context.leases is None else {"leases": {"open": context.leases.open, "stuck": context.leases.stuck}}),
         "reasons": _reasons(decision.reasons, conceal) if decision.reasons else [],
         "obligations": [obligation.id for obligation in decision.obligations] if decision.obligations else [],

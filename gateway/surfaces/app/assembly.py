@@ -27,7 +27,7 @@ from gateway.base.control.operations import Control
 from gateway.base.keys.key_ring import derive_ring, subkey
 from gateway.base.store.engine import Claim
 from gateway.base.store.records import SealedStore
-from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
+from gateway.calls.binding.ownership import Ownership, Sessions
 from gateway.calls.binding.vault import Vault
 from gateway.calls.composition import Gateway
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
@@ -60,7 +60,7 @@ from gateway.record.journal.storage import has_begun, lock, require_unwritten
 from gateway.record.journal.writer import Journal
 from gateway.record.telemetry.metrics import Metrics
 from gateway.record.telemetry.tracing import Tracing
-from gateway.surfaces.app import content, events, memory
+from gateway.surfaces.app import content, effects, events, memory
 from gateway.surfaces.app.authority import AuthorityParts, lend_to_listings, open_authority
 from gateway.surfaces.app.connections import build_user_connections
 from gateway.surfaces.app.content import open_live_values
@@ -181,7 +181,6 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         served=served,
         sessions=Sessions(derive_ring(base.keys.sessions, "sessions")),
         ownership=ownership,
-        sessionless_exchanges=SessionlessExchanges(),
         unanswered=unanswered,
         vault=vault,
         metrics=base.metrics,
@@ -206,6 +205,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         signals=await open_signals(stack, parts, base.signalled, base.recorder, Lending(authority, review)),
         stops=await open_stops(stack, parts, base.stopped, (base.signalled.answers, authority, people, served)),
         answers=base.signalled.answers,
+        effects=await effects.open_effects(stack, parts, base.metrics),
         user_connections=build_user_connections(parts, authority, people),
         tls=_watch_tls(base, served, clock),
         control=base.control,

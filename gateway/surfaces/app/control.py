@@ -19,6 +19,7 @@ from gateway.authority.stops import switch as stops
 from gateway.base.concurrency.background import Job
 from gateway.base.control.line_socket import own_uid
 from gateway.base.control.operations import ControlSocket, OperatorAccounts, OperatorName
+from gateway.calls.pipeline import effects
 from gateway.calls.pipeline.people import TokenPeople
 from gateway.config.approvals import ApproverIdentity
 from gateway.config.identities import OperatorIdentity
@@ -49,7 +50,7 @@ _FORGET_SECONDS: Final = 60.0
 """Between two looks for used proofs that are too old."""
 OPERATIONS: Final = {
     operation.name: operation
-    for declared in (approvals, leases, connections, signals, stops, sessions, keys)
+    for declared in (approvals, leases, connections, signals, stops, effects, sessions, keys)
     for operation in declared.OPERATIONS
 }
 """The operations of every gateway, by their names."""

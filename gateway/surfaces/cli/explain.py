@@ -159,7 +159,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
         yield "obligations", ", ".join(decision["obligations"])
     if (unenforced := describe_unenforced(decision)) is not None:
         yield "observed", unenforced
-    yield "settled", outcome(decision, settled)
+    yield from _end(decision, settled)
     yield from _shadow(decision)
     if count := decision.get("reserved"):
         yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"
@@ -167,6 +167,14 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
 
 _SENT: Final = (("arguments", "arguments"), ("beside", "beside them"))
 """The fields of an entry with the words of the caller, and their names for people."""
+
+
+def _end(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    from gateway.surfaces.explain.recorded import say_confirmed
+
+    yield "settled", outcome(decision, settled)
+    if "confirmed" in decision:
+        yield "in fact", say_confirmed(decision["confirmed"])
 
 
 def _shadow(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

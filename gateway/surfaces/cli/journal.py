@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from gateway.model.errors import JournalError
+from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
 from gateway.surfaces.cli.journal_export import compact, export
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
 from gateway.surfaces.cli.terminal import (
@@ -114,6 +115,31 @@ def _find_known_entry(settings: Configuration) -> tuple[KnownEntry | None, Journ
 
 
 app.command("export", epilog="Example: opagate journal export --since 24h --kind call --output calls.jsonl")(export)
+
+
+@app.command(
+    "settle", epilog="Example: opagate journal settle 5f0c1d2e3a4b5c6d7e8f9a0b --failed --reason 'not in the ledger'"
+)
+def settle(
+    call: Annotated[str, typer.Argument(metavar="ID", help="The decision id of the call.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="For the journal.")],
+    done: Annotated[bool, typer.Option("--done", help="The call was carried out.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="The call did nothing: its effect may happen again.")
+    ] = False,
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a call did whose answer was lost. Look at its upstream first: an outcome is settled once."""
+    if done == failed:
+        raise typer.BadParameter("give --done or --failed")
+    end = "done" if done else "failed"
+    found: dict[str, Any] = ask_gateway(at, config, "calls/settle", id=call, end=end, reason=reason)
+    if as_json:
+        emit(found)
+        return
+    note(f"the call {call} is {end}")
 
 
 @app.command("tail", epilog="Example: opagate journal tail --json | jq .")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlencode
 
 import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.calls.pipeline.effects import OutcomeOrder
 from gateway.model import reasons
+from gateway.model.decision import Reason
 from gateway.model.errors import GatewayError, JournalError
 from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.record.journal.entry import LOST, LostTo
 from gateway.record.journal.placed import EntryPlace, find_page, read_at
-from gateway.surfaces.console.visits import ConsoleVisit, page_route
+from gateway.surfaces.console.rendering import see_other
+from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route, read_reason
 from gateway.surfaces.explain.grants import as_json, choose_recorded, places
 from gateway.surfaces.explain.recorded import (
     Facts,
@@ -26,6 +29,7 @@ from gateway.surfaces.explain.recorded import (
     facts_of,
     read_decision,
     rules_of,
+    say_confirmed,
 )
 from gateway.surfaces.explain.window import JournalWindow
 from gateway.surfaces.replay.engine import inspector_of
@@ -52,7 +56,11 @@ _FAR: Final = 256 * 2**20
 
 def decision_routes(console: ConsoleParts) -> list[Route]:
     """Return the routes of decisions."""
-    return [page_route(console, PATH, "viewer", _list), page_route(console, f"{PATH}/{{id}}", "viewer", _show)]
+    return [
+        page_route(console, PATH, "viewer", _list),
+        action_route(console, f"{PATH}/settle", "operator", _settle),
+        page_route(console, f"{PATH}/{{id}}", "viewer", _show),
+    ]
 
 
 class _DecisionPart(msgspec.Struct, frozen=True):
@@ -183,7 +191,25 @@ async def _show(visit: ConsoleVisit) -> Response:
         described["grants"] = await _near_grants(visit.console, decision, described["explanation"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(f"the entry of {identifier} is damaged: {error}", "run `opagate journal verify`") from error
+    settled = described["settled"]
+    is_unknown = settled is not None and (settled["kind"] == "abandoned" or settled.get("outcome") == "unknown")
+    described["may_settle"] = is_unknown and visit.session.visitor.has_role("operator")
     return visit.page("decision.html", **described, row=describe_row(place, decision))
+
+
+async def _settle(visit: ConsoleVisit) -> Response:
+    """Settle the unknown outcome of a call. The journal has the person and the reason."""
+    stage, end = visit.console.gateway.effects, visit.value("end")
+    reason = read_reason(visit)
+    if isinstance(reason, Reason):
+        return visit.refuse(reason)
+    if stage is None or end not in {"done", "failed"}:
+        return visit.refuse(reasons.OUTCOME_KNOWN.reason())
+    person = visit.session.visitor.person
+    by = {"id": person.id, "issuer": person.issuer, "channel": "console"}
+    order = OutcomeOrder(visit.value("id"), cast("Literal['done', 'failed']", end), reason)
+    found = await stage.settle_by_person(order, by)
+    return visit.refuse(found) if isinstance(found, Reason) else see_other(f"{PATH}/{order.id}")
 
 
 async def find_decision(
@@ -221,6 +247,7 @@ def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) ->
         "explanation": explanation,
         "settled": found.settled,
         "lost": None if found.settled is None else LOST.get(cast("LostTo", found.settled.get("lost"))),
+        "confirmed": None if found.confirmed is None else say_confirmed(found.confirmed),
         "approved": found.approval,
         "shadow": found.shadow,
         "reasons": [

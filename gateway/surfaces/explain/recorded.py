@@ -208,11 +208,25 @@ class RecordedDecision(Struct, frozen=True):
     approval: JsonObject | None
     reserved: int
     shadow: Json = None
+    confirmed: JsonObject | None = None
+    """What became of a call of unknown outcome."""
 
     def describe(self) -> JsonObject:
         """Return the entry with its approval, the count of names taken out, and the decision of the shadow policy."""
-        more = {"reserved": self.reserved or None, "approved": self.approval, "shadow": self.shadow}
+        more = {
+            "confirmed": self.confirmed,
+            "reserved": self.reserved or None,
+            "approved": self.approval,
+            "shadow": self.shadow,
+        }
         return {**self.entry, **{name: value for name, value in more.items() if value is not None}}
+
+
+def say_confirmed(confirmed: Mapping[str, Any]) -> str:
+    """Return how an unknown outcome was settled, for people."""
+    by = confirmed["by"]
+    who = f"the call {by['call']}" if "call" in by else f"{by['id']} ({by['issuer']}): {by['reason']}"
+    return f"{confirmed['end']}, settled {confirmed['time']} by {who}"
 
 
 def read_decision(decision: JsonObject, source: JournalSource) -> RecordedDecision:
@@ -223,7 +237,8 @@ def read_decision(decision: JsonObject, source: JournalSource) -> RecordedDecisi
     explanation = explain_history(decision, lambda tasks: source.tasks(tasks, since=since_of(decision)))
     approval = read_approval(decision, source.approval)
     shadow = next((entry["shadow"] for entry in outcome if entry["kind"] == "shadow"), None)
-    return RecordedDecision(decision, settled, explanation, approval, reserved, shadow)
+    confirmed = next((entry for entry in outcome if entry["kind"] == "confirmed"), None)
+    return RecordedDecision(decision, settled, explanation, approval, reserved, shadow, confirmed)
 
 
 def explain_history(

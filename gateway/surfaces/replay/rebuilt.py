@@ -13,7 +13,7 @@ from msgspec import structs
 
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.history.states import read_task
-from gateway.model.call import ActionName, Call, Context, OpenLeases, SignalFact
+from gateway.model.call import ActionName, Call, Context, OpenLeases, RepeatedEffect, SignalFact
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import JournalError
 from gateway.model.facts import SessionFacts
@@ -171,6 +171,7 @@ def _context(entry: Mapping[str, Any], explanation: Explanation, approval: JsonO
         approval,
         entry.get("endorsement"),
         tuple(SignalFact(told["type"], told["at"], told.get("level")) for told in entry.get("signals", ())),
-        OpenLeases(**entry["leases"]) if "leases" in entry else None,
+        repeats=RepeatedEffect(**entry["repeats"]) if "repeats" in entry else None,
+        leases=OpenLeases(**entry["leases"]) if "leases" in entry else None,
         enforced=find_unenforced(entry) is None,
     )

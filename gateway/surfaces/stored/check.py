@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, ENDORSEMENTS, POSITIONS
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
+from gateway.authority.effects import EFFECTS
 from gateway.authority.signals.store import EVENTS, SIGNALS
 from gateway.authority.stops.switch import STOPS
 from gateway.authority.store import LEASES, VALUES
@@ -40,6 +41,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     LEASES,
     VALUES,
     STOPS,
+    EFFECTS,
     SIGNALS,
     EVENTS,
     APPROVALS,

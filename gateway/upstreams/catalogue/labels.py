@@ -8,7 +8,16 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from gateway.base.json.walk import split_pointer
-from gateway.model.target import ASSUMABLE, ArgumentCondition, Effect, LabelCase, Labels, Role, Sensitivity
+from gateway.model.target import (
+    ASSUMABLE,
+    ArgumentCondition,
+    Confirmation,
+    Effect,
+    LabelCase,
+    Labels,
+    Role,
+    Sensitivity,
+)
 from gateway.upstreams.catalogue.overlaps import FIELDS, is_pattern
 
 if TYPE_CHECKING:
@@ -30,6 +39,8 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
     fields: dict[str, Any] = {}
     roles: dict[str, Role] = {}
     cases: tuple[LabelCase, ...] = ()
+    effect_key: tuple[str, ...] = ()
+    confirms: Confirmation | None = None
     for _, labels in ordered:
         said = {field: value for field in FIELDS if (value := getattr(labels, field)) is not None}
         cases = tuple(_without(case, said, labels.roles) for case in cases)
@@ -37,9 +48,30 @@ def labels_for(name: str, patterns: Mapping[str, ToolLabels]) -> Labels:
             cases = tuple(map(_case, labels.cases))
         roles.update(labels.roles)
         fields.update(said)
+        effect_key = effect_key if labels.effect_key is None else labels.effect_key
+        if labels.confirms is not None:
+            confirms = Confirmation(labels.confirms.tool, labels.confirms.argument)
     if fields.get("sandbox"):
         fields.setdefault("egress", False)
-    return Labels(**fields, roles=roles, assumed=frozenset(ASSUMABLE) - fields.keys(), cases=cases)
+    return Labels(
+        **fields,
+        roles=roles,
+        assumed=frozenset(ASSUMABLE) - fields.keys(),
+        cases=cases,
+        effect_key=effect_key,
+        confirms=confirms,
+        confirmed_by=_find_confirming(name, patterns) if effect_key else None,
+    )
+
+
+def _find_confirming(name: str, patterns: Mapping[str, ToolLabels]) -> Confirmation | None:
+    """Return the reading tool that confirms calls of the tool `name`; the last of several."""
+    found = [
+        Confirmation(tool, labels.confirms.argument)
+        for tool, labels in patterns.items()
+        if labels.confirms is not None and labels.confirms.tool == name and not is_pattern(tool)
+    ]
+    return found[-1] if found else None
 
 
 def _case(milder: MilderLabels) -> LabelCase:
@@ -121,6 +153,9 @@ def _warnings(upstream: str, patterns: Mapping[str, ToolLabels], schemas: Mappin
 def _pointers(labels: ToolLabels) -> Iterator[tuple[str, str]]:
     """Yield each pointer of the labels, behind its place."""
     yield from (("roles", pointer) for pointer in labels.roles)
+    yield from (("effect_key", pointer) for pointer in labels.effect_key or ())
+    if labels.confirms is not None:
+        yield "confirms", labels.confirms.argument
     for number, case in enumerate(labels.cases):
         yield from ((f"cases[{number}].when", pointer) for pointer in case.when)
         yield from ((f"cases[{number}].roles", pointer) for pointer in case.roles)

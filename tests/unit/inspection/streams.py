@@ -48,7 +48,7 @@ class Recipient:
     def note_handle(self, handle: str, /) -> None:
         self.handles.append(handle)
 
-    def note_response(self, response: str, /) -> None:
+    def note_response(self, response: str, _result: bytes, /) -> None:
         self.responses.append(response)
 
     def note_question(self, question: RequestId, /) -> None:

@@ -1,0 +1,297 @@
+"""The effects of calls that happen once: which call had an effect first, and what became of it.
+
+A tool declares what makes two calls the same effect (`effect_key` in its labels). The first call claims the effect on disk, before
+policy decides. A refused or failed call gives the effect back. Values of arguments are kept as keyed digests alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import unicodedata
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+import msgspec
+import structlog
+from msgspec import Struct, structs
+
+from gateway.base.json import canonical
+from gateway.base.store.engine import ABSENT
+from gateway.base.store.records import RecordKind
+from gateway.inspection.arguments import at
+from gateway.model.call import RepeatedEffect
+from gateway.model.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.base.store.records import SealedStore
+    from gateway.model.call import Call
+    from gateway.model.caller import Principal
+    from gateway.model.wire import Json
+
+log = structlog.get_logger("gateway.effects")
+
+KEPT: Final = 7 * 86_400.0
+"""Seconds for which an effect is remembered: far longer than clients try again."""
+MOST: Final = 200_000
+"""Effects that are kept, each some 500 bytes. A call beyond these is refused: an effect that is forgotten could happen again."""
+_ATTEMPTS: Final = 8
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,64}(?:[.][0-9]{1,64})?")
+_WORD: Final = re.compile(r"[^\s,;:()\[\]{}\"'<>|]+")
+MOST_WORDS: Final = 20_000
+"""Words of an answer that are compared with the values of an effect."""
+EffectState: TypeAlias = Literal["open", "done", "unknown"]
+End: TypeAlias = Literal["done", "failed", "unknown"]
+
+
+class Effect(Struct, frozen=True):
+    """An effect that a call has, or may have. `values` maps the pointers of its key to keyed digests. `who` is the user, or an agent
+    without one. `place` are the digests of system and tool."""
+
+    call: str
+    task: str
+    who: str
+    place: str
+    values: dict[str, str]
+    at: float
+    state: EffectState = "open"
+
+
+# An effect that is not read could happen again.
+EFFECTS: Final = RecordKind("effect", Effect, "a call with the same effect passes again", is_vital=True)
+
+
+class Claim(Struct, frozen=True):
+    """A claim of a call under decision. `earlier` is that of the call that had the effect first."""
+
+    id: str
+    effect: Effect
+    earlier: Effect | None = None
+
+    @property
+    def repeats(self) -> RepeatedEffect | None:
+        """Return the earlier call for policy."""
+        earlier = self.earlier
+        return None if earlier is None else RepeatedEffect(earlier.call, earlier.state, earlier.at)
+
+
+class EffectRegister:
+    """The effects of this gateway, on disk. `key` digests values. `clock` gives seconds since the epoch."""
+
+    def __init__(self, store: SealedStore, key: bytes, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._records = store.of(EFFECTS)
+        self._key = key
+        self._clock = clock
+        self._open: dict[str, Claim] = {}  # call → its claim, while the call is under way
+        self._unknown: dict[str, tuple[str, Effect]] = {}  # call → the id of its effect, and the effect
+        self._writes: dict[str, asyncio.Task[None]] = {}  # effect → the write of its end
+        self._count = 0
+
+    async def begin(self) -> None:
+        """Take over the effects of the gateway before this one: what became of its open calls is unknown. Raises `StoreError`."""
+        await self._records.expire()
+        found = await self._records.load()
+        self._count = len(found)
+        for identifier, effect in found.items():
+            if effect.state == "open":
+                await self._put(identifier, structs.replace(effect, state="unknown"))
+            elif effect.state == "unknown":
+                self._unknown[effect.call] = identifier, effect
+
+    async def close(self) -> None:
+        """Wait until all ends are on disk."""
+        await asyncio.gather(*self._writes.values(), return_exceptions=True)
+
+    async def sweep(self) -> None:
+        """Forget the effects whose time is over. Raises `StoreError`."""
+        await self._records.expire()
+        self._count = await self._records.count()
+        now = self._clock()
+        self._unknown = {call: kept for call, kept in self._unknown.items() if now - kept[1].at < KEPT}
+
+    # --- for calls -------------------------------------------------------------------------------------
+
+    async def claim(self, principal: Principal, call: Call, identifier: str, task: str) -> Claim | None:
+        """Claim the effect of a call; `None` if its tool declares no key, or the call has no value of it. Raises `StoreError`."""
+        values = self._read_values(call)
+        if not values:
+            return None
+        who, place = self._name_caller(principal), self._name_place(call)
+        effect = Effect(identifier, task, who, place, values, self._clock())
+        name = self._digest(["effect", who, place, cast("Json", values)])
+        for _ in range(_ATTEMPTS):
+            if (write := self._writes.get(name)) is not None:
+                await asyncio.wait([write])
+            change = self._records.changed(name, effect, version=ABSENT, expires=effect.at + KEPT)
+            if self._count < MOST and await self._store.change(change) is not None:
+                self._count += 1
+                claim = self._open[effect.call] = Claim(name, effect)
+                return claim
+            earlier = await self._records.get(name)
+            if earlier is not None:
+                return Claim(name, effect, earlier)
+            if self._count >= MOST:
+                raise StoreError(
+                    f"the gateway keeps {self._count:,} effects, as many as it can, so it cannot tell whether this one happened",
+                    "try again later: effects are forgotten after seven days",
+                )
+        raise StoreError("an effect was claimed and given back again and again", "try again")
+
+    async def conclude(self, claim: Claim, *, passes: bool) -> None:
+        """Give the effect of a refused call back, or take an effect over that a person lets happen again. Raises `StoreError`."""
+        if passes and claim.earlier is not None:
+            self._open[claim.effect.call] = claim
+            await self._put(claim.id, claim.effect)
+        elif not passes:
+            self.settle(claim.effect.call, "failed")
+            if (write := self._writes.get(claim.id)) is not None:
+                await asyncio.wait([write])
+
+    def settle(self, call: str, end: End) -> None:
+        """Note what became of a call under way. After a failure its effect is free again, or is that of the earlier call.
+
+        A later claim waits for the write.
+        """
+        claim = self._open.pop(call, None)
+        if claim is None:
+            return
+        if end == "failed" and (earlier := claim.earlier) is not None:
+            # What became of an open call may be on disk already, and is safe to forget.
+            self._begin_write(claim.id, earlier, "done" if earlier.state == "done" else "unknown")
+        else:
+            self._begin_write(claim.id, claim.effect, end)
+
+    def _begin_write(self, identifier: str, effect: Effect, end: End) -> None:
+        ended = None if end == "failed" else structs.replace(effect, state=end)
+        if end == "unknown" and ended is not None:
+            self._unknown[effect.call] = identifier, ended
+        else:
+            self._unknown.pop(effect.call, None)
+        write = self._writes[identifier] = asyncio.ensure_future(self._write(identifier, ended))
+        write.add_done_callback(
+            lambda done: self._writes.pop(identifier) if self._writes.get(identifier) is done else None
+        )
+
+    async def _write(self, identifier: str, ended: Effect | None) -> None:
+        """Write an end. If that fails the effect stays open, and is unknown after the next start."""
+        try:
+            if ended is None:
+                await self._records.remove(identifier)
+                self._count -= 1
+            else:
+                await self._put(identifier, ended)
+        except StoreError as error:
+            log.exception("effect.unsaved", problem=error.message)
+
+    async def _put(self, identifier: str, effect: Effect) -> None:
+        await self._store.change(self._records.changed(identifier, effect, expires=effect.at + KEPT))
+        if effect.state == "unknown":
+            self._unknown[effect.call] = identifier, effect
+
+    # --- what became of an unknown call ----------------------------------------------------------------
+
+    def confirm(self, call: str, end: Literal["done", "failed"]) -> bool:
+        """Note what became of a call with an unknown outcome. Return whether the register knows of such a call."""
+        found = self._unknown.get(call)
+        if found is not None:
+            self._begin_write(*found, end)
+        return found is not None
+
+    def find_task(self, call: str) -> str | None:
+        """Return the task of a call with an effect and an unknown outcome."""
+        found = self._unknown.get(call)
+        return None if found is None else found[1].task
+
+    def find_shown(self, principal: Principal, reading: Call, result: bytes) -> list[Effect]:
+        """Return the effects of unknown outcome that the result of a confirming tool shows.
+
+        The result shows an effect if it has each value of the effect's key. What a result lacks may be on another page, or still to
+        come: a missing effect confirms nothing.
+        """
+        confirms = reading.target.labels.confirms
+        if confirms is None or not self._unknown:
+            return []
+        who, place = self._name_caller(principal), self._name_place(reading, confirms.tool)
+        asked = self._digest_values(at(reading.arguments, confirms.argument))
+        waiting = [
+            effect
+            for _, effect in self._unknown.values()
+            if effect.who == who and effect.place == place and effect.values.get(confirms.argument) == asked
+        ]
+        if not waiting:
+            return []
+        shown = {self._digest_values([value]) for value in _list_values(result)} | {asked}
+        return [effect for effect in waiting if shown.issuperset(effect.values.values())]
+
+    # --- digests ---------------------------------------------------------------------------------------
+
+    def _read_values(self, call: Call) -> dict[str, str]:
+        """Return the digests of a call's values at the pointers of its key; none if the call has no value there."""
+        found = {pointer: at(call.arguments, pointer) for pointer in call.target.labels.effect_key}
+        if not any(found.values()):
+            return {}
+        return {pointer: self._digest_values(values) for pointer, values in found.items()}
+
+    def _digest_values(self, values: list[Json]) -> str:
+        return self._digest(["value", [_plain(value) for value in values]])
+
+    def _name_caller(self, principal: Principal) -> str:
+        user = principal.user
+        return self._digest(
+            ["user", principal.issuer, user.id] if user is not None else ["agent", principal.issuer, principal.id]
+        )
+
+    def _name_place(self, call: Call, tool: str | None = None) -> str:
+        target = call.target
+        return self._digest([target.audience, target.tenant, target.environment, tool or target.name])
+
+    def _digest(self, document: Json) -> str:
+        return hmac.digest(self._key, canonical.digest(document).encode("ascii"), "sha256").hex()[:40]
+
+
+def _plain(value: Json) -> Json:
+    """Return a value in one form of the several that clients and servers take for the same: `10`, `10.0` and `"10.00"`."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    text = unicodedata.normalize("NFKC", str(value)).encode("utf-8", "replace").decode().strip().casefold()
+    if _NUMBER.fullmatch(text):
+        number = Decimal(text)
+        return f"{number.normalize():f}" if number else "0"
+    return text
+
+
+def _list_values(result: bytes) -> Iterator[Json]:
+    """Yield the values in a result: its leaves, the leaves of JSON in its texts, and the words of other texts."""
+    try:
+        waiting: list[Any] = [msgspec.json.decode(result)]
+    except msgspec.DecodeError:
+        return
+    left = MOST_WORDS
+    while waiting and left > 0:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(cast("dict[str, Any]", value).values())
+        elif isinstance(value, list):
+            waiting.extend(cast("list[Any]", value))
+        elif isinstance(value, str) and value.lstrip()[:1] in {"{", "["} and (inner := _parse(value)) is not None:
+            waiting.append(inner)
+        else:
+            words = _WORD.findall(value)[:left] if isinstance(value, str) else []
+            left -= 1 + len(words)
+            yield value
+            yield from (word.rstrip(".!?") for word in words)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
