@@ -448,6 +448,7 @@ def _make_lease(request: LeaseRequest, broker: Broker) -> Lease:
         expires=request.expires,
         dies=request.asked + max(request.seconds, _UNKNOWN_LIFE),
         ends_by=request.ends_by,
+        known_as=principal.known_as,
     )
 
 

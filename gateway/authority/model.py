@@ -208,6 +208,8 @@ class Lease(Struct, frozen=True):
     problem: str = ""
     processes: Literal["absent", "left"] | None = None
     ends_by: Cause = "lease-expired"
+    known_as: str = ""
+    """Words of the user's token for people: the display name and the mail."""
 
     @property
     def is_open(self) -> bool:
@@ -221,6 +223,7 @@ class ListedLease(TypedDict):
     task: str
     agent: str
     user: NotRequired[str]
+    known_as: NotRequired[str]
     upstream: str
     audience: str
     broker: str
@@ -243,6 +246,7 @@ def describe_lease(lease: Lease) -> ListedLease:
         "task": lease.task,
         "agent": lease.agent,
         "user": lease.user,
+        "known_as": lease.known_as or None,
         "upstream": lease.upstream,
         "audience": lease.audience,
         "broker": lease.broker,

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
+from gateway.config.identities import ClaimSettings
 from gateway.config.values import Count, Duration, FilePath, Issuer, Secret, Settings, Text
 
 
@@ -37,8 +38,9 @@ class ConsoleLogin(Settings):
     client_id: Text = Field(description="The console's client at the provider.")
     client_secret: Secret | None = Field(default=None, description="Its secret; without one it is a public client.")
     scopes: tuple[Text, ...] = Field(default=("openid",), min_length=1, description="Scopes that the login asks for.")
-    groups_claim: Text = Field(
-        default="groups", description="The claim of the ID token that lists the person's groups."
+    claims: ClaimSettings = Field(
+        default_factory=ClaimSettings,
+        description="The claims of the ID token that name the person. Use the preset of the agents' tokens: then each person has one id.",
     )
     roles: ConsoleRoles = Field(description="The groups whose members have each role.")
     assurance: Literal["login", "mfa", "passkey"] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias, cast
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -17,6 +17,34 @@ class SignInSettings(Settings):
     client_id: Text = Field(description="The public client for all agents, as an administrator has registered it.")
     scopes: tuple[Text, ...] = Field(
         min_length=1, description="The scopes to ask for, whatever a client asks for, such as `api://opagate/call`."
+    )
+
+
+Preset: TypeAlias = Literal["generic", "keycloak", "okta", "entra-v1", "entra-v2", "auth0", "google"]
+_Claims: TypeAlias = Annotated[tuple[Text, ...], Field(min_length=1)] | None
+
+
+class ClaimSettings(Settings):
+    """The claims of an issuer that name a caller. A claim that is not set is as in the preset."""
+
+    preset: Preset = Field(default="generic", description="The identity provider whose tokens these are.")
+    agent: _Claims = Field(
+        default=None,
+        description="Claims with the client's id. All that a token has must agree, and one has to be there.",
+    )
+    user: _Claims = Field(default=None, description="Claims with the stable id of the person; the first one counts.")
+    name: _Claims = Field(
+        default=None, description="Claims with a display name. People read it, and nothing decides by it."
+    )
+    mail: _Claims = Field(
+        default=None,
+        description="Claims with an address of mail, which people and signals read. `email_verified: false` hides it.",
+    )
+    groups: Text | None = Field(default=None, description="The claim that lists the person's groups.")
+    no_user: dict[Text, Text | None] | None = Field(
+        default=None,
+        description="Claims of a client's own token, without a person: the value, `*` for any value, or `null` for a claim that"
+        " is absent. `{agent}` stands for the client's id.",
     )
 
 
@@ -42,7 +70,10 @@ class JwtIdentity(Settings):
     algorithms: tuple[str, ...] = Field(
         default=("RS256", "PS256", "ES256", "EdDSA"), min_length=1, description="Accepted signature algorithms."
     )
-    groups_claim: str = Field(default="groups", description="The claim that lists the user's groups.")
+    claims: ClaimSettings = Field(
+        default_factory=ClaimSettings,
+        description="The claims that name the agent, the person, and the person's groups.",
+    )
     required_scopes: tuple[str, ...] = Field(default=(), description="Scopes without which no request is served.")
     require_bound: bool = Field(default=False, description="Refuse tokens that are not sender-constrained.")
     sign_in: SignInSettings | None = Field(

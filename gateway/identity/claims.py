@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.identity.claim_maps import GENERIC, ClaimMap, read_mail, read_name
 from gateway.identity.jose import is_object, number, text, texts
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model import reasons
@@ -122,8 +123,8 @@ def _fault(detail: str) -> CredentialFault:
 VERIFIED: Final = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "cnf", "act", "may_act", "typ", "token_use"})
 """Checked against the clock, the configuration, the request or one another."""
 
-USED: Final = frozenset({"scope", "scp", "client_id", "azp", "jti", "gty", "idtyp", "auth_time", "sid", "email"})
-"""Become part of the principal, or choose what does. The configured groups claim is one of them."""
+USED: Final = frozenset({"scope", "scp", "jti", "auth_time", "sid", "email_verified"})
+"""Become part of the principal, or choose what does. The claims of the issuer's map are among them."""
 
 FOREIGN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "toe", "htm", "htu", "ath"})
 """Marks of ID tokens (OIDC Core 3.3.2.11), of security event tokens (RFC 8417) and of DPoP proofs (RFC 9449)."""
@@ -131,13 +132,13 @@ FOREIGN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events", "t
 UNUSED: Final = frozenset(
     {
         # OIDC Core 5.1 and RFC 9068 section 2.2
-        *("name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture"),
-        *("website", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
-        *("phone_number_verified", "address", "updated_at", "acr", "amr", "roles", "groups"),
+        *("given_name", "family_name", "middle_name", "nickname", "profile", "picture"),
+        *("website", "gender", "birthdate", "zoneinfo", "locale", "phone_number"),
+        *("phone_number_verified", "address", "updated_at", "acr", "amr", "roles"),
         *("entitlements", "authorization_details", "txn", "grant_id"),
         # Microsoft Entra ID, Auth0, Amazon Cognito, Okta, Keycloak, Kubernetes
-        *("aio", "appid", "appidacr", "azpacr", "idp", "ipaddr", "oid", "rh", "tid", "unique_name", "upn", "uti"),
-        *("ver", "wids", "xms_ftd", "permissions", "origin_jti", "username", "cid", "uid", "cognito:groups"),
+        *("aio", "appidacr", "azpacr", "idp", "ipaddr", "oid", "rh", "tid", "unique_name", "upn", "uti"),
+        *("ver", "wids", "xms_ftd", "permissions", "origin_jti", "username", "uid", "cognito:groups"),
         *("session_state", "realm_access", "resource_access", "allowed-origins", "clientHost", "clientAddress"),
         *("kubernetes.io",),
     }
@@ -158,15 +159,15 @@ class Rules:
     issuer: str
     method: AuthMethod
     trust: Trust
-    groups_claim: str = "groups"
+    map: ClaimMap = GENERIC
     leeway: float = 10.0
     issued_at: bool = True
     """Whether `iat` is required."""
 
 
-def find_unaccounted(claims: JsonObject, groups_claim: str) -> tuple[str, ...]:
+def find_unaccounted(claims: JsonObject, used: ClaimMap) -> tuple[str, ...]:
     """Return the names of claims in no declared set, as far as printable, sorted."""
-    names = claims.keys() - VERIFIED - USED - FOREIGN - UNUSED - {groups_claim}
+    names = claims.keys() - VERIFIED - USED - FOREIGN - UNUSED - GENERIC.used - used.used
     return tuple(sorted(name[:64] for name in names if text(name)))
 
 
@@ -207,20 +208,27 @@ def confirmation(claims: JsonObject) -> Confirmation | CredentialFault | None:
 
 
 def principal(claims: JsonObject, rules: Rules, *, digest: str) -> Principal | CredentialFault:
-    """Return the caller of a token with verified signature, times and issuer. `act` names the agent (RFC 8693 section
-    4.1) and `sub` the user. Without `act` a client other than `sub` is the agent; otherwise `sub` is the agent itself
-    and there is no user. `digest` covers the signed part of the token.
+    """Return the caller of a token with verified signature, times and issuer. The map of the issuer names the user's claim,
+    and `act` the agent (RFC 8693 section 4.1). Without `act` a client other than the user is the agent; otherwise the
+    subject is the agent itself and there is no user. `digest` covers the signed part of the token.
     """
     fault = _other_kind(claims)
     if fault is not None:
         return fault
-    subject = identifier(claims.get("sub"))
-    if subject is None:
-        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token lacks a usable sub")
+    subject = find_user(claims, rules.map)
+    if isinstance(subject, CredentialFault):
+        return subject
     parties = _parties(claims, subject, rules)
     if isinstance(parties, CredentialFault):
         return parties
     return _assemble(claims, rules, parties, digest=digest)
+
+
+def find_user(claims: JsonObject, used: ClaimMap) -> str | CredentialFault:
+    """Return the id of the token's subject: the first of the map's claims that the token has."""
+    present = next((name for name in used.user if name in claims), None)
+    subject = None if present is None else identifier(claims[present])
+    return used.describe_missing(claims, used.user, "user") if subject is None else subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +242,7 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
     scopes = _scopes(claims)
     if isinstance(scopes, CredentialFault):
         return scopes
-    groups = texts(claims.get(rules.groups_claim, []))
+    groups = texts(claims.get(rules.map.groups, []))
     if groups is None:
         return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's groups are not texts")
     token_id = text(claims.get("jti", digest))
@@ -251,7 +259,8 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
         logged_in=number(claims.get("auth_time")),
         issued=number(claims.get("iat")),
         session=text(claims.get("sid")),
-        email=text(claims.get("email")),
+        email=read_mail(claims, rules.map.mail),
+        display_name=read_name(claims, rules.map.name),
     )
 
 
@@ -271,10 +280,10 @@ def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Crede
             return chain
         parties = _Parties(chain[0].id, subject, chain)
     else:
-        client = _client(claims)
+        client = _client(claims, rules.map)
         if isinstance(client, CredentialFault):
             return client
-        parties = _parties_without_delegation(claims, subject, client)
+        parties = _parties_without_delegation(claims, subject, client, rules.map)
     if "may_act" in claims:
         issuer = (parties.chain[0].issuer if parties.chain else None) or rules.issuer
         fault = permits(claims["may_act"], Actor(parties.agent, issuer))
@@ -283,20 +292,21 @@ def _parties(claims: JsonObject, subject: str, rules: Rules) -> _Parties | Crede
     return parties
 
 
-def _parties_without_delegation(claims: JsonObject, subject: str, client: str | None) -> _Parties:
+def _parties_without_delegation(claims: JsonObject, subject: str, client: str | None, used: ClaimMap) -> _Parties:
     if client is None or client == subject:
         return _Parties(subject, None)
-    # Auth0 and Entra ID give a client's own token another sub than its client id; no person is behind it.
-    own = claims.get("gty") == "client-credentials" or claims.get("idtyp") == "app"
-    return _Parties(client, None if own else subject)
+    # Some issuers give a client's own token another sub than its client id; no person is behind it.
+    return _Parties(client, None if used.is_alone(claims, client) else subject)
 
 
-def _client(claims: JsonObject) -> str | CredentialFault | None:
-    names = {identifier(claims[name]) for name in ("client_id", "azp") if name in claims}
-    if None in names:
-        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's client_id or azp is not a usable id")
+def _client(claims: JsonObject, used: ClaimMap) -> str | CredentialFault | None:
+    """Return the client of a token. `None` only by a map that takes the subject of such a token as the agent."""
+    present = [name for name in used.agent if name in claims]
+    names = {identifier(claims[name]) for name in present}
+    if None in names or (used.is_strict and not names):
+        return used.describe_missing(claims, used.agent, "agent")
     if len(names) > 1:
-        return CredentialFault(reasons.IDENTITY_CLAIMS, "the token's client_id and azp disagree")
+        return CredentialFault(reasons.IDENTITY_CLAIMS, f"the token's {' and '.join(present)} disagree")
     return names.pop() if names else None
 
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from gateway.identity.jose import number, text, texts
+from gateway.identity.claim_maps import ClaimMap, read_mail, read_name
+from gateway.identity.claims import find_user
+from gateway.identity.jose import number, texts
+from gateway.identity.outcomes import CredentialFault
 
 if TYPE_CHECKING:
     from gateway.model.wire import Json, JsonObject
@@ -24,6 +27,7 @@ class VerifiedLogin(Struct, frozen=True):
     groups: tuple[str, ...]
     logged_in: float
     name: str | None = None
+    mail: str | None = None
 
 
 class LoginFault(Struct, frozen=True):
@@ -38,13 +42,13 @@ class ExpectedLogin(Struct, frozen=True):
     issuer: str
     client_id: str
     nonce: str
-    groups_claim: str
+    claims: ClaimMap
     max_age: float
 
 
 def read_login(claims: JsonObject, expected: ExpectedLogin, now: float) -> VerifiedLogin | LoginFault:
     """Return the login of an ID token with a verified signature."""
-    logged_in, subject = number(claims.get("auth_time")), text(claims.get("sub"))
+    logged_in, subject = number(claims.get("auth_time")), find_user(claims, expected.claims)
     fault = _find_foreign(claims, expected) or _find_late(claims, now)
     if fault is None and (logged_in is None or logged_in > now + LEEWAY):
         fault = "the ID token does not tell when the person logged in (auth_time)"
@@ -52,10 +56,11 @@ def read_login(claims: JsonObject, expected: ExpectedLogin, now: float) -> Verif
         fault = "the person's login at the provider is too old"
     if fault is not None or logged_in is None:
         return LoginFault(fault or "")
-    if subject is None:
-        return LoginFault("the ID token names no person")
-    name = text(claims.get("name")) or text(claims.get("preferred_username"))
-    return VerifiedLogin(subject, expected.issuer, _groups(claims.get(expected.groups_claim)), logged_in, name)
+    if isinstance(subject, CredentialFault):
+        return LoginFault(subject.detail)
+    used = expected.claims
+    name, mail = read_name(claims, used.name), read_mail(claims, used.mail)
+    return VerifiedLogin(subject, expected.issuer, _groups(claims.get(used.groups)), logged_in, name, mail)
 
 
 def _find_foreign(claims: JsonObject, expected: ExpectedLogin) -> str | None:

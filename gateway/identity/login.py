@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
 
 from gateway.identity import jose
+from gateway.identity.claim_maps import GENERIC, ClaimMap
 from gateway.identity.id_token import ExpectedLogin, LoginFault, VerifiedLogin, read_login
 from gateway.identity.keys import DEADLINE, MAX_BYTES, MAX_REDIRECTS, DiscoverySource, IssuerKeys
 from gateway.identity.outcomes import CredentialFault
@@ -47,7 +48,7 @@ class LoginClient(Struct, frozen=True):
     secret: str | None
     redirect_uri: str
     scopes: tuple[str, ...] = ("openid",)
-    groups_claim: str = "groups"
+    claims: ClaimMap = GENERIC
     max_age: float = 28_800.0
 
 
@@ -129,7 +130,7 @@ class LoginProvider:
         if not any(jose.signed_by(jws, key) for key in keys):
             return LoginFault("the ID token's signature does not verify")
         client = self.client
-        expected = ExpectedLogin(client.issuer, client.client_id, begun.code.nonce, client.groups_claim, begun.max_age)
+        expected = ExpectedLogin(client.issuer, client.client_id, begun.code.nonce, client.claims, begun.max_age)
         return read_login(jws.claims, expected, self._clock())
 
     async def _find_endpoints(self) -> tuple[str, Endpoints]:

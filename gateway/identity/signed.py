@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from gateway.identity import claims, jose
+from gateway.identity.claim_maps import GENERIC, map_of
 from gateway.identity.jose import text
 from gateway.identity.outcomes import NOT_MINE, CredentialFault, VerifiedCaller
 from gateway.model import reasons
@@ -124,7 +125,6 @@ class JwtAuthenticator:
     def __init__(self, identity: JwtIdentity, keys: IssuerKeys, trust: Trust, *, default_audience: str) -> None:
         self.issuer = identity.issuer
         self._keys = keys
-        self._groups_claim = identity.groups_claim
         self._report = ClaimReport(identity.issuer)
         self._demands = Demands(
             algorithms=frozenset(identity.algorithms),
@@ -134,7 +134,7 @@ class JwtAuthenticator:
                 issuer=identity.issuer,
                 method=AuthMethod.JWT,
                 trust=trust,
-                groups_claim=identity.groups_claim,
+                map=map_of(identity.claims),
                 leeway=identity.leeway.total_seconds(),
             ),
             required_scopes=identity.required_scopes,
@@ -152,7 +152,7 @@ class JwtAuthenticator:
         fault = await signature(jws, self._demands, self._keys)
         if fault is not None:
             return fault
-        self._report.note(claims.find_unaccounted(jws.claims, self._groups_claim))
+        self._report.note(claims.find_unaccounted(jws.claims, self._demands.rules.map))
         return verify_signed(
             jws,
             self._demands,
@@ -199,11 +199,11 @@ class SpiffeAuthenticator:
         fault = await signature(jws, self._demands, self._keys)
         if fault is not None:
             return fault
-        if not jws.claims.keys().isdisjoint({"act", "may_act", "client_id", "azp"}):
+        if not jws.claims.keys().isdisjoint({"act", "may_act", *GENERIC.agent}):
             return CredentialFault(
                 reasons.IDENTITY_DELEGATION, "a JWT-SVID speaks for its workload only; it cannot delegate"
             )
-        self._report.note(claims.find_unaccounted(jws.claims, "groups"))
+        self._report.note(claims.find_unaccounted(jws.claims, GENERIC))
         return verify_signed(
             jws,
             self._demands,

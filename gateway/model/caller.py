@@ -73,7 +73,8 @@ class Principal:
     `delegation` is the `act` chain, the present actor first; empty for a token without `act`. `token_id` is the token's
     `jti`, or a digest of the presented credential without `jti`. `logged_in` is the time of the user's login in seconds
     since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1). `issued`, `session` and `email` are
-    `iat`, `sid` and `email`: identity providers name callers by these in signals.
+    `iat`, `sid` and `email`: identity providers name callers by these in signals. `email` and `display_name` are of the
+    user, or of an agent without one. People read them beside the id; no rule and no key has the name.
     """
 
     id: str
@@ -88,12 +89,18 @@ class Principal:
     issued: float | None = field(default=None, compare=False)
     session: str | None = field(default=None, repr=False, compare=False)
     email: str | None = field(default=None, repr=False, compare=False)
+    display_name: str | None = field(default=None, repr=False, compare=False)
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
     for this user, through this chain."""
     parties: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """The issuer, the agent and, if there is one, the user: 16 hex digits each. Principals with a common party share its part
     of the room for tasks."""
+
+    @property
+    def known_as(self) -> str:
+        """Return the display name and the address of mail for people; empty without both."""
+        return write_known_as(self.display_name, self.email)
 
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))
@@ -102,6 +109,16 @@ class Principal:
         object.__setattr__(self, "key", digest[:32])
         named = [("issuer", ""), ("agent", self.id), *([("user", self.user.id)] if self.user else [])]
         object.__setattr__(self, "parties", tuple(name_party(kind, self.issuer, name) for kind, name in named))
+
+
+def write_known_as(name: str | None, mail: str | None) -> str:
+    """Return the words for a person beside the person's id: the display name, the address of mail, or both."""
+    return ", ".join(part for part in (name, mail) if part)
+
+
+def describe_person(identifier: str, known_as: str | None) -> str:
+    """Return a person for people: the stable id, and beside it the words of the token."""
+    return f"{identifier} ({known_as})" if known_as and known_as != identifier else identifier
 
 
 def name_party(kind: str, issuer: str, name: str) -> str:

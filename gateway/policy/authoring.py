@@ -35,9 +35,9 @@ ENTRIES: Final = ("decision", "visibility", "leases", "explanation")
 _PROBLEMS: Final = ("gateway.grants.problems", "gateway.problems")
 """The packages whose rule `found` judges data."""
 _FAMILIES: Final = ("gateway", "denials")
-_MAY_FIND: Final = re.compile(r"\b(denials|asks|obligations|hides|overlay)\b")
-"""A word in the name or the text of each module with a family in it."""
 _DECISION: Final = "gateway/decision/result"
+_PACKAGE: Final = re.compile(r"\A(?:[ \t]*(?:#.*)?\n)*package ([\w.]+)[ \t]*(?:#.*)?$", re.MULTILINE)
+"""The package of a module, if it is the first statement and written without quotes."""
 _LEFT_OUT: Final = frozenset({"col", "end_col", "end_row"})
 """Parts of places in Rego that nothing here reads, a fifth of a plan."""
 _HEADS: Final = """[module |
@@ -112,10 +112,15 @@ def judge(policy: Bundle, suites: Sequence[Suite], judged: StoredPlan | None = N
 def _judge_rules(policy: Bundle, opa: Path) -> StoredPlan:
     _require_none(check_rules(policy, opa))
     stored = compile_rules(policy, opa)
-    require_known_facts(policy, bytes(stored.plan))
-    _require_none(find_void_guards(policy.modules, opa))
-    _require_none(find_unasked(policy, bytes(stored.plan), opa))
+    _require_none(find_in_plan(policy, stored, opa))
     return stored
+
+
+def find_in_plan(policy: Bundle, stored: StoredPlan, opa: Path) -> list[str]:
+    """Return the misspelt fields, the undeclared facts, the void guards and the unasked rules of a policy with this plan."""
+    plan, read = bytes(stored.plan), read_modules(policy.modules, opa)
+    misuses = find_input_use(policy, plan).misuses
+    return [*misuses, *find_void_guards(policy.modules, read), *find_unasked(plan, read)]
 
 
 def find_input_use(policy: Bundle, plan: bytes) -> InputUse:
@@ -210,15 +215,14 @@ def _shorten(value: Any) -> Any:
 # --- families ----------------------------------------------------------------------------------------
 
 
-def find_unasked(policy: Bundle, plan: bytes, opa: Path) -> list[str]:
+def find_unasked(encoded: bytes, modules: Sequence[ReadModule]) -> list[str]:
     """Return each rule of a family that the decision does not ask, or that gives no findings, as a sentence."""
-    read = intermediate.read_plan(plan)
-    names = [entry.name for entry in read.entries]
+    plan = intermediate.read_plan(encoded)
+    names = [entry.name for entry in plan.entries]
     if _DECISION not in names:
         return []
-    decided, reached = intermediate.find_reached(read, [_DECISION]), intermediate.find_reached(read, names)
-    may_find = ((file, text) for file, text in policy.modules if _MAY_FIND.search(file) or _MAY_FIND.search(text))
-    heads = [head for module in _read_modules(may_find, opa) for head in module.heads]
+    decided, reached = intermediate.find_reached(plan, [_DECISION]), intermediate.find_reached(plan, names)
+    heads = [head for module in modules for head in module.heads]
     found = [*_outside(heads), *(said for head in heads for said in _of_rule(head, decided, reached))]
     return list(dict.fromkeys([*found, *_silent_families(heads, reached)]))
 
@@ -234,7 +238,8 @@ class ReadModule:
     negated: tuple[list[dict[str, Any]], ...]
 
 
-def _read_modules(modules: Iterable[tuple[str, str]], opa: Path) -> list[ReadModule]:
+def read_modules(modules: Iterable[tuple[str, str]], opa: Path) -> list[ReadModule]:
+    """Return modules as OPA reads them. Raise `PolicyBroken`."""
     with tempfile.TemporaryDirectory(prefix="opagate-policy-") as name:
         texts = Path(name) / "texts.json"
         texts.write_text(json.dumps(dict(modules)), "utf-8")
@@ -257,9 +262,9 @@ def _read_module(found: dict[str, Any]) -> ReadModule:
 # --- negation ----------------------------------------------------------------------------------------
 
 
-def find_void_guards(modules: Sequence[tuple[str, str]], opa: Path) -> list[str]:
+def find_void_guards(modules: Sequence[tuple[str, str]], read: Sequence[ReadModule]) -> list[str]:
     """Return each `not` around a call with an operand that may be missing: then the rule has no value, and guards nothing."""
-    read, texts = _read_modules(modules, opa), dict(modules)
+    texts = dict(modules)
     always = {head.path for module in read for head in module.heads if head.is_partial_set or head.fields["default"]}
     own = {head.path for module in read for head in module.heads if "args" in head.fields}
     found = [
@@ -373,8 +378,9 @@ def _silent_families(heads: Sequence[RuleHead], reached: frozenset[tuple[str, ..
 
 def run_tests(suite: Suite, opa: Path) -> list[PolicyTest]:
     """Run the `test_*` rules of a suite in OPA, on the very data of the gateway. Raise `PolicyBroken`."""
+    options = ("--timeout", "60s", "--bundle", "--format", "json", *_only_below(suite))
     with written(suite.policy, with_tests=True) as folder:
-        done = run_program(opa, "test", "--timeout", "60s", "--bundle", "--format", "json", str(folder))
+        done = run_program(opa, "test", *options, str(folder))
     try:
         results = cast("list[dict[str, Any]]", json.loads(done.written or "null") or [])
     except json.JSONDecodeError:
@@ -393,6 +399,16 @@ def run_tests(suite: Suite, opa: Path) -> list[PolicyTest]:
         )
         if not item.get("skip") and describe_place(item["location"], folder).startswith(suite.below)
     ]
+
+
+def _only_below(suite: Suite) -> tuple[str, ...]:
+    """Return the options by which OPA runs the tests of the packages below a folder alone, where all are plainly named."""
+    files = (*suite.policy.modules, *suite.policy.tests)
+    named = [_PACKAGE.search(text) for file, text in files if file.startswith(suite.below)]
+    if not suite.below or None in named:
+        return ()
+    packages = sorted({found[1] for found in named if found is not None})
+    return ("--run", rf"^data\.({'|'.join(map(re.escape, packages))})\.")
 
 
 def describe_place(location: Mapping[str, Any], folder: Path) -> str:

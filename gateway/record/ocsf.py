@@ -175,12 +175,12 @@ def _actor(
         return {"app_name": str(name or "unknown")}
     user = principal.get("user")
     session = {"issuer": principal["issuer"], **({} if task is None else {"uid": task["id"]})}
-    groups = [{"name": group} for group in principal.get("groups", ())]
+    shown = {"name": principal.get("known_as"), "groups": [{"name": group} for group in principal.get("groups", ())]}
     return {
         "app_uid": principal["id"],
         **({"app_name": str(name)} if name else {}),
         "session": session,
-        **({"user": {"uid": user, **({"groups": groups} if groups else {})}} if user else {}),
+        **({"user": {"uid": user, **{name: value for name, value in shown.items() if value}}} if user else {}),
     }
 
 

@@ -20,6 +20,7 @@ from gateway.authority.approvals.places import Places, find_leaves, find_part
 from gateway.authority.approvals.sentence import View, list_undone, read_time, say_call, say_openly, write_source
 from gateway.base.json.walk import child, flatten
 from gateway.base.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
+from gateway.model.caller import describe_person
 
 Speaker: TypeAlias = Literal["gateway", "agent"]
 LineKind: TypeAlias = Literal[
@@ -332,7 +333,7 @@ def write_duration(seconds: int) -> str:
 
 def _votes(found: Mapping[str, Any]) -> Iterator[Line]:
     for vote in found["votes_by"]:
-        yield make_line("fact", f"{vote['answer']}, {vote['at']}, by {vote['id']}")
+        yield make_line("fact", f"{vote['answer']}, {vote['at']}, by {describe_person(vote['id'], vote['known_as'])}")
 
 
 def _instead(found: Mapping[str, Any]) -> Iterator[Line]:

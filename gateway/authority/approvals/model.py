@@ -32,7 +32,8 @@ Notice: TypeAlias = Literal["asked", "closed"]
 
 
 class Person(Struct, frozen=True):
-    """A verified person. `channel` names the way of the vote, `logged_in` the time of the login, if known."""
+    """A verified person. `channel` names the way of the vote, `logged_in` the time of the login, if known. `known_as` has the
+    display name and the mail; people read these words beside the id, and nothing decides by these."""
 
     id: str
     issuer: str
@@ -40,6 +41,7 @@ class Person(Struct, frozen=True):
     assurance: Assurance = "peer"
     channel: str = "socket"
     logged_in: float | None = None
+    known_as: str = ""
 
 
 class Requester(Struct, frozen=True):

@@ -188,7 +188,10 @@ def describe(approval: Approval, description: Mapping[str, Any] | None, person: 
             "max_age_seconds": question.rule.max_age,
         },
         "recurs": _describe_recurrence(question),
-        "votes_by": [{"id": vote.person.id, "answer": vote.answer, "at": _time(vote.at)} for vote in approval.votes],
+        "votes_by": [
+            {"id": vote.person.id, "known_as": vote.person.known_as, "answer": vote.answer, "at": _time(vote.at)}
+            for vote in approval.votes
+        ],
         "may_approve": description is not None and may_vote(approval, person, now),
         "instead": [one._asdict() for one in suggest_settings(question, shown)],
         "decision": question.decision,

@@ -14,13 +14,15 @@ RemovalCause = Literal["operator", "lost", "replaced"]
 
 
 class ConnectionOwner(Struct, frozen=True):
-    """An agent with its user. `key` is that of the principal. `through` are the agents that passed the call on."""
+    """An agent with its user. `key` is that of the principal. `through` are the agents that passed the call on. `known_as` has
+    words of the user's token for people."""
 
     key: str
     issuer: str
     user: str
     agent: str
     through: tuple[str, ...] = ()
+    known_as: str = ""
 
 
 def owner_of(principal: Principal) -> ConnectionOwner | None:
@@ -28,7 +30,9 @@ def owner_of(principal: Principal) -> ConnectionOwner | None:
     if principal.user is None:
         return None
     through = tuple(actor.id for actor in principal.delegation if actor.id != principal.id)
-    return ConnectionOwner(principal.key, principal.issuer, principal.user.id, principal.id, through)
+    return ConnectionOwner(
+        principal.key, principal.issuer, principal.user.id, principal.id, through, principal.known_as
+    )
 
 
 class UserConnection(Struct, frozen=True):
@@ -80,6 +84,7 @@ class ListedConnection(TypedDict):
 
     id: str
     user: str
+    known_as: str
     agent: str
     issuer: str
     broker: str
@@ -95,6 +100,7 @@ def describe_connection(connection: UserConnection) -> ListedConnection:
     return {
         "id": connection.id,
         "user": owner.user,
+        "known_as": owner.known_as,
         "agent": owner.agent,
         "issuer": owner.issuer,
         "broker": connection.broker,

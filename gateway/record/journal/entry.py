@@ -319,6 +319,7 @@ def _principal(principal: Principal) -> JsonObject:
         "delegation": [actor.id for actor in principal.delegation[:_ACTORS]],
         **_proof(principal),
         "token_id": conceal_text(principal.token_id),
+        **({"known_as": conceal_text(principal.known_as)} if principal.known_as else {}),
         **_rights(principal),
     }
     _PRINCIPALS[id(principal)] = ref(principal), form

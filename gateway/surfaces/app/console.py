@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from gateway.base.concurrency.background import Job
+from gateway.identity.claim_maps import map_of
 from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
 from gateway.record.journal.entry_index import EntryIndex
 from gateway.surfaces.app.control import find_accounts
@@ -86,7 +87,7 @@ def _provider(configuration: Configuration, settings: ConsoleSettings, gateway: 
         secret=None if login.client_secret is None else login.client_secret.get_secret_value(),
         redirect_uri=f"{configuration.base_url}/console/login/callback",
         scopes=login.scopes,
-        groups_claim=login.groups_claim,
+        claims=map_of(login.claims),
         max_age=settings.lifetime.total_seconds(),
     )
     return LoginProvider(client, clock=gateway.clock)

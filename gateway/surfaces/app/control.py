@@ -134,7 +134,8 @@ def _admit_operator(groups: frozenset[str], principal: Principal, user: User) ->
 
 
 def _admit_approver(admission: Admission, assurance: Assurance, principal: Principal, user: User) -> Approver | Reason:
-    return admission.admit(Person(user.id, principal.issuer, user.groups, assurance, "api", principal.logged_in))
+    login = principal.logged_in
+    return admission.admit(Person(user.id, principal.issuer, user.groups, assurance, "api", login, principal.known_as))
 
 
 def recording(journal: Journal) -> Record:

@@ -109,7 +109,7 @@ def _principal(identity: Identity, named: CallerNames) -> Principal | None:
         case "development":
             return _of_token(named, Rules(issuer, AuthMethod.DEVELOPMENT, _trust(issuer)), acts=True)
         case "jwt":
-            rules = Rules(issuer, AuthMethod.JWT, _trust(issuer), groups_claim=identity.groups_claim)
+            rules = Rules(issuer, AuthMethod.JWT, _trust(issuer))
             scopes = (*identity.required_scopes, *named.scopes)
             asked = replace(named, scopes=scopes, bound=named.bound or identity.require_bound)
             return _of_token(asked, rules, acts=False)
@@ -126,6 +126,6 @@ def _of_token(named: CallerNames, rules: Rules, *, acts: bool) -> Principal | No
     members: dict[str, Json] = {"sub": named.user or named.agent, "scope": " ".join(named.scopes)}
     if named.user:
         members |= {"act": {"sub": named.agent}} if acts else {"client_id": named.agent}
-        members[rules.groups_claim] = list(named.groups)
+        members[rules.map.groups] = list(named.groups)
     made = claims.principal(members, rules, digest="none")
     return None if isinstance(made, CredentialFault) else replace(made, bound=named.bound)

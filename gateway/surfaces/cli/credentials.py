@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.model.caller import describe_person
 from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, select_given
 from gateway.surfaces.cli.terminal import describe_count, emit, note, pairs, plain, show, table, write_time
@@ -40,7 +41,7 @@ def list_leases(
             one["upstream"],
             one["broker"],
             one["agent"],
-            one.get("user", "-"),
+            describe_person(one.get("user", "-"), one.get("known_as")),
             " ".join(one["scope"]),
             one["task"],
         )
@@ -130,7 +131,7 @@ def list_connections(at: GatewayOption = None, config: ConfigOption = None, as_j
         return
     listed = table("id", "state", "user", "agent", "broker", "scopes", "made")
     for one in found:
-        cells = (one["user"], one["agent"], one["broker"], " ".join(one["scopes"]))
+        cells = (describe_person(one["user"], one["known_as"]), one["agent"], one["broker"], " ".join(one["scopes"]))
         listed.add_row(one["id"], one["state"], *map(plain, cells), one["made"])
     show(listed)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from gateway.model.caller import describe_person
 from gateway.model.errors import JournalError
 from gateway.policy import grants as grant_fits
 from gateway.surfaces.cli import loop
@@ -140,7 +141,7 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     if principal:
         yield "who", f"{principal['id']} (issuer {principal['issuer']}, {principal['method']})"
         if principal.get("user"):
-            yield "for", str(principal["user"])
+            yield "for", describe_person(str(principal["user"]), principal.get("known_as"))
         if principal.get("delegation"):
             yield "through", " → ".join(principal["delegation"])
     client = cast("dict[str, Any]", decision.get("client") or {})

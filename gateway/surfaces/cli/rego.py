@@ -19,6 +19,7 @@ from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.opa import program as opa_program
 from gateway.policy.opa.program import find_program, require_opa
 from gateway.policy.plan.loading import Loaded, Plans
+from gateway.policy.plan.store import StoredPlan
 from gateway.policy.trials import trial
 from gateway.policy.trials.trial import Trial
 
@@ -55,12 +56,12 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
         policy = folders.read_policy(places)
     except PolicyError as error:
         return [_check("read", [f"{error.message}; {error.remedy}"], begun), _check_format(places, opa)]
-    rules = _checked(RULES, lambda: _check_rules(places, policy, opa))
-    found = [rules]
-    if rules.state == "ok":
-        found.append(_checked(PLAN, lambda: _find_in_plan(policy, opa)))
-    if not any(item.findings for item in found):
-        found.append(await _try_policy(places, policy, limit))
+    found = [_checked(RULES, lambda: _check_rules(places, policy, opa))]
+    if found[0].state == "ok":
+        plans: list[StoredPlan] = []
+        found.append(_checked(PLAN, lambda: _find_in_plan(policy, opa, plans)))
+        if found[1].state == "ok":
+            found.append(await _try_policy(places, policy, plans[0], limit))
     return [*found, _check_annotations(places.policy), _check_format(places, opa), _lint(places, policy)]
 
 
@@ -83,16 +84,16 @@ def _check_rules(places: PolicyFolders, policy: Bundle, opa: Path) -> list[str]:
     return list(dict.fromkeys([*found, *authoring.check_rules(policy, opa)]))
 
 
-def _find_in_plan(policy: Bundle, opa: Path) -> list[str]:
-    plan = bytes(authoring.compile_rules(policy, opa).plan)
-    guards = authoring.find_void_guards(policy.modules, opa)
-    return [*authoring.find_input_use(policy, plan).misuses, *guards, *authoring.find_unasked(policy, plan, opa)]
+def _find_in_plan(policy: Bundle, opa: Path, plans: list[StoredPlan]) -> list[str]:
+    """Return the findings in the plan of a policy. Add the plan to `plans`."""
+    plans.append(authoring.compile_rules(policy, opa))
+    return authoring.find_in_plan(policy, plans[0], opa)
 
 
-async def _try_policy(places: PolicyFolders, policy: Bundle, limit: float) -> FolderCheck:
+async def _try_policy(places: PolicyFolders, policy: Bundle, judged: StoredPlan, limit: float) -> FolderCheck:
     begun = time.monotonic()
     try:
-        await _try(places, policy, await Plans().load(policy), limit)
+        await _try(places, policy, await Plans().load_plan(bytes(judged.plan), policy.data), limit)
     except PolicyError as error:
         return _check(LOADED, [f"{error.message}; {error.remedy}"], begun)
     return _check(LOADED, [], begun)

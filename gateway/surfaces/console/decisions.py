@@ -161,6 +161,7 @@ def describe_row(place: EntryPlace, entry: JsonObject) -> dict[str, Any]:
         "effect": fields.get("effect", "refused"),
         "agent": principal.get("id"),
         "user": principal.get("user"),
+        "known_as": principal.get("known_as"),
         "target": target.get("id") or fields.get("name") or fields.get("method"),
         "codes": [reason["code"] for reason in fields.get("reasons") or ()],
         "task": task.get("id"),

@@ -25,7 +25,7 @@ from gateway.authority.approvals.model import Person
 from gateway.identity.id_token import LoginFault
 from gateway.identity.login import SECONDS
 from gateway.model import reasons
-from gateway.model.caller import canonical_groups
+from gateway.model.caller import canonical_groups, write_known_as
 from gateway.model.decision import Reason, Refusal
 from gateway.model.error_codes import UNAUTHENTICATED
 from gateway.model.errors import GatewayError
@@ -144,10 +144,11 @@ def visitor_of(login: VerifiedLogin, settings: ConsoleLogin, admission: Admissio
     groups = canonical_groups(login.groups)
     held: dict[Role, tuple[str, ...]] = {"viewer": settings.roles.viewer, "operator": settings.roles.operator}
     roles: set[Role] = {role for role, named in held.items() if groups & canonical_groups(named)}
-    person = Person(login.subject, login.issuer, login.groups, settings.assurance, "console", login.logged_in)
+    known_as = write_known_as(login.name, login.mail)
+    person = Person(login.subject, login.issuer, login.groups, settings.assurance, "console", login.logged_in, known_as)
     if admission is not None and not isinstance(admission.admit(person), Reason):
         roles.add("approver")
-    return Visitor(person, frozenset(roles), "oidc", login.logged_in, login.name or login.subject)
+    return Visitor(person, frozenset(roles), "oidc", login.logged_in)
 
 
 async def _begin(console: ConsoleParts, request: Request, visitor: Visitor, answer: Response) -> Response:

@@ -43,7 +43,11 @@ class Visitor(Struct, frozen=True):
     roles: frozenset[Role]
     login: Literal["link", "oidc"]
     logged_in: float
-    name: str
+
+    @property
+    def name(self) -> str:
+        """Return the words for the person: the display name and the mail, or the id alone."""
+        return self.person.known_as or self.person.id
 
     def has_role(self, role: Role) -> bool:
         """Return whether the person has a role. Operators see all that viewers see."""
@@ -202,4 +206,4 @@ def find_visitor(accounts: Accounts, account: Account, now: float) -> Visitor | 
         person, roles = Person(name.id, name.issuer), _OF_OPERATOR
     else:
         return approver
-    return Visitor(structs.replace(person, channel="console"), roles, "link", now, person.id)
+    return Visitor(structs.replace(person, channel="console"), roles, "link", now)

@@ -108,6 +108,7 @@ def _describe(console: ConsoleParts, line: TaskLine, leases: Mapping[str, int]) 
         "time": str(line.last.get("time", "")),
         "agent": principal.get("id"),
         "user": principal.get("user"),
+        "known_as": principal.get("known_as"),
         "state": find_state(console, identifier),
         "calls": line.calls,
         "asked": line.asked,

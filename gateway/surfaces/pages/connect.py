@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
 from gateway.model import reasons
+from gateway.model.caller import describe_person
 from gateway.model.decision import Reason, Refusal
 from gateway.model.errors import GatewayError
 from gateway.surfaces.pages.responses import ReplyResponse, exchange_of, json_response
@@ -153,7 +154,7 @@ def _consent(asked: Consent) -> str:
     wanted = f"<p>It asks for:</p><ul>{scopes}</ul>" if scopes else "<p>It names no scopes: the server decides.</p>"
     return (
         f"<p>The agent {_strong(owner.agent)}{through} asks to use {_strong(link.upstream)} ({write_text(link.audience)}) as you,"
-        f" {_strong(owner.user)}. The next page is of {_strong(asked.server)}.</p>{wanted}"
+        f" {_strong(describe_person(owner.user, owner.known_as))}. The next page is of {_strong(asked.server)}.</p>{wanted}"
         "<p>Agree only if you have just given this agent work that needs it. An operator can end the connection at any time.</p>"
         f'<form method="post" action="/connect/{escape(link.id)}">'
         f'<input type="hidden" name="csrf" value="{escape(asked.csrf)}">'

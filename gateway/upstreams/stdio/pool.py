@@ -100,6 +100,11 @@ class Worker:
                     await self._is_idle.wait()
         return self.child.usable and not (self._is_used or self._calls or self._cancelled)
 
+    @property
+    def has_ended_unused(self) -> bool:
+        """Return whether the child ended by itself, without an answer to anything but `server/discover`."""
+        return not (self.child.usable or self._is_used)
+
     async def carry(self, request: RequestId, message: Message, stream: MessageStream) -> UpstreamReply:
         """Forward a request, and return the answer.
 
@@ -180,6 +185,7 @@ class Worker:
 
     def _fail_calls(self, reason: str) -> None:
         calls, self._calls = self._calls, {}
+        self._is_idle.set()
         for call in calls.values():
             call.stream.fail(
                 UpstreamBroken(
@@ -282,6 +288,12 @@ class Pool:
                 self._workers.remove(worker)
                 return worker.child
         return None
+
+    def forget_ended(self) -> bool:
+        """Leave out the children that ended unused. Return whether there were any."""
+        ended = [worker for worker in self._workers if worker.has_ended_unused]
+        self._workers = [worker for worker in self._workers if worker not in ended]
+        return bool(ended)
 
     async def aclose(self) -> None:
         """End the idle children. Returns when all are gone."""

@@ -98,6 +98,10 @@ class Spawner:
         """Return the failed processes in a row, of the worst principal."""
         return max((backoff.failures for backoff in self._backoffs.values()), default=0)
 
+    def wait_seconds(self, principal: str) -> float:
+        """Return seconds until a principal may start a process again."""
+        return self._backoffs[principal].wait(self._clock()) if principal in self._backoffs else 0.0
+
     def retry_seconds(self) -> float:
         """Return seconds until every principal may start a process again."""
         now = self._clock()
@@ -264,7 +268,7 @@ class Spawner:
     def _refuse(self, principal: str) -> None:
         if self._closing:
             raise UpstreamUnreachable("the gateway is shutting down", "try again when it is up again")
-        wait = self._backoffs[principal].wait(self._clock()) if principal in self._backoffs else 0.0
+        wait = self.wait_seconds(principal)
         if wait > 0:
             raise UpstreamUnreachable(
                 f"upstream {self._name} keeps ending; it may be started again in {wait:.1f} s",

@@ -45,6 +45,8 @@ CHILD_IDLE: Final = 5 * 60.0
 REAP_EVERY: Final = 30.0
 _REFUSAL_SECONDS: Final = 8.0
 """How long a session waits for a process that has not answered `server/discover` yet: it may still start."""
+_MARGIN: Final = 0.01
+"""Seconds by which a timer may be early."""
 
 _SESSION_ID: Final = b"mcp-session-id"
 _PRIMING_SINCE: Final = "2025-11-25"
@@ -266,9 +268,12 @@ class StdioUpstream:
     # --- processes -------------------------------------------------------------------------------------
 
     async def _begin_process(self, principal: str, credential: HandedCredential | None) -> ServerProcess:
-        """Return a process for a session: the process that refused `server/discover`, or a new process."""
+        """Return a process for a session: the process that refused `server/discover`, or a new process. After a process that
+        ended at `server/discover`, the session waits until a process may start again."""
         pool = self._pools.get((principal, "")) if credential is None else None
         refusing = None if pool is None else await pool.give_up_refusing(_REFUSAL_SECONDS)
+        if pool is not None and pool.forget_ended():
+            await asyncio.sleep(min(self._spawner.wait_seconds(principal) + _MARGIN, _REFUSAL_SECONDS))
         return refusing or await self._spawn(principal, credential)
 
     async def _spawn(self, principal: str, credential: HandedCredential | None) -> ServerProcess:

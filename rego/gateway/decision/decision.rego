@@ -86,6 +86,7 @@ asks := union({
 	data.gateway.denials.credential_chain.asks,
 	data.gateway.denials.effect.asks,
 	data.gateway.denials.fan_out.asks,
+	data.gateway.denials.identity.asks,
 	data.gateway.denials.signal.asks,
 	data.gateway.denials.tool.asks,
 	data.gateway.denials.toxic_flow.asks,

@@ -116,7 +116,7 @@ async def test_a_client_registers_itself_at_keycloak_and_signs_its_person_in(
     realm, port = f"agents-{uuid.uuid4().hex[:8]}", free_port()
     issuer = f"{keycloak.origin}/realms/{realm}"
     set_up(keycloak, realm, f"http://127.0.0.1:{port}", tmp_path)
-    identity = f"{{kind: jwt, issuer: '{issuer}', required_scopes: [mcp]}}"
+    identity = f"{{kind: jwt, issuer: '{issuer}', required_scopes: [mcp], claims: {{preset: keycloak}}}}"
     config = open_config(open_policy(tmp_path), {"echo": echo_server.mcp}).replace("{kind: anonymous}", identity)
     storage, form = Storage(), Form()
     metadata = OAuthClientMetadata(

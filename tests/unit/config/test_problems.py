@@ -100,7 +100,7 @@ public_url: https://gateway.example
 tls: {certificate: a.pem, key: a.key, client_ca: ca.pem}
 identity:
   - {kind: jwt, issuer: 'https://idp.example', audience: a, jwks: 'https://idp.example/keys', algorithms: [RS256],
-     required_scopes: [a], require_bound: true, groups_claim: groups}
+     required_scopes: [a], require_bound: true, claims: {groups: groups}}
   - {kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json', x509: true}
 policy: {engine: {kind: opa, url: 'unix:///run/opa.sock', deadline: 250ms}, path: rego}
 upstreams:

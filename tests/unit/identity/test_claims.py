@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.identity import claims
+from gateway.identity.claim_maps import GENERIC, ClaimMap
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 
@@ -32,14 +33,14 @@ def fault(**members: "Json") -> CredentialFault:
 
 
 def test_every_claim_is_in_exactly_one_declared_set():
-    sets = (claims.VERIFIED, claims.USED, claims.UNUSED, claims.FOREIGN)
+    sets = (claims.VERIFIED - {"sub"}, claims.USED, claims.UNUSED, claims.FOREIGN, GENERIC.used)
     for one, other in combinations(sets, 2):
         assert not one & other
 
 
 def test_the_names_of_undeclared_claims_are_reported():
     found = claims.find_unaccounted(
-        {"iss": 1, "jti": 2, "email": 3, "nonce": 4, "x_new": 5, "a\nb": 6, "teams": 7}, "teams"
+        {"iss": 1, "jti": 2, "email": 3, "nonce": 4, "x_new": 5, "a\nb": 6, "teams": 7}, ClaimMap(groups="teams")
     )
     assert found == ("x_new",)
 
@@ -152,7 +153,7 @@ def test_malformed_groups_are_refused(groups: "Json"):
 
 
 def test_groups_come_from_the_configured_claim():
-    rules = claims.Rules(issuer=ISSUER, method=AuthMethod.JWT, trust=TRUST, groups_claim="teams")
+    rules = claims.Rules(issuer=ISSUER, method=AuthMethod.JWT, trust=TRUST, map=ClaimMap(groups="teams"))
     found = claims.principal({"sub": "alice", "azp": "a", "teams": "one", "groups": ["two"]}, rules, digest="d")
     assert isinstance(found, Principal)
     assert found.user == User("alice", ("one",))
@@ -274,4 +275,4 @@ def test_whatever_an_issuer_signs_is_a_principal_that_can_be_used_or_a_fault(mem
     assert isinstance(claims.audiences(members), CredentialFault | frozenset)
     assert isinstance(claims.expiry(members, RULES, NOW), CredentialFault | float)
     assert isinstance(claims.confirmation(members), CredentialFault | Confirmation | None)
-    assert all(name in members for name in claims.find_unaccounted(members, "groups"))
+    assert all(name in members for name in claims.find_unaccounted(members, GENERIC))

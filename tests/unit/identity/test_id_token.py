@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from gateway.identity.claim_maps import GENERIC
 from gateway.identity.id_token import ExpectedLogin, LoginFault, VerifiedLogin, read_login
 
 NOW = 1_800_000_000.0
-EXPECTED = ExpectedLogin("https://idp.example", "console", "nonce", "groups", 300.0)
+EXPECTED = ExpectedLogin("https://idp.example", "console", "nonce", GENERIC, 300.0)
 CLAIMS: dict[str, Any] = {
     "iss": "https://idp.example",
     "aud": "console",

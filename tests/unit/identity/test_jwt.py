@@ -197,7 +197,12 @@ async def test_settings_of_an_identity_are_followed(tmp_path: Path):
     path = tmp_path / "keys.json"
     path.write_bytes(signer.jwks())
     identity = jwt_identity(
-        path, audience="api://gateway", algorithms=["ES384"], groups_claim="teams", leeway="60s", required_scopes=["s"]
+        path,
+        audience="api://gateway",
+        algorithms=["ES384"],
+        claims={"groups": "teams"},
+        leeway="60s",
+        required_scopes=["s"],
     )
     async with running(configuration(tmp_path, identity), Clock()) as identities:
         token = signer.token(aud="api://gateway", sub="alice", azp="a", teams=["x"], scope="s", exp=NOW - 50)

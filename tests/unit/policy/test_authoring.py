@@ -44,7 +44,9 @@ findings := union({{set(), {", ".join(asked)}}})
 def _unasked(family: str, *asked: str, package: str = "gateway.denials.tickets", file: str = FILE) -> list[str]:
     modules = (("gateway/decision/decision.rego", _decision(*asked)), (file, f"package {package}\n\n{family}\n"))
     policy, opa = Bundle(modules, "{}", "r"), opa_program.require_opa("this test")
-    return authoring.find_unasked(policy, bytes(authoring.compile_rules(policy, opa).plan), opa)
+    return authoring.find_unasked(
+        bytes(authoring.compile_rules(policy, opa).plan), authoring.read_modules(policy.modules, opa)
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,8 @@ def test_a_family_that_only_a_list_asks_is_refused():
     )
     policy, opa = Bundle(modules, "{}", "r"), opa_program.require_opa("this test")
 
-    (found,) = authoring.find_unasked(policy, bytes(authoring.compile_rules(policy, opa).plan), opa)
+    read = authoring.read_modules(policy.modules, opa)
+    (found,) = authoring.find_unasked(bytes(authoring.compile_rules(policy, opa).plan), read)
 
     assert "the decision never asks" in found
 
@@ -202,13 +205,15 @@ def test_a_guard_that_always_has_a_value_passes(guard: str):
 
 
 def _guards(text: str) -> list[str]:
-    return authoring.find_void_guards([("overlay/x.rego", text)], opa_program.require_opa("this test"))
+    modules = [("overlay/x.rego", text)]
+    return authoring.find_void_guards(modules, authoring.read_modules(modules, opa_program.require_opa("this test")))
 
 
 def test_the_shipped_policy_has_no_void_guards():
     policy = folders.read_policy(PolicyFolders(find_shipped()))
 
-    assert authoring.find_void_guards(policy.modules, opa_program.require_opa("this test")) == []
+    read = authoring.read_modules(policy.modules, opa_program.require_opa("this test"))
+    assert authoring.find_void_guards(policy.modules, read) == []
 
 
 @pytest.mark.parametrize("name", ["http.send", "time.now_ns", "rand.intn", "opa.runtime", "io.jwt.decode"])
@@ -262,6 +267,27 @@ def test_tests_run_on_the_data_of_the_policy_and_only_below_their_folder(tree: T
     ]
     assert [test.passed for test in authoring.run_tests(Suite(policy), opa)] == [True, False]
     assert authoring.run_tests(Suite(replace(policy, tests=())), opa) == []
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "package a.own_test",
+        "# package b_test\n\npackage a.own_test # own",
+        'package a["own-rules"].own_test',
+        "package a.own_test\n\ntext := `\npackage b_test\n`",
+        "  package a.own_test",
+    ],
+)
+def test_each_test_below_a_folder_runs_however_its_package_is_written(tree: Tree, package: str):
+    own = f"{package}\n\ntest_own if true\n"
+    policy = bundle.read_folder(
+        tree({"a/own_test.rego": own, "b/b_test.rego": "package b_test\n\ntest_red if false\n"})
+    )
+
+    found = authoring.run_tests(Suite(policy, "a/"), opa_program.require_opa("this test"))
+
+    assert [(test.name.rpartition(".")[2], test.passed) for test in found] == [("test_own", True)]
 
 
 def test_a_red_test_is_told_with_its_file_and_line(tree: Tree):

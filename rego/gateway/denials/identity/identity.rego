@@ -1,6 +1,6 @@
 # METADATA
 # scope: package
-# title: Denials about who is calling
+# title: Denials and questions about who is calling
 # schemas:
 #   - input: schema.input
 package gateway.denials.identity
@@ -55,14 +55,16 @@ denials contains {"code": "identity/anonymous", "facts": [
 
 # METADATA
 # title: A bearer token wants to do what cannot be undone
+# description: A stolen token works for everybody, so people look at each such call (`approvers.families.identity`).
 # custom:
 #   code: identity/unbound
-#   message: In production, a token that is not bound to its holder may not destroy, mint credentials or run code.
+#   message: >-
+#     The token is not bound to its holder, and the call would destroy, mint credentials or run code in production.
 #   remedy: >-
-#     Use a sender-constrained credential (DPoP or mutual TLS). Where the target is harmless, an operator can
-#     declare the environment of its upstream in the configuration.
-#   controls: [ASI03, MCP01, NHI4]
-denials contains {"code": "identity/unbound", "facts": [
+#     Ask the people who may approve it, or use a sender-constrained credential (DPoP or mutual TLS). Where the target
+#     is harmless, an operator can declare the environment of its upstream in the configuration.
+#   controls: [ASI03, ASI09, MCP01, NHI4]
+asks contains {"code": "identity/unbound", "facts": [
 	"/resource/properties/effect",
 	"/resource/properties/environment",
 	"/subject/properties/bound",
@@ -73,11 +75,7 @@ denials contains {"code": "identity/unbound", "facts": [
 # METADATA
 # title: A target stays hidden from this caller
 # description: For lists. What any call to the target would be denied for by the rules above.
-hides(resource) if {
-	anonymous_beyond_trial(resource)
-} else if {
-	unbound_beyond_limit(resource)
-}
+hides(resource) if anonymous_beyond_trial(resource)
 
 # METADATA
 # title: Every fact about the caller is there

@@ -9,6 +9,11 @@ _codes(places) := example.codes(found) if {
 	found := _denials(example.changed(places))
 }
 
+_asked(places) := example.codes(found) if {
+	call := example.changed(places)
+	found := identity.asks with input as call
+}
+
 test_a_known_caller_in_a_task_is_not_refused if _codes({}) == set()
 
 test_each_missing_fact_is_named if {
@@ -123,26 +128,27 @@ test_an_undeclared_environment_counts_as_production if {
 	example.codes(found) == {"identity/anonymous"}
 }
 
-test_a_bearer_token_does_not_destroy_in_production if {
+test_a_bearer_token_asks_before_it_destroys_in_production if {
 	every effect in ["destructive", "mint", "exec", "other"] {
 		places := {"/subject/properties/bound": false, "/resource/properties/effect": effect}
-		_codes(places) == {"identity/unbound"}
-		_codes(object.union(places, {"/resource/properties/environment": "test"})) == set()
-		_codes(object.union(places, {"/subject/properties/bound": true})) == set()
+		_codes(places) == set()
+		_asked(places) == {"identity/unbound"}
+		_asked(object.union(places, {"/resource/properties/environment": "test"})) == set()
+		_asked(object.union(places, {"/subject/properties/bound": true})) == set()
 	}
 	every effect in ["read", "write"] {
-		_codes({"/subject/properties/bound": false, "/resource/properties/effect": effect}) == set()
+		_asked({"/subject/properties/bound": false, "/resource/properties/effect": effect}) == set()
 	}
 }
 
-test_lost_lists_refuse if {
+test_lost_lists_refuse_or_ask if {
 	anonymous := example.changed(_anonymous)
 	first := _denials(anonymous) with data.gateway.settings.anonymous_sensitivities as null
 	example.codes(first) == {"identity/anonymous"}
 	second := _denials(anonymous) with data.gateway.settings.harmless_environments as null
 	example.codes(second) == {"identity/anonymous"}
 	bearer := example.changed({"/subject/properties/bound": false})
-	third := _denials(bearer) with data.gateway.settings.unbound_effects as null
+	third := identity.asks with input as bearer with data.gateway.settings.unbound_effects as null
 	example.codes(third) == {"identity/unbound"}
 }
 
@@ -151,5 +157,5 @@ test_lists_hide_what_would_be_refused if {
 	identity.hides(example.tool) with input as anonymous
 	not identity.hides(anonymous.resource) with input as anonymous
 	bearer := example.changed({"/subject/properties/bound": false, "/resource/properties/effect": "mint"})
-	identity.hides(bearer.resource) with input as bearer
+	not identity.hides(bearer.resource) with input as bearer
 }

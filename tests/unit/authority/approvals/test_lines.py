@@ -135,7 +135,7 @@ class Tags(HTMLParser):
 
 
 def page(found: Mapping[str, Any]) -> Tags:
-    visitor = Visitor(BOB, frozenset({"approver"}), "oidc", 0.0, "bob")
+    visitor = Visitor(BOB, frozenset({"approver"}), "oidc", 0.0)
     blocks = {one.name: one for one in build_blocks(found, VIEW)}
     context = {"question": found, "blocks": blocks, "visitor": visitor, "pages": (), "path": "/console/approvals/q1"}
     context |= {

@@ -10,7 +10,7 @@ from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli.caller import CallerNames, find_principal
 
-JWT = "{kind: jwt, issuer: 'https://idp.example', groups_claim: roles}"
+JWT = "{kind: jwt, issuer: 'https://idp.example', claims: {groups: roles}}"
 SPIFFE = "{kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json'}"
 X509 = "{kind: spiffe, trust_domain: corp, bundle: 'file:bundle.json', x509: true}"
 DEVELOPMENT, ANONYMOUS = "{kind: development}", "{kind: anonymous}"

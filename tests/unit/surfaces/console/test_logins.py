@@ -28,9 +28,7 @@ async def stranger(tmp_path: Path) -> AsyncGenerator[Browser]:
 
 def token(browser: Browser) -> str:
     """Return the secret part of a one-time link of an operator."""
-    return browser.console.parts.links.make(
-        Visitor(Person("olga", "local"), frozenset({"operator"}), "link", 0.0, "olga")
-    )
+    return browser.console.parts.links.make(Visitor(Person("olga", "local"), frozenset({"operator"}), "link", 0.0))
 
 
 async def test_in_production_a_start_prints_no_link_for_the_gateways_own_account(stranger: Browser):

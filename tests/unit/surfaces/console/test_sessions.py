@@ -32,7 +32,7 @@ class Clock:
 
 
 def visitor(name: str = "alice") -> Visitor:
-    return Visitor(Person(name, "https://idp.example"), frozenset({"approver"}), "oidc", 0.0, name)
+    return Visitor(Person(name, "https://idp.example"), frozenset({"approver"}), "oidc", 0.0)
 
 
 def register(clock: Clock, **changes: float) -> SessionRegister:

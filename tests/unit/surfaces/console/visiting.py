@@ -78,7 +78,7 @@ def headers_of(answer: Answer, name: str) -> list[str]:
 def person(name: str, *roles: Role, groups: tuple[str, ...] = ("sre",), logged_in: float | None = None) -> Visitor:
     """A visitor after a login at a provider."""
     who = Person(name, "https://idp.example", groups, "login", "console", logged_in)
-    return Visitor(who, frozenset(roles), "oidc", logged_in or 0.0, name)
+    return Visitor(who, frozenset(roles), "oidc", logged_in or 0.0)
 
 
 @asynccontextmanager

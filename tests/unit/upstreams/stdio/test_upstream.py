@@ -97,6 +97,24 @@ async def test_a_process_that_has_not_answered_yet_is_waited_for(make: Make):
     assert asking.upstream.status().processes == 1
 
 
+async def test_a_process_that_ended_without_an_answer_is_not_waited_for(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(upstream_module, "_REFUSAL_SECONDS", 3600.0)
+    asking = Client(make(), era=Era.STATELESS)
+    ended = {"jsonrpc": "2.0", "id": 9, "method": "server/discover", "params": {"script": [{"exit": 1}]}}
+    with pytest.raises(UpstreamBroken):
+        await asking.post(ended)
+
+    initializing = asyncio.ensure_future(Client(asking.upstream).initialize())
+    await asyncio.sleep(0)
+    clock.now += spawner_module.FIRST_DELAY
+    async with asyncio.timeout(300):
+        await initializing
+
+    assert asking.upstream.status().processes == 1
+
+
 @pytest.mark.parametrize("used", [discovery({"result": {}}), {"jsonrpc": "2.0", "id": 9, "method": "tools/list"}])
 async def test_a_process_that_serves_the_stateless_era_begins_no_session(make: Make, used: dict[str, Any]):
     asking = Client(make(), era=Era.STATELESS)
