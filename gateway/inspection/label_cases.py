@@ -41,7 +41,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<number>[0-9]+(?:\.[0-9]+)?)"
     r"|(?P<text>'(?:[^'\\]|'')*+')"
-    r'|(?P<name>"[A-Za-z0-9_ .-]*"|`[A-Za-z0-9_ .-]*`|\[[A-Za-z0-9_ .,:-]*\])'
+    r'|(?P<name>"[\w .,$#%&?!+()=-]*"|`[\w .$-]*`|\[[\w .,:-]*\])'
     r"|(?P<parameter>\$[0-9]+|\?)"
     r"|(?P<mark>::|[-+*/%<>=,.()&|^~]|!=)"
 )
@@ -96,7 +96,7 @@ def _is_read_alike(tokens: Sequence[_Token]) -> bool:
     for before, after in pairwise(tokens):
         if not after.spaced and (before.text + after.text in _COMMENTS or _run_together(before, after)):
             return False
-    return all(_is_plain(token.text) for token in tokens if token.kind == "text")
+    return all(_is_plain(token.text) for token in tokens if token.kind in {"text", "name"})
 
 
 def _run_together(before: _Token, after: _Token) -> bool:
@@ -107,7 +107,7 @@ def _run_together(before: _Token, after: _Token) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a quoted text has no mark that a conversion of characters may turn into a quote."""
+    """Return whether a quoted text or name has no mark that a conversion of characters may turn into a quote."""
     return "'''" not in text and all(
         mark.isalpha() and not "\u02b0" <= mark <= "\u02ff" for mark in _HIDDEN.findall(text)
     )

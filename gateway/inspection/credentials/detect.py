@@ -40,7 +40,7 @@ from gateway.inspection.credentials.named import (
 )
 from gateway.inspection.credentials.ordinary import is_ordinary
 from gateway.inspection.credentials.ruleset import REACH, CredentialRule, Ruleset, compiled, compiled_set
-from gateway.inspection.credentials.surroundings import bare
+from gateway.inspection.credentials.surroundings import bare, is_dated, tell_code
 from gateway.model.target import Role
 from gateway.model.wire import JsonObject
 
@@ -116,6 +116,7 @@ class Detector:
                     give_way()
                 found.extend(_by_rule(rule, text, max(0, at - REACH) if rule.own else 0))
             found.extend(_by_name(text, first))
+        found = [tell_code(hit, text) for hit in found if not is_dated(hit)]
         found = [replace(hit, value=bare(hit.value)) if hit.kind == "code" else hit for hit in found]
         kept = _apart(found, len(text)) if len(found) > 1 else found
         return [each for hit in kept for inner in (hit, *_inside(hit)) for each in _of_user(inner, text)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote
 
@@ -56,7 +57,7 @@ _CODES: Final = compiled(
 )
 _CODES_SIGN: Final = rf"(?i){_CODE_FOR}(?:\s[a-z]+)*{_CODE_IS}[\"'*]*(?:[a-z]-)?[0-9]|[0-9] is your \S*"
 _CODE_WORD: Final = re.compile(rb"code|pin|otp|password|passcode", re.IGNORECASE)
-_CODE_MENTION: Final = compiled(r"(?i)code|otp", groups=False)
+_CODE_MENTION: Final = compiled(r"(?i)code|otp|one[- ]time", groups=False)
 """Stands somewhere in a text whose numbers may be codes."""
 
 
@@ -138,7 +139,7 @@ def _codes(text: bytes) -> Iterator[Hit]:
     for match in _CODES.finditer(text):
         start, end = match.span(1) if match.span(1) != (-1, -1) else match.span(2)
         around = text[match.start() : match.end()]
-        if _CODE_WORD.search(around) is not None:
+        if _CODE_WORD.search(around) is not None and not _is_date(text, match.start(), start, end):
             yield Hit("one-time-code", "code", start, end, string(text[start:end]))
 
 
@@ -193,6 +194,15 @@ _ABOUT: Final = re.compile(
 )
 """Words around a number that make it a code for a login."""
 _OPENING: Final = re.compile(_OPENS, re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[0-9]{4,8}|[0-9]{3}[ -][0-9]{3}")
+_ONE_TIME: Final = re.compile(
+    rb"\bone[- _]?time[ _-]?(?:pass(?:word|code|phrase)?|pin)\b[^\n0-9]{0,60}$", re.IGNORECASE
+)
+_YEAR: Final = re.compile(rb"(?:19|20)[0-9]{2}")
+_DATE: Final = re.compile(r"(?:19|20)[0-9]{2}[-/.][01]?[0-9][-/.][0-3]?[0-9]")
+_REST_OF_DATE: Final = re.compile(rb"[-/.][01]?[0-9][-/.][0-3]?[0-9](?![0-9])")
+_EQUALS: Final = re.compile(rb"[:=]|\b(?:is|was|are|lautet|ist|est|es)\b|\xc3\xa8", re.IGNORECASE)
+"""Marks and words by which a text says that a number is the code."""
 _BEYOND_ASCII: Final = 0x80
 _FEW: Final = 3
 _LONGEST: Final = 8
@@ -249,6 +259,19 @@ def _hit(match: Re2Match) -> Hit:
     return Hit("one-time-code", "code", *match.span(1), string(_value(match)))
 
 
+def is_dated(hit: Hit) -> bool:
+    """Return whether the value of a one-time code is a date: `OTP: 2026-12-01` in a listing."""
+    return hit.kind == "code" and _DATE.fullmatch(hit.value) is not None
+
+
+def tell_code(hit: Hit, text: bytes) -> Hit:
+    """Return a password as a one-time code, if the words before a number say so: `your one-time password is 482913`."""
+    is_short = hit.detector == "named-password" and _NUMBER.fullmatch(hit.value) is not None
+    if is_short and _ONE_TIME.search(text, max(0, hit.start - _NEAR), hit.start) is not None:
+        return replace(hit, detector="one-time-code", kind="code")
+    return hit
+
+
 def bare(value: str) -> str:
     """Return a one-time code without the marks between its letters and digits: `G-482 913`. Return other values as they are."""
     return _MARKS.sub("", value) if _MARKED.fullmatch(value) is not None else value
@@ -263,7 +286,7 @@ def _is_within_digest(text: bytes, match: Re2Match) -> bool:
 def _is_of_login(text: bytes, match: Re2Match) -> bool:
     """Return whether the words near a number make it a code for a login."""
     start, end, value = match.start(), match.end(), _value(match)
-    if not _is_code(value):
+    if not _is_code(value) or _is_date(text, start, *match.span(1)):
         return False
     head = text[start : start + len("passcode")].lower()
     if head.startswith((b"otp", b"passcode")) or head[0] >= _BEYOND_ASCII:
@@ -276,6 +299,16 @@ def _is_of_login(text: bytes, match: Re2Match) -> bool:
     return ("your" in words and len(value) >= _SHORTEST) or (
         len(value) >= _SHORTEST and _has_login_words(text, start, end)
     )
+
+
+def _is_date(text: bytes, begin: int, start: int, end: int) -> bool:
+    """Return whether a number is the year of a date, or a year that nothing says to be the code: a listing has both.
+
+    The words about the number begin at `begin`, and the number stands from `start` to `end`.
+    """
+    if _YEAR.fullmatch(text[start:end]) is None:
+        return False
+    return _REST_OF_DATE.match(text, end) is not None or _EQUALS.search(text, begin, start) is None
 
 
 def _has_login_words(text: bytes, start: int, end: int) -> bool:

@@ -28,7 +28,8 @@ def found(text: str) -> list[tuple[str, str]]:
         "Login code\n=> 482-913", "Your verification =\ncode is\n482913", "> Your verification\n> code is\n> 482913",
         "The code 482913 expires in 10 minutes", "Your Acme code is 482913", "Tu código de verificación es 482913", "验证码：482913",
         "Your code for the Acme portal is 48-29-13", "48-29-13 is your sign-in code", "Please open https://bank.example/verify?code=482913",
-        "https://bank.example/login?t=482913", "https://bank.example/auth?next=%2F&otp=482913#x", "Sign in with https://x.example/go?code=482913.",
+        "Your one-time password is 482913.", "one time password: 482913", "The one-time passcode for the portal is 482913", "OTP 482913, 2026-12-01",
+        "Subject: Your OTP - 2026-12-01\nYour code is 482913", "OTP 2026\nOTP 482913", "https://bank.example/login?t=482913", "https://bank.example/auth?next=%2F&otp=482913#x", "Sign in with https://x.example/go?code=482913.",
     ],
 )  # fmt: skip
 def test_a_message_gives_a_code(text: str):
@@ -43,11 +44,24 @@ def test_a_message_gives_a_code(text: str):
         "country code 0049", "HTTP 500 code 482913 at line 12", "source code 2024", "code=200", "Use 4 eggs to sign", "exit code: 137137",
         "Use 2024 to log things", "Your discount code: SAVE2020", "code is used 12345", "the code 2024-01", "const code = 482913;",
         "https://shop.example/verify?c=red12", "ICD-10 code E11.9", "area code 415-555", "Your code reviews: 12", "your code 1.2.3.4.5",
+        "OTP 2026", "OTP 2026-12-01 12:40", "OTP (2026)", "Your OTP | 2025 | unread", "passcode 2026/12/01", "OTP: 2026-12-01", "OTP - 1999 archive",
         "acme/response v1.2.3 h1:3fCiKEUFf0dwwxraVbiotp373mu+vspGE8A7DnAF+Yo=",
     ],
 )  # fmt: skip
 def test_other_codes_open_nothing(text: str):
     assert found(text) == []
+
+
+@pytest.mark.parametrize("text", ["Your OTP is 2026", "otp: 2026", '{"otp":"2026"}', "Your one-time password is 2026"])
+def test_a_year_that_the_text_calls_the_code_is_one(text: str):
+    assert found(text) == [("one-time-code", "2026")]
+
+
+@pytest.mark.parametrize(
+    "text", ["The one-time password is tulip-river-99", "The password is Tulip482913", "login password: 4829137"]
+)
+def test_a_password_of_words_and_one_without_a_time_stay_passwords(text: str):
+    assert [detector for detector, _ in found(text)] == ["named-password"]
 
 
 def test_a_code_of_letters_and_digits_is_one():
