@@ -234,11 +234,21 @@ class Declaration:
     fact: Fact
     version: str
     table: str = field(init=False)
+    scope: Scope = field(init=False)
+    aggregate: Aggregate = field(init=False)
+    width: float = field(init=False)
+    by: tuple[str | Pair, ...] = field(init=False)
+    within: float | None = field(init=False)
     ends: tuple[str, ...] = field(init=False)
     since_ends: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        # Each call asks for these, and a property of the model costs more than its fold.
+        within = self.fact.within
         object.__setattr__(self, "table", f"{self.name}@{self.version}")
+        object.__setattr__(self, "within", None if within is None else within.total_seconds())
+        for name in ("scope", "aggregate", "width", "by"):
+            object.__setattr__(self, name, getattr(self.fact, name))
         object.__setattr__(self, "ends", self.fact.of.list_ends())
         since = self.fact.since
         object.__setattr__(self, "since_ends", () if since is None else since.list_ends())
@@ -277,7 +287,7 @@ class FactBook:
         self.all = tuple(declarations)
         self.holds = holds
         self.by_name: Mapping[str, Declaration] = {each.name: each for each in self.all}
-        self.scopes: tuple[Scope, ...] = tuple(dict.fromkeys(each.fact.scope for each in self.all))
+        self.scopes: tuple[Scope, ...] = tuple(dict.fromkeys(each.scope for each in self.all))
         self._found: dict[int, tuple[Target, Fitting]] = {}
 
     def find_fitting(self, target: Target) -> Fitting:

@@ -12,12 +12,12 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 from msgspec import structs
 
 from gateway.base.json.walk import find_value, split_pointer
-from gateway.history.declared.tables import NOTHING, Amount, Mark, Reading, Tables, read
+from gateway.history.declared.tables import NOTHING, Amount, Mark, Reading, Table, Tables, add, read
 from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Role
 from gateway.policy.document import timestamp
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from gateway.model.wire import Json
     from gateway.policy.facts import Declaration, FactBook, Selection
 
+Keys: TypeAlias = dict[tuple[Sequence[str | Pair], bool], str | None]
+"""The digests of one call by their keys: facts often have the same."""
+_LIMITS: Final = frozenset({"count", "sum", "distinct"})
 _MOST_DIGITS: Final = 30
 _LARGEST: Final = Decimal(10) ** 30
 
@@ -61,9 +64,10 @@ class FactMarker:
         if not counted and not begun:
             return ()
         owners = self.owners(book, subject)
-        marks = [self._mark(each, subject, owners) for each in counted if _meets(book, each.fact.of, subject)]
+        keys: Keys = {}
+        marks = [self._mark(each, subject, owners, keys) for each in counted if _meets(book, each.fact.of, subject)]
         marks += [
-            self._begin(each, subject, owners)
+            self._begin(each, subject, owners, keys)
             for each in begun
             if each.fact.since is not None and _meets(book, each.fact.since, subject)
         ]
@@ -76,15 +80,21 @@ class FactMarker:
         values: dict[str, int | float | str] = {}
         before: dict[str, int | float | str] = {}
         incomplete: list[str] = []
+        keys: Keys = {}
         for each in book.all:
-            tables = holders.get(each.fact.scope)
-            if not tables:
+            tables = holders.get(each.scope)
+            table = None if tables is None else tables.get(each.table)
+            if table is None:
                 continue
-            found = self._read(each, subject, tables, call, now)
-            for amount, into in ((found.after, values), (found.before, before)):
-                value = None if amount is None else _value(each, amount, now)
-                if value is not None:
-                    into[each.name] = value
+            found = self._read(each, subject, table, call, now, keys=keys)
+            if found is NOTHING:
+                continue
+            if found.before is not None:
+                _put(before, each, found.before, now)
+            if found.mine is None:
+                _put(values, each, found.before, now)
+            else:
+                _put(values, each, add(found.before, found.mine), now)
             if found.incomplete:
                 incomplete.append(each.name)
         return DeclaredFacts(values, before, tuple(incomplete))
@@ -98,12 +108,12 @@ class FactMarker:
                 found[scope] = f"{scope}:{self._digest([scope, named])}"
         return found
 
-    def _mark(self, declared: Declaration, subject: Subject, owners: Mapping[Scope, str]) -> Mark | None:
-        fact, owner = declared.fact, owners.get(declared.fact.scope)
+    def _mark(self, declared: Declaration, subject: Subject, owners: Mapping[Scope, str], keys: Keys) -> Mark | None:
+        fact, owner = declared.fact, owners.get(declared.scope)
         if owner is None:
             return None
         try:
-            key = self._find_key(declared, subject, earlier=True)
+            key = self._find_key(declared, subject, keys, earlier=True)
         except Unreadable:
             key = ""
         if key is None:
@@ -117,13 +127,13 @@ class FactMarker:
         except Unreadable:
             unreadable = True
         return Mark(
-            declared.table, owner, key, declared.ends, fact.width, fact.keys, number, members, unreadable=unreadable
+            declared.table, owner, key, declared.ends, declared.width, fact.keys, number, members, unreadable=unreadable
         )
 
-    def _begin(self, declared: Declaration, subject: Subject, owners: Mapping[Scope, str]) -> Mark | None:
-        owner = owners.get(declared.fact.scope)
+    def _begin(self, declared: Declaration, subject: Subject, owners: Mapping[Scope, str], keys: Keys) -> Mark | None:
+        owner = owners.get(declared.scope)
         try:
-            key = self._find_key(declared, subject, earlier=True)
+            key = self._find_key(declared, subject, keys, earlier=True)
         except Unreadable:
             return None
         if owner is None or not key:
@@ -131,28 +141,34 @@ class FactMarker:
         fact = declared.fact
         return Mark(declared.table, owner, key, declared.since_ends, fact.width, fact.keys, begins=True)
 
-    def _read(self, declared: Declaration, subject: Subject, tables: Tables, call: str, now: float) -> Reading:
+    def _read(
+        self, declared: Declaration, subject: Subject, table: Table, call: str, now: float, *, keys: Keys
+    ) -> Reading:
         """Return the amounts of a fact for a call. A call that counts, and whose key nobody can read, has an incomplete fact."""
-        if declared.table not in tables:
-            return NOTHING
         try:
-            key = self._find_key(declared, subject, earlier=False)
+            key = self._find_key(declared, subject, keys, earlier=False)
         except Unreadable:
             return Reading(incomplete=declared.fact.of.fits_target(subject.call.target))
-        return NOTHING if key is None else read(tables[declared.table], key, now, declared.ends, call)
+        return NOTHING if key is None else read(table, key, now, declared.ends, call)
 
-    def _find_key(self, declared: Declaration, subject: Subject, *, earlier: bool) -> str | None:
+    def _find_key(self, declared: Declaration, subject: Subject, keys: Keys, *, earlier: bool) -> str | None:
         """Return the digest of the keys of a call; `None` if the call lacks one. Raise `Unreadable`.
 
-        `earlier`: as a call that is counted, and not as the call under decision.
+        `earlier`: as a call that is counted, and not as the call under decision. `keys` are the digests so far.
         """
+        is_limit = declared.aggregate in _LIMITS
+        place = declared.by, is_limit
+        if place not in keys:
+            keys[place] = self._make_key(declared.by, subject, fold=is_limit, earlier=earlier)
+        return keys[place]
+
+    def _make_key(self, by: Sequence[str | Pair], subject: Subject, *, fold: bool, earlier: bool) -> str | None:
         parts: list[str] = []
-        is_limit = declared.fact.aggregate in {"count", "sum", "distinct"}
-        for name in declared.fact.by:
+        for name in by:
             if isinstance(name, Pair):
-                part = _argument(subject.call, name.that if earlier else name.this, fold=is_limit)
+                part = _argument(subject.call, name.that if earlier else name.this, fold=fold)
             elif name.startswith("/"):
-                part = _argument(subject.call, name, fold=is_limit)
+                part = _argument(subject.call, name, fold=fold)
             else:
                 part = _name(name, subject)
             if part is None:
@@ -274,21 +290,22 @@ def _read_number(call: Call, pointer: str) -> Decimal:
     return number
 
 
-def _value(declared: Declaration, amount: Amount, now: float) -> int | float | str | None:
-    """Return a fact as policy reads it; `None` if nothing fits."""
-    within = declared.fact.within
-    match declared.fact.aggregate:
+def _put(into: dict[str, int | float | str], declared: Declaration, amount: Amount | None, now: float) -> None:
+    """Put a fact, as policy reads it, among the facts of a call. It stays absent if nothing fits."""
+    if amount is None:
+        return
+    match declared.aggregate:
         case "count":
-            return amount.calls
+            into[declared.name] = amount.calls
         case "sum":
-            return to_number(amount.total)
+            into[declared.name] = to_number(amount.total)
         case "distinct":
-            return len(amount.members)
+            into[declared.name] = len(amount.members)
         case "first":
-            return timestamp(amount.first)
+            into[declared.name] = timestamp(amount.first)
         case "last":
-            is_over = within is not None and now - amount.last > within.total_seconds()
-            return None if is_over else timestamp(amount.last)
+            if declared.within is None or now - amount.last <= declared.within:
+                into[declared.name] = timestamp(amount.last)
 
 
 def to_number(total: Decimal) -> int | float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from decimal import Context, Decimal
-from itertools import chain
 from math import floor
 from typing import Final, NamedTuple, TypeAlias
 
@@ -65,10 +64,21 @@ class Amount(Struct, array_like=True):
 
 
 class Cell(Struct, array_like=True):
-    """One key of a fact: its open calls by id, and its closed calls by the part of the window."""
+    """One key of a fact: its open calls by id, and its closed calls by the part of the window. `joined` are all of `closed` as
+    one, `None` if nobody has asked since a part was over."""
 
     open: dict[str, Amount] = field(default_factory=dict[str, Amount])
     closed: dict[int, Amount] = field(default_factory=dict[int, Amount])
+    joined: Amount | None = None
+
+    def join(self, earliest: int) -> Amount | None:
+        """Return the closed calls from a part of the window on, and drop earlier parts."""
+        over = [part for part in self.closed if part < earliest] if self.closed else ()
+        for part in over:
+            del self.closed[part]
+        if self.joined is None or over:
+            self.joined = _joined(self.closed.values())
+        return self.joined
 
 
 class Table(Struct, array_like=True):
@@ -111,37 +121,41 @@ def reserve(tables: Tables, call: str, at: float, marks: Iterable[Mark]) -> None
 
 def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Collection[str]) -> None:
     """End an open call. `at` is its beginning, and `ends` says how it ended: it counts if its mark has any of these."""
+    wanted = frozenset(ends)
     for mark in marks:
-        counts = any(end in mark.ends for end in ends)
+        counts = not wanted.isdisjoint(mark.ends)
         table = tables.get(mark.table)
         cell = None if table is None else table.cells.get(mark.key)
         if mark.begins:
             if counts and cell is not None:
                 cell.closed.clear()
-        elif cell is None or cell.open.pop(call, None) is None:
-            if counts:
-                # There was no room for its key, or its key could not be read.
-                tables.setdefault(mark.table, Table(mark.width)).lost = at
-        elif counts:
-            _keep(cell, mark, at)
+                cell.joined = None
+            continue
+        amount = None if cell is None else cell.open.pop(call, None)
+        if counts and cell is not None and amount is not None:
+            _keep(cell, amount, mark.width)
+        elif counts and amount is None:
+            # There was no room for its key, or its key could not be read.
+            tables.setdefault(mark.table, Table(mark.width)).lost = at
         if table is not None and cell is not None and not cell.open and not cell.closed:
             del table.cells[mark.key]
 
 
 def _amount(mark: Mark, at: float) -> Amount:
-    return Amount(at, at, 1, Decimal(mark.number), set(mark.members), mark.unreadable)
+    number = _ZERO if mark.number == "0" else Decimal(mark.number)
+    return Amount(at, at, 1, number, set(mark.members), mark.unreadable)
 
 
-def _keep(cell: Cell, mark: Mark, at: float) -> None:
-    """Add a closed call to its part of the window, and drop parts that are over."""
-    part = floor(at / mark.width) if mark.width else 0
-    amount = cell.closed.get(part)
-    if amount is None:
-        for old in [old for old in cell.closed if old < part - PARTS]:
-            del cell.closed[old]
-        cell.closed[part] = _amount(mark, at)
+def _keep(cell: Cell, amount: Amount, width: float) -> None:
+    """Add a closed call to its part of the window."""
+    part = floor(amount.first / width) if width else 0
+    if cell.joined is not None:
+        cell.joined.add(amount)
+    held = cell.closed.get(part)
+    if held is None:
+        cell.closed[part] = amount
     else:
-        amount.add(_amount(mark, at))
+        held.add(amount)
 
 
 def _make_room(table: Table, now: float) -> bool:
@@ -164,10 +178,10 @@ def sweep(tables: Tables, now: float) -> None:
 
 
 class Reading(NamedTuple):
-    """The amounts of one key: of all counted calls, and of those before the call under decision. `None`: there are none."""
+    """The amounts of one key: of all counted calls but the call under decision, and of this call. `None`: there are none."""
 
-    after: Amount | None = None
     before: Amount | None = None
+    mine: Amount | None = None
     incomplete: bool = False
 
 
@@ -179,15 +193,17 @@ def read(table: Table, key: str, now: float, ends: Collection[str], own: str | N
     cell = table.cells.get(key)
     if cell is None:
         return NOTHING._replace(incomplete=table.is_incomplete(now))
-    earliest = floor(now / table.width) - PARTS if table.width else 0
-    closed = (amount for part, amount in cell.closed.items() if part >= earliest)
-    is_open = "open" in ends
-    others = (amount for call, amount in cell.open.items() if call != own) if is_open else ()
-    before = _joined(chain(closed, others))
-    mine = cell.open.get(own) if is_open and own is not None else None
-    after = before if mine is None else _joined([mine] if before is None else [before, mine])
-    incomplete = table.is_incomplete(now) or (after is not None and after.unreadable)
-    return Reading(after, before, incomplete)
+    before = cell.join(floor(now / table.width) - PARTS if table.width else 0)
+    mine = None
+    if "open" in ends:
+        mine = cell.open.get(own) if own is not None else None
+        others = [amount for call, amount in cell.open.items() if call != own]
+        if others:
+            before = _joined(others if before is None else [before, *others])
+    incomplete = (
+        table.is_incomplete(now) or (before is not None and before.unreadable) or (mine is not None and mine.unreadable)
+    )
+    return Reading(before, mine, incomplete)
 
 
 def _joined(amounts: Iterable[Amount]) -> Amount | None:
@@ -200,3 +216,10 @@ def _joined(amounts: Iterable[Amount]) -> Amount | None:
     for amount in each:
         joined.add(amount)
     return joined
+
+
+def add(one: Amount | None, other: Amount | None) -> Amount | None:
+    """Return two amounts as one."""
+    if one is None or other is None:
+        return one or other
+    return _joined((one, other))

@@ -138,7 +138,8 @@ def check(
                 **_describe_folders(places),
                 "ok": not any(item.findings for item in found),
                 "checks": [
-                    {"name": i.name, "state": i.state, "findings": i.findings, "skipped": i.skipped} for i in found
+                    {"name": i.name, "state": i.state, "findings": i.findings, "skipped": i.skipped, "notes": i.notes}
+                    for i in found
                 ],
             }
         )
@@ -332,10 +333,10 @@ def _show_checks(found: Sequence[FolderCheck], places: PolicyFolders) -> None:
         rows.add_row(paint(item.state), item.name, what)
     show(rows)
     for item in found:
-        if item.findings:
+        if item.findings or item.notes:
             out.print(f"{item.name}:", style="bold")
-            for finding in item.findings:
-                out.print(f"  {finding}", markup=False)
+            for sentence in (*item.findings, *item.notes):
+                out.print(f"  {sentence}", markup=False)
 
 
 def _show_tests(tests: Sequence[PolicyTest]) -> None:

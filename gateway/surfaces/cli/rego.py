@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from gateway.history.declared import sizes
 from gateway.model.errors import PolicyError
-from gateway.policy import authoring
+from gateway.policy import authoring, facts
 from gateway.policy.authoring import PolicyTest, describe_place, written
 from gateway.policy.folder import annotations, bundle, data_files, folders, overlay
 from gateway.policy.folder.bundle import Bundle, Suite
@@ -25,17 +26,20 @@ from gateway.policy.trials.trial import Trial
 
 RULES: Final = "opa check"
 PLAN: Final = "fields and families"
+FACTS: Final = "declared facts"
 LOADED: Final = "data, fixtures and speed"
 
 
 @dataclass(frozen=True, slots=True)
 class FolderCheck:
-    """A check of a policy folder. `findings` are sentences, empty on success; `skipped` is the reason for not running."""
+    """A check of a policy folder. `findings` are sentences, empty on success; `skipped` is the reason for not running. `notes` are
+    sentences that fail nothing."""
 
     name: str
     findings: tuple[str, ...] = ()
     skipped: str | None = None
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def state(self) -> Literal["ok", "fail", "skipped"]:
@@ -61,6 +65,7 @@ async def checks(places: PolicyFolders, limit: float) -> Sequence[FolderCheck]:
         plans: list[StoredPlan] = []
         found.append(_checked(PLAN, lambda: _find_in_plan(policy, opa, plans)))
         if found[1].state == "ok":
+            found += _describe_facts(policy, plans[0])
             found.append(await _try_policy(places, policy, plans[0], limit))
     return [*found, _check_annotations(places.policy), _check_format(places, opa), _lint(places, policy)]
 
@@ -88,6 +93,16 @@ def _find_in_plan(policy: Bundle, opa: Path, plans: list[StoredPlan]) -> list[st
     """Return the findings in the plan of a policy. Add the plan to `plans`."""
     plans.append(authoring.compile_rules(policy, opa))
     return authoring.find_in_plan(policy, plans[0], opa)
+
+
+def _describe_facts(policy: Bundle, judged: StoredPlan) -> list[FolderCheck]:
+    """Return what declared facts take, and which hold nothing; nothing for a policy without any."""
+    begun = time.monotonic()
+    book = facts.read_facts(policy.decoded_data(), lambda _condition, _arguments, _pointer: False)
+    if not book.all:
+        return []
+    used = authoring.find_input_use(policy, bytes(judged.plan))
+    return [FolderCheck(FACTS, seconds=time.monotonic() - begun, notes=tuple(sizes.describe(book, used.facts)))]
 
 
 async def _try_policy(places: PolicyFolders, policy: Bundle, judged: StoredPlan, limit: float) -> FolderCheck:

@@ -107,6 +107,8 @@ def _find_missing(
         yield "arguments are left out: the journal keeps them only with `journal.arguments: full`"
     if "approval" in entry and not has_approval:
         yield "context.approval is left out: the entries of the approval are not in this journal"
+    if entry["history"].get("facts"):
+        yield "facts and facts_before are left out: the journal keeps digests of the keys of declared facts"
     if facts.call_destinations is None:
         yield "session.call_destinations is left out: the journal keeps digests of destinations"
     if explanation.missing:
