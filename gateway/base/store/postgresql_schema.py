@@ -35,12 +35,12 @@ FORMAT: Final = len(STEPS)
 _RACES: Final = (Raced, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 """Errors of two gateways that make the same tables."""
 _TABLES: Final = (
-    "opagate_format",
-    "opagate_gateways",
-    "opagate_writers",
     "opagate_records",
+    "opagate_writers",
     "opagate_logs",
     "opagate_events",
+    "opagate_gateways",
+    "opagate_format",
 )
 _RIGHTS: Final = ("select", "insert", "update", "delete")
 _TRIES: Final = 5

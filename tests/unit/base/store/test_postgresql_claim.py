@@ -13,7 +13,7 @@ from gateway.base.store.postgresql import PostgresStore
 from gateway.base.store.postgresql_claim import HELD, PostgresClaim
 from gateway.base.store.postgresql_connection import Server
 from gateway.model.errors import StoreError
-from tests.unit.base.store.postgresql_server import PostgresServer
+from tests.unit.base.store.postgresql_server import USER, PostgresServer
 from tests.unit.clock import Clock
 
 OVER = "update opagate_gateways set until = now() - interval '1 second'"
@@ -168,3 +168,24 @@ async def test_a_claim_that_nobody_took_comes_back_with_the_server(
     await claim.renew()
 
     assert (claim.find_problem(), claim.find_end()) == (None, None)
+
+
+async def test_a_role_with_rights_on_the_tables_alone_holds_a_claim_and_changes_records(
+    claims: Claims, postgresql: PostgresServer, schema_url: str
+):
+    await claims("one").take()
+    schema = schema_url.rpartition("=")[2]
+    await postgresql.execute(
+        f"create role {schema} login",
+        f"grant usage on schema {schema} to {schema}",
+        f"grant select, insert, update, delete on all tables in schema {schema} to {schema}",
+    )
+    url = schema_url.replace(f"{USER}@", f"{schema}@")
+    claim = claims("one", url=url)
+    await claim.take(wait=0)
+    engine = PostgresStore(Server(url, deadline=30.0), claim=claim.id)
+
+    assert await engine.change(Change("k", "a", b"1")) is not None
+    await claim.renew()
+    assert claim.find_problem() is None
+    engine.close()
