@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from gateway.model.errors import JournalError
 from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys, timestamp
 from gateway.record.journal.columns import UNREADABLE, Column, IndexedLine, Search, read_columns
 from gateway.record.journal.entry import opened_by
-from gateway.record.journal.index_file import FILE, IndexedSegment, IndexFile, TaskRows
+from gateway.record.journal.index_file import FILE, IndexedSegment, IndexFile, StoppedRows, TaskRows
 from gateway.record.journal.placed import (
     BUDGET,
     EntryPage,
@@ -32,6 +33,7 @@ from gateway.record.journal.placed import (
     unreadable,
 )
 from gateway.record.journal.reader import entry_of
+from gateway.record.journal.recent import NamedCount, RecentDecisions, Tally, names_of, tally_stopped
 from gateway.record.journal.storage import open_segment, segment_path, segment_size, segments
 
 if TYPE_CHECKING:
@@ -221,6 +223,41 @@ class EntryIndex:
         for segment, end in visited if calls else ():
             found += self._lines(segment, self._file.find_ends(segment.number, calls, end))
         return found, False
+
+    def count_recent(self, since: int, *, most: int = 5, budget: int = BUDGET) -> RecentDecisions:
+        """Return the decisions since an hour (since the epoch), and the agents and reasons with the most refusals.
+
+        The counts rest on the index. Raises `JournalError`, also for an edited entry behind a name.
+        """
+        return self._search(lambda: self._count_recent(since, most, budget))
+
+    def _count_recent(self, since: int, most: int, budget: int) -> RecentDecisions:
+        hours: Counter[tuple[int, int]] = Counter()
+        stopped: list[tuple[int, StoppedRows]] = []
+        begin, is_whole = timestamp(since * 3600), True
+        for segment, _, _ in self._walk(None, _Allowance(budget)):
+            if segment is None:
+                is_whole = False
+                break
+            for hour, kind, count in self._file.count_hours(segment.number, since):
+                hours[hour, kind] += count
+            stopped += ((segment.number, rows) for rows in self._file.find_stopped(segment.number, since))
+            if segment.begun < begin:
+                break
+        agents, codes = tally_stopped(stopped)
+        return RecentDecisions(hours, self._name(agents, most), self._name(codes, most), is_whole)
+
+    def _name(self, tally: Tally, most: int) -> list[NamedCount]:
+        """Return the largest counts with the names behind their digests, as checked lines of the journal have these."""
+        found: list[NamedCount] = []
+        for digest, count in tally.counts.most_common(most):
+            place = tally.places[digest]
+            with self._open_segment(place.segment) as file:
+                entry = read_line(self._folder, place, _line_at(file, place), self._chain)
+            name = next((name for name in names_of(entry) if self._file.digest(name) == digest), None)
+            if name is not None:
+                found.append(NamedCount(name, count))
+        return found
 
     def broken_lines(self) -> int:
         """Return the number of damaged lines in the segments that were searched."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import sqlite3
 from contextlib import closing, suppress
+from datetime import datetime
 from hashlib import blake2b
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +20,7 @@ import msgspec
 
 from gateway.base.keys.key_ring import subkey
 from gateway.base.store.sqlite import open_database, use_write_ahead_log
-from gateway.record.journal.columns import ASKED, CALLS, COLUMNS, DENIED, ENDED, UNREADABLE
+from gateway.record.journal.columns import ASKED, CALLS, COLUMNS, DENIED, ENDED, REFUSED, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,29 +28,38 @@ if TYPE_CHECKING:
 
     from gateway.record.journal.columns import Column, IndexedLine, Search
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 FILE: Final = "index/entries.db"
 _SCHEMA: Final = """
 create table segments (number integer primary key, size integer not null, link text not null, begun text not null,
   broken integer not null, mac blob);
 create table lines (segment integer not null, place integer not null, kind integer not null, id integer, task integer,
-  agent integer, user integer, upstream integer, codes text, primary key (segment, place)) without rowid;
+  agent integer, user integer, upstream integer, codes text, hour integer, primary key (segment, place)) without rowid;
 create index lines_by_id on lines (segment, id);
 create index lines_by_task on lines (segment, task, kind);
 create index lines_by_kind on lines (segment, kind);
+create index lines_by_hour on lines (segment, hour, kind);
 """
 _DROP: Final = "drop table if exists segments; drop table if exists lines;"
-_ADD: Final = "insert or replace into lines values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD: Final = "insert or replace into lines values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS: Final = """
 select count(*), group_concat(row, x'0a') from (
   select place || ' ' || kind || ' ' || quote(id) || quote(task) || quote(agent) || quote(user) || quote(upstream)
-    || quote(codes) as row from lines where segment = ? order by place)
+    || quote(codes) || quote(hour) as row from lines where segment = ? order by place)
 """
 _TASKS: Final = f"""
 select task, min(place), max(place), count(*), sum(kind = {ASKED}), sum(kind = {DENIED}) from lines
   where segment = ? and kind in ({", ".join(map(str, sorted(CALLS)))}) group by task
 """  # noqa: S608 - numbers alone
 _TASK: Final = _TASKS.replace("group by task", "and task is ?")
+_HOURS: Final = f"""
+select hour, kind, count(*) from lines indexed by lines_by_hour
+  where segment = ? and hour >= ? and kind in ({", ".join(map(str, sorted((*CALLS, REFUSED))))}) group by hour, kind
+"""  # noqa: S608 - numbers alone
+_STOPPED: Final = f"""
+select agent, codes, count(*), max(place) from lines indexed by lines_by_hour
+  where segment = ? and hour >= ? and kind in ({DENIED}, {REFUSED}) group by agent, codes
+"""  # noqa: S608 - numbers alone
 _ENDS: Final = f"""
 select place from lines indexed by lines_by_id where segment = ? and place < ? and kind = {ENDED} and id in (select value from json_each(?))
   order by place desc
@@ -78,6 +88,15 @@ class TaskRows(NamedTuple):
     calls: int = 0
     asked: int = 0
     stopped: int = 0
+
+
+class StoppedRows(NamedTuple):
+    """Refused calls of one agent with the same codes, both as digests. `last` is the place of the latest one."""
+
+    agent: int | None
+    codes: str | None
+    calls: int
+    last: int
 
 
 class IndexFile:
@@ -142,10 +161,10 @@ class IndexFile:
         terms, values = ["segment = ? and place < ? and kind <> ?"], [number, end, UNREADABLE]
         for name, value in search.values.items():
             terms.append(f"{name} = ?")
-            values.append(self._digest(value))
+            values.append(self.digest(value))
         if search.kinds:
             terms.append(f"kind in ({', '.join(map(str, sorted(search.kinds)))})")
-        texts = [] if search.code is None else [f'%"{self._digest(search.code)}"%']
+        texts = [] if search.code is None else [f'%"{self.digest(search.code)}"%']
         terms += ["codes like ?"] * len(texts)
         # By itself SQLite would read all rows of the segment, because they have the wanted order.
         chosen = next((f"indexed by lines_by_{name}" for name in ("id", "task") if name in search.values), "")
@@ -159,7 +178,7 @@ class IndexFile:
 
     def find_ends(self, number: int, calls: Collection[str], end: int) -> list[int]:
         """Return the places before `end` with outcomes of the given calls, newest first."""
-        wanted = msgspec.json.encode([self._digest(call) for call in calls]).decode()
+        wanted = msgspec.json.encode([self.digest(call) for call in calls]).decode()
         return [place for (place,) in self._database.execute(_ENDS, (number, end, wanted))]
 
     def find_tasks(self, number: int) -> list[TaskRows]:
@@ -171,6 +190,14 @@ class IndexFile:
         row = self._database.execute(_TASK, (number, task)).fetchone()
         return TaskRows(task, *(value or 0 for value in row[1:]))
 
+    def count_hours(self, number: int, since: int) -> list[tuple[int, int, int]]:
+        """Return the decisions of a segment from an hour on: the hour since the epoch, the outcome, and the number."""
+        return self._database.execute(_HOURS, (number, since)).fetchall()
+
+    def find_stopped(self, number: int, since: int) -> list[StoppedRows]:
+        """Return the refused calls of a segment from an hour on."""
+        return [StoppedRows(*row) for row in self._database.execute(_STOPPED, (number, since))]
+
     def has_values(self, number: int, place: int, values: Mapping[Column, str]) -> bool:
         """Return whether the line at a place has these values."""
         found = self._database.execute(
@@ -178,7 +205,7 @@ class IndexFile:
             (number, place),
         ).fetchone()
         return found is not None and all(
-            found[COLUMNS.index(name)] == self._digest(value) for name, value in values.items()
+            found[COLUMNS.index(name)] == self.digest(value) for name, value in values.items()
         )
 
     def renew(self) -> None:
@@ -197,9 +224,9 @@ class IndexFile:
 
     def _row(self, number: int, place: int, line: IndexedLine) -> tuple[Any, ...]:
         values = (line.values.get(name) for name in COLUMNS)
-        digests = (None if value is None else self._digest(value) for value in values)
-        codes = "".join(f'"{self._digest(code)}"' for code in line.codes) or None
-        return number, place, line.kind, *digests, codes
+        digests = (None if value is None else self.digest(value) for value in values)
+        codes = "".join(f'"{self.digest(code)}"' for code in line.codes) or None
+        return number, place, line.kind, *digests, codes, _hour_of(line.time[:13])
 
     def _remove(self, number: int) -> None:
         for table, name in (("lines", "segment"), ("segments", "number")):
@@ -209,7 +236,8 @@ class IndexFile:
         rows = self._database.execute(_ROWS, (segment.number,)).fetchone()
         return hmac.digest(self._key, msgspec.json.encode((FORMAT, segment, rows)), "sha256")
 
-    def _digest(self, value: str) -> int:
+    def digest(self, value: str) -> int:
+        """Return the digest in the place of a value."""
         digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=6, key=self._key).digest()
         return int.from_bytes(digest, "big")
 
@@ -226,6 +254,14 @@ class IndexFile:
             # A reader without a right to write searches all the same.
             self.is_stored = False
             return _open_memory()
+
+
+def _hour_of(text: str) -> int | None:
+    """Return the hour since the epoch of a time that begins with the date and the hour."""
+    try:
+        return int(datetime.fromisoformat(f"{text}:00+00:00").timestamp()) // 3600
+    except ValueError:
+        return None
 
 
 def _open_memory() -> sqlite3.Connection:

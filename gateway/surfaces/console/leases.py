@@ -26,11 +26,12 @@ CHOICES: Final = ("id", "task", "agent", "user", "upstream", "broker", "all")
 
 
 def lease_routes(console: ConsoleParts) -> list[Route]:
-    """Return the routes of leases; none if no upstream has a leased credential."""
+    """Return the routes of leases. Without a leased credential there is nothing to end, and the page says so."""
+    listing = page_route(console, PATH, "viewer", _list)
     if console.gateway.authority is None:
-        return []
+        return [listing]
     return [
-        page_route(console, PATH, "viewer", _list),
+        listing,
         action_route(console, f"{PATH}/end", "operator", _end),
         action_route(console, f"{PATH}/abandon", "operator", _abandon),
     ]
@@ -38,18 +39,20 @@ def lease_routes(console: ConsoleParts) -> list[Route]:
 
 def _leases(visit: ConsoleVisit) -> Leases:
     authority = visit.console.gateway.authority
-    assert authority is not None  # noqa: S101 - without an authority there are no routes
+    assert authority is not None  # noqa: S101 - without an authority there are no routes that act
     return authority.leases
 
 
 async def _list(visit: ConsoleVisit) -> Response:
-    found = sorted(_leases(visit).all(), key=lambda lease: lease.requested)
+    authority = visit.console.gateway.authority
+    found = () if authority is None else sorted(authority.leases.all(), key=lambda lease: lease.requested)
     query = visit.request.query_params
     return visit.page(
         "leases.html",
+        has_broker=authority is not None,
         leases=[describe_lease(lease) for lease in found[:_MOST]],
         count=len(found),
-        may_end=visit.session.visitor.has_role("operator"),
+        may_end=authority is not None and visit.session.visitor.has_role("operator"),
         choices=CHOICES[1:],
         ended=query.get("ended", "")[:8],
     )

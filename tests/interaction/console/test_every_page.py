@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,15 @@ async def test_the_new_pages_work_without_a_script(there: There):
         await page.goto(f"{there.gateway.origin}/console/policy")
         await page.get_by_role("button", name="Compare").click()
         await expect(page.get_by_text("1 of the last 1 recorded decisions would change")).to_be_visible(timeout=LONG)
+
+
+async def test_times_stand_in_the_zone_of_the_reader_and_utc_is_at_the_pointer(there: There):
+    await call(there, "one")
+    async with there.page(timezone_id="Asia/Kathmandu") as page:
+        await there.log_in(page)
+        await page.goto(f"{there.gateway.origin}/console/decisions")
+        shown = page.locator("td time").first
+        utc = datetime.fromisoformat(str(await shown.get_attribute("datetime"))).replace(microsecond=0)
+
+        await expect(shown).to_have_attribute("title", f"{utc:%Y-%m-%d %H:%M:%S} UTC")
+        await expect(shown).to_have_text(f"{utc + timedelta(hours=5, minutes=45):%Y-%m-%d %H:%M:%S}")

@@ -12,6 +12,7 @@ function isBusy(region) {
 }
 
 function show(fresh) {
+  writeLocal(fresh);
   for (const region of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(region.id);
     if (!next || next.innerHTML === region.innerHTML) continue;
@@ -73,7 +74,17 @@ if (live && "EventSource" in window) {
   );
 }
 
-// Times come in UTC, and stand here as the reader's clock has them. What is left of a question counts down.
+// Times come in UTC, and stand here as the reader's clock has them; the pointer shows UTC. What is left of a question counts down.
+function writeLocal(root) {
+  for (const place of root.querySelectorAll("time[datetime]:not([title])")) {
+    const at = new Date(place.dateTime);
+    if (Number.isNaN(at.getTime()) || "until" in place.dataset) continue;
+    place.title = `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+    // Swedish writes the date and the time as ISO 8601 does, in an order that sorts.
+    place.textContent = at.toLocaleString("sv-SE");
+  }
+}
+
 function writeLeft(place) {
   const until = new Date(place.dataset.until);
   const left = Math.max(0, Math.floor((until - Date.now()) / 1000));
@@ -87,5 +98,6 @@ function countDown() {
   for (const place of document.querySelectorAll("[data-until]")) writeLeft(place);
 }
 
+writeLocal(document);
 countDown();
 setInterval(countDown, 1000);
