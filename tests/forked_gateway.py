@@ -1,8 +1,8 @@
 """Gateways and commands forked from a process that has imported the code: a start takes a tenth of the processor time.
 
 Each is a process of its own that runs `gateway.surfaces.cli.main`, as `opagate` does. Two things differ: the interpreter
-has imported the code and compiled the shipped policy before, and a policy that passed its trial in one gateway of a worker is
-not tried again in the next.
+has imported the code and compiled the shipped policy before, and a policy that was judged, compiled and tried for one gateway
+of a worker is not judged, compiled and tried again for the next.
 `tests/e2e/test_stopping.py`, `tests/interaction/cli/test_commands.py` and `tests/interaction/demo` run the command itself.
 
 This module is also the program of the process that forks. It reads requests from a Unix socket, each with three files.
@@ -170,12 +170,15 @@ def main() -> None:
     start.load_lean()
     for name in ("uvloop", "gateway.surfaces.app", "gateway.surfaces.cli.running", "gateway.record.telemetry.logs"):
         importlib.import_module(name)
-    from gateway.policy import policy  # noqa: PLC0415
+    from gateway.policy import authoring, policy  # noqa: PLC0415
     from gateway.policy.plan import compile_process, loading, store  # noqa: PLC0415
     from gateway.policy.trials import passed_trials, trial  # noqa: PLC0415
-    from tests.policy_trials import PassedInFolder, RememberedTrials  # noqa: PLC0415
+    from tests.policy_trials import Made, PassedInFolder, RememberedPlans, RememberedTrials  # noqa: PLC0415
 
-    remembered = RememberedTrials(PassedInFolder(Path(os.environ.pop(_TRIALS))), trial.require)
+    folder = Path(os.environ.pop(_TRIALS))
+    plans = RememberedPlans(Made(folder), authoring.judge, loading._compile_in_process)
+    authoring.judge, loading._compile_in_process = plans.judge, plans.compile
+    remembered = RememberedTrials(PassedInFolder(folder), trial.require)
     policy.trial = passed_trials.trial = remembered  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
     plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
     loading.remember(plan, compile_process.compile_plan(plan))

@@ -63,8 +63,9 @@ def digest_of(plan: bytes) -> str:
     return hashlib.sha256(plan).hexdigest()
 
 
-def pack(stored: StoredPlan) -> bytes:
-    return lzma.compress(msgspec.json.encode(stored), preset=9)
+def pack(stored: StoredPlan, *, preset: int = 9) -> bytes:
+    """Return the content of a file with a plan. `preset` is the effort of LZMA, up to 9."""
+    return lzma.compress(msgspec.json.encode(stored), preset=preset)
 
 
 def unpack(packed: bytes, name: str) -> StoredPlan:
