@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# One worker for each core. Each begins with a run of neighbouring tests, which share started services, and takes tests from
-# another when it has none left.
+# Three workers for two cores (tests/conftest.py). Each begins with a run of neighbouring tests, which share started services,
+# and takes tests from another when it has none left.
 PARALLEL ?= -n auto --dist worksteal
 # The tests start hundreds of programs, each of which would compile the gateway again.
 unexport PYTHONDONTWRITEBYTECODE
