@@ -82,7 +82,7 @@ def _codes(answer: Any) -> set[str]:
 
 
 def _ask_can(folder: Path, tool: str) -> set[str]:
-    return _codes(json.loads(_run(folder, "can", "dev", f"files/{tool}", '{"path": "a"}', "--json")))
+    return _codes(json.loads(_run(folder, "policy", "can", "dev", f"files/{tool}", '{"path": "a"}', "--json")))
 
 
 def _ask_replay(folder: Path) -> dict[str, set[str]]:
@@ -92,7 +92,7 @@ def _ask_replay(folder: Path) -> dict[str, set[str]]:
     steps = [{"upstream": "files", "tool": tool, "arguments": {"path": "a"}, "result": "text"} for tool in TOOLS]
     tasks = [{"id": step["tool"], "upstreams": upstreams, "steps": [step]} for step in steps]
     (folder / "trace.jsonl").write_text("\n".join(map(json.dumps, tasks)), "utf-8")
-    lines = _run(folder, "replay", "trace.jsonl", "--path", "rego", "--json").splitlines()
+    lines = _run(folder, "policy", "replay", "trace.jsonl", "--path", "rego", "--json").splitlines()
     return {tool: set(json.loads(line)["codes"]) for tool, line in zip(TOOLS, lines, strict=False)}
 
 
