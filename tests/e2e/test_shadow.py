@@ -60,7 +60,7 @@ def test_a_difference_is_recorded_and_the_call_passes(echo_server: ServerProcess
     assert found["id"] == entries(tmp_path, "call")[0]["id"]
     assert found["enforced"] == {"effect": "allow", "codes": [], "obligations": []}
     assert (found["shadow"]["effect"], found["shadow"]["codes"]) == ("deny", ["acme/no"])
-    explained = run_opagate(tmp_path, "explain", found["id"])
+    explained = run_opagate(tmp_path, "journal", "explain", found["id"])
     summed = json.loads(run_opagate(tmp_path, "policy", "diff", "--since", "1h", "--json").out)
     assert "would deny (acme/no)" in explained.out
     assert summed["calls"] == 2
@@ -167,9 +167,9 @@ def test_gateway_shadow_replay_and_can_give_the_same_reasons(
 
     live = [codes_of(entry) for entry in entries(tmp_path, "call")]
     (tmp_path / "traces").write_text(run_opagate(tmp_path, "journal", "export", "--format", "trace").out, "utf-8")
-    replayed = run_opagate(tmp_path, "replay", "traces", "--json").out.splitlines()
+    replayed = run_opagate(tmp_path, "policy", "replay", "traces", "--json").out.splitlines()
     asked = [
-        run_opagate(tmp_path, "can", "dev", f"echo/{tool}", json.dumps({"text": said}), "--json")
+        run_opagate(tmp_path, "policy", "can", "dev", f"echo/{tool}", json.dumps({"text": said}), "--json")
         for tool, said in CALLS
     ]
     assert live == [["budget/calls"], ["acme/no"], ["tool/not-granted"]]

@@ -136,7 +136,7 @@ def test_conditions_on_arguments_are_those_of_grants(tmp_path: Path):
     (tmp_path / "grants.yaml").write_text("upstreams: {files: reads}\n", "utf-8")
     policy = "policy: {overlay: own, grants: grants.yaml, require_tests: false}"
     (tmp_path / "gateway.yaml").write_text(f"identity: [{{kind: development}}]\n{policy}\nupstreams: {{}}\n", "utf-8")
-    command = [sys.executable, "-m", "gateway", "replay", "trace.jsonl", "--json", "--config", "gateway.yaml"]
+    command = [sys.executable, "-m", "gateway", "policy", "replay", "trace.jsonl", "--json", "--config", "gateway.yaml"]
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment())
 

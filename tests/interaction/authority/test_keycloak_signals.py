@@ -169,9 +169,9 @@ def test_the_stream_of_a_running_gateway_can_be_tried_and_looked_at(
     keycloak: Keycloak, echo_server: ServerProcess, tmp_path: Path
 ):
     with gateway(keycloak, echo_server, tmp_path, "push"):
-        tried = opagate(tmp_path, "signals", "test", "corp")
+        tried = opagate(tmp_path, "credentials", "signals", "test", "corp")
         assert "a verification event came after" in tried, tried
-        status = opagate(tmp_path, "signals", "status")
+        status = opagate(tmp_path, "credentials", "signals", "status")
         assert "corp" in status
         assert "works" in status
 

@@ -71,7 +71,7 @@ def port() -> int:
 
 def test_one_command_leads_from_a_clients_file_to_a_gateway(tmp_path: Path, port: int):
     with up_from(tmp_path, write_client(tmp_path), "--port", str(port)) as lines:
-        token = run_opagate(tmp_path, "token", "--agent", "me").out.strip()
+        token = run_opagate(tmp_path, "credentials", "token", "--agent", "me").out.strip()
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
         url = f"http://127.0.0.1:{port}/mcp/files"
         answer = httpx2.post(url, headers=headers, json=_INITIALIZE, timeout=60)
