@@ -79,10 +79,12 @@ async def gateway_process(
 
 
 def with_operator(config: str) -> str:
-    """Name the account of the tests as an operator, if the configuration names none: tests ask without a terminal."""
-    return (
-        config if "operators" in config else f"{config}\noperators: {{accounts: [{{uid: {os.getuid()}, id: tests}}]}}\n"
-    )
+    """Name the account of the tests as an operator, if the configuration names none: tests ask without a terminal.
+
+    Nobody is asked about calls, unless the configuration says so.
+    """
+    operators = "" if "operators" in config else f"operators: {{accounts: [{{uid: {os.getuid()}, id: tests}}]}}\n"
+    return config + "\n" + operators + ("" if "approvals" in config else "approvals: null\n")
 
 
 @contextmanager

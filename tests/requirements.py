@@ -148,6 +148,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "fault/rolling-restart": Requirement("docs/operations/upgrade.md#stop-and-restart-behind-a-balancer", "Two gateways restarted in turn behind a balancer: no call fails."),
         # --- operations ---------------------------------------------------------------------------
         "operations/reload": Requirement("docs/operations/reload.md", "Labels, upstreams and limits count without a restart; what is untouched goes on."),
+        "operations/observing": Requirement("docs/policy/observing.md", "Observed calls pass and are recorded as what they would have been; an enforced upstream beside them is enforced."),
         "operations/keys": Requirement("docs/operations/keys-and-backup.md#keys", "Keys are separate and can be given; one that is given or that a journal needs is never made anew."),
         "operations/rotation": Requirement("docs/operations/keys-and-backup.md#replace-a-key", "Each key is replaced while the gateway serves, and no call is refused."),
         "operations/state": Requirement("docs/operations/keys-and-backup.md#check-the-state", "A stored form of a later release, and unreadable content, are named with what is lost; a start without them is refused."),

@@ -186,7 +186,9 @@ class Configuration(Settings):
     history: HistorySettings = Field(default=HistorySettings(), description="What tasks have done.")
     journal: JournalSettings = Field(default=JournalSettings(), description="The record.")
     approvals: ApprovalSettings | None = Field(
-        default=None, description="People who approve calls. Without it, such calls are refused."
+        default=None,
+        description="People who approve calls. Without it, the gateway's own account does where development tokens are taken"
+        " from this machine alone. Elsewhere, and with `null`, such calls are refused.",
     )
     operators: OperatorSettings = Field(
         default=OperatorSettings(),
@@ -298,6 +300,13 @@ class Configuration(Settings):
                 # At `/mcp` two such signs stand between the names of an upstream and of its tool.
                 raise ValueError(f"{name!r} is not an upstream name; use no __ in it, and no _ at its end")
         return value
+
+    @model_validator(mode="after")
+    def _approvals_of_own_account(self) -> Self:
+        """Ask the gateway's own account where it may answer. A missing section never refuses a call there."""
+        if "approvals" not in self.model_fields_set and self.is_development and self.is_local:
+            object.__setattr__(self, "approvals", ApprovalSettings())
+        return self
 
     @model_validator(mode="after")
     def _limits_of_policy(self) -> Self:

@@ -47,12 +47,12 @@ def opagate(ada: Agent, *arguments: str) -> str:
 @pytest.mark.parametrize("sent", [{"token": WORD}, {WORD: WORD}, {"a": WORD[:10], "b": WORD[10:]}])
 def test_a_refusal_for_a_concealed_credential_is_explained(ada: Agent, sent: dict[str, str]):
     refused = ada.held(PRESENTED, "billing", "read", **sent)
-    told = opagate(ada, "explain", refused.decision)
+    told = opagate(ada, "journal", "explain", refused.decision)
     assert "credential-chain/presentation" in told
     assert "showed the credential" in " ".join(told.replace("│", " ").split())
-    document = json.loads(opagate(ada, "explain", refused.decision, "--json"))
+    document = json.loads(opagate(ada, "journal", "explain", refused.decision, "--json"))
     assert "credential-chain/presentation" in [reason["code"] for reason in document["reasons"]]
-    policy_input = opagate(ada, "explain", refused.decision, "--input")
+    policy_input = opagate(ada, "journal", "explain", refused.decision, "--input")
     assert json.loads(policy_input)["session"]["credentials"][0]["origin"]["audience"] == "crm"
     for output in (told, json.dumps(document), policy_input):
         assert WORD not in output
@@ -61,7 +61,7 @@ def test_a_refusal_for_a_concealed_credential_is_explained(ada: Agent, sent: dic
 @requirement("invariant/8")
 def test_a_refusal_without_a_decision_is_explained_without_the_credential(ada: Agent, gateway: GatewayProcess):
     answer = Caller(gateway, "billing", ada.headers).ask(legacy("tools/call", name=f"read-{WORD}", arguments={}))
-    told = opagate(ada, "explain", answer.decision)
+    told = opagate(ada, "journal", "explain", answer.decision)
     assert WORD not in told
     assert any(answer.decision == entry["id"] for entry in entries(gateway.folder, "refused"))
 
@@ -76,7 +76,7 @@ def test_a_task_with_concealed_values_is_exported_and_replayed_with_the_same_out
     opagate(ada, "journal", "export", "--format", "trace", "--task", ada.task, "--output", str(trace))
     assert WORD not in trace.read_text("utf-8")
 
-    steps = [json.loads(line) for line in opagate(ada, "replay", str(trace), "--json").splitlines()]
+    steps = [json.loads(line) for line in opagate(ada, "policy", "replay", str(trace), "--json").splitlines()]
     outcomes: list[Any] = [(step["effect"], step["codes"]) for step in steps if "effect" in step]
     assert [effect for effect, _ in outcomes] == ["allow", "allow", "ask", "ask", "allow"], outcomes
     assert all(PRESENTED[0] in codes for effect, codes in outcomes if effect == "ask")

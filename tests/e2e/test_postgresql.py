@@ -117,7 +117,7 @@ def test_a_gateway_goes_on_after_a_crash_and_a_restart_of_the_database(
 
         assert caller(gateway, "eve", "task").call("echo", text="after").text == "after"
         assert len(run(gateway, "stop", "list")) == 1
-        run(gateway, "resume", "--agent", "bob", "--reason", "mended")
+        run(gateway, "stop", "resume", "--agent", "bob", "--reason", "mended")
         assert bob.call("echo", text="again").text == "again"
 
 

@@ -90,7 +90,7 @@ def test_a_stopped_agent_is_refused_within_a_second_and_its_lease_has_ended(
     (listed,) = run(gateway, "stop", "list")
     assert (listed["id"], listed["scope"], listed["name"]) == (told["stop"]["id"], "agent", "ann")
     assert json.loads(page(gateway, "/readyz")[1])["stops"] == {"agent": 1}
-    run(gateway, "resume", "--agent", "ann", "--reason", "mended")
+    run(gateway, "stop", "resume", "--agent", "ann", "--reason", "mended")
     assert ann.call("echo", text="again").text == "again"
     assert verified(gateway.folder).ok
 
@@ -142,7 +142,7 @@ def test_a_stop_outlives_kill_9_and_a_restart(echo_server: ServerProcess, tmp_pa
     with running_gateway(text, tmp_path, port=port) as gateway:
         assert caller(gateway, "ann", "task").call("echo", text="after").codes == ["stop/in-force"]
         assert caller(gateway, "bob", "task").call("echo", text="bob").text == "bob"
-        run(gateway, "resume", told["stop"]["id"], "--reason", "mended")
+        run(gateway, "stop", "resume", told["stop"]["id"], "--reason", "mended")
         assert caller(gateway, "ann", "task").call("echo", text="again").text == "again"
     assert [entry["action"] for entry in entries(tmp_path, "switch")] == ["stopped", "resumed"]
     assert verified(tmp_path).ok

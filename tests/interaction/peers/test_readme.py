@@ -81,7 +81,7 @@ def test_claude_desktop_starts_the_bridge():
     server = json.loads(text)["mcpServers"]["files"]
 
     assert importing.is_own_bridge(server)
-    assert server["args"][:2] == ["stdio", "files"]
+    assert server["args"][:3] == ["connect", "stdio", "files"]
 
 
 @pytest.mark.parametrize("client", ["Cursor", "VS Code"])

@@ -238,8 +238,8 @@ def test_a_session_is_renewed_after_a_restart_of_the_gateway(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["stdio", "none"], "there is no upstream none"),
-        (["stdio", "time", "--config", "missing.yaml"], "missing.yaml"),
+        (["connect", "stdio", "none"], "there is no upstream none"),
+        (["connect", "stdio", "time", "--config", "missing.yaml"], "missing.yaml"),
     ],
 )
 def test_a_bridge_that_cannot_work_says_so_at_once(words: list[str], told: str, tmp_path: Path):

@@ -39,6 +39,25 @@ def test_a_stop_waits_for_a_balancer_where_other_machines_reach_the_gateway(text
 
 
 @pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("identity: [{kind: development}]", True),
+        ("{identity: [{kind: development}], approvals: null}", False),
+        ("{identity: [{kind: development, from: private}], listen: '0.0.0.0:8080'}", False),
+        ("{identity: [{kind: development, from: private}], public_url: https://gateway.example}", False),
+        ("identity: [{kind: anonymous}]", False),
+        ("{}", False),
+        ("approvals: {}", True),
+    ],
+)
+def test_people_are_asked_without_a_section_where_the_own_account_may_answer(text: str, *, asks: bool):
+    read = parse(text)
+
+    assert (read.approvals is not None) == asks
+    assert (read.with_changes(enforce=False).approvals is not None) == asks
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("upstreams: {a: {audience: x}}", "upstreams.a: give either url (streamable HTTP) or command (stdio)"),
