@@ -23,7 +23,6 @@ from gateway.record.telemetry.spans import Spans
 from gateway.record.telemetry.tracing import Tracing
 from tests.unit.approving import BOB, HOLDING, QUICK, REVISION, approve, desk, events, pending, vote
 from tests.unit.harness import Bench, bench, call, deciding, message, modern, result
-from tests.unit.recurring import bearer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -387,26 +386,6 @@ async def test_without_people_such_a_call_is_refused(tmp_path: Path):
 
         assert answer.codes == ["approval/grant", "approval/unavailable"]
         assert there.entries("approval") == []
-
-
-async def test_a_development_gateway_without_the_section_asks_its_own_account(tmp_path: Path):
-    async with bench(tmp_path, identity="{kind: development}") as there:
-        waiting = asyncio.create_task(there.ask(call("ask_first", path="a"), bearer(there)))
-        while not desk(there).list_open():
-            await asyncio.sleep(0)
-        assert there.upstream.sent == []
-        await approve(there, Person("developer", "local", (), "peer", "socket"))
-        answer = await waiting
-
-        assert answer.json["result"] == {"content": []}
-        assert [entry["effect"] for entry in there.entries("call")] == ["ask", "allow"]
-
-
-async def test_such_a_gateway_refuses_the_call_if_it_is_told_to_ask_nobody(tmp_path: Path):
-    async with bench(tmp_path, identity="{kind: development}", more="approvals: null\n") as there:
-        answer = await there.ask(call("ask_first", path="a"), bearer(there))
-
-        assert answer.codes == ["approval/grant", "approval/unavailable"]
 
 
 # --- restart -----------------------------------------------------------------------------------------
