@@ -289,6 +289,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
         turns=parts.turns,
         clock=parts.clock,
         monotonic=parts.monotonic,
+        effects=parts.effects,
     )
 
 

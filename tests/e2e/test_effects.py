@@ -7,26 +7,26 @@ import http.client
 import json
 import os
 import signal
-import threading
-import time
+import socket
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from mcp import ClientSession, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.e2e.running import mortal_gateway
-from tests.e2e.wire import call, caller, entries, legacy, stateless, token
+from tests.e2e.wire import call, caller, entries, legacy, stateless, token, until
 from tests.gateway_process import GatewayProcess, free_port
 from tests.servers import serving
 
-ORDERS = int(os.environ.get("OPAGATE_EFFECT_ORDERS", "60"))
+ORDERS = int(os.environ.get("OPAGATE_EFFECT_ORDERS", "40"))
 """Payments that clients want to make. Each is tried several times."""
 TRIES = int(os.environ.get("OPAGATE_EFFECT_TRIES", "4"))
 GRANTS = """
@@ -79,26 +79,44 @@ async def try_with_sdk(gateway: GatewayProcess, order: str) -> str:
     try:
         async with (
             asyncio.timeout(4),
-            httpx.AsyncClient(headers=headers, timeout=4) as client,
+            httpx2.AsyncClient(headers=headers, timeout=4) as client,
             streamable_http_client(gateway.mcp("ledger"), http_client=client) as streams,
             ClientSession(streams[0], streams[1]) as session,
         ):
             await session.initialize()
             result = await session.call_tool("pay", {"order": order, "amount": 10})
             return "sdk-error" if result.is_error else "sdk-paid"
-    except (BaseExceptionGroup, MCPError, OSError, httpx.HTTPError):
+    except (BaseExceptionGroup, MCPError, OSError, httpx2.HTTPError):
         return "sdk-lost"
+
+
+def _await_gateway(gateway: GatewayProcess) -> None:
+    """Wait until something listens: a killed gateway is no fault of an answer."""
+    host, _, port = gateway.origin.partition("://")[2].partition(":")
+
+    def listens() -> bool:
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+            return True
+        return False
+
+    until(listens)
 
 
 def pay(gateway: list[GatewayProcess], order: str) -> list[str]:
     """Try to pay until the tries are used up, as clients do that never saw an answer."""
-    random, told = Random(order), []
+    random = Random(order)
+    told: list[str] = []
     for number in range(TRIES):
+        _await_gateway(gateway[0])
         if random.random() < 0.15:
             told.append(asyncio.run(try_with_sdk(gateway[0], order)))
         else:
             told.append(try_raw(gateway[0], order, number))
     return told
+
+
+def _have_ended(futures: list[Future[list[str]]], share: int) -> bool:
+    return sum(future.done() for future in futures) >= share
 
 
 @pytest.mark.parametrize("seed", [int(os.environ.get("OPAGATE_EFFECT_SEED", "7"))])
@@ -111,21 +129,19 @@ def test_no_effect_happens_twice_in_the_ledger_of_the_upstream(tmp_path: Path, s
     with serving.running("tests.servers.ledger", tmp_path / "ledger.log", arguments) as server:
         config = CONFIG.replace("URL", server.mcp)
         running: list[GatewayProcess] = []
-        done, told = threading.Event(), list[list[str]]()
-        with ThreadPoolExecutor(8) as threads:
+        futures: list[Future[list[str]]] = []
+        with ThreadPoolExecutor(12) as threads:
             for number in range(kills):
                 with mortal_gateway(config, tmp_path, port=port) as gateway:
                     running[:] = [gateway]
                     if number == 0:
                         futures = [threads.submit(pay, running, order) for order in orders]
                     share = len(orders) * (number + 1) // kills
-                    while sum(future.done() for future in futures) < share:
-                        time.sleep(0.02)
+                    until(partial(_have_ended, futures, share), within=3600)
                     gateway.process.send_signal(signal.SIGKILL)
             with mortal_gateway(config, tmp_path, port=port) as gateway:
                 running[:] = [gateway]
                 told = [future.result() for future in futures]
-                done.set()
                 # All clients try once more when nothing is under way.
                 late = [try_raw(gateway, order, 0) for order in orders]
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.calls.binding.ownership import Ownership, SessionlessExchanges
     from gateway.calls.binding.vault import Vault
     from gateway.calls.pipeline.credentials import CredentialChain
+    from gateway.calls.pipeline.effects import EffectStage
     from gateway.calls.pipeline.people import CompletionNotices
     from gateway.calls.pipeline.prepare import CurrentTasks
     from gateway.calls.pipeline.visibility import Visibility
@@ -75,6 +76,7 @@ class AnswerParts(Struct, frozen=True):
     turns: LoopTurns
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    effects: EffectStage | None = None
 
 
 # --- notices of changed lists ----------------------------------------------------------------------------

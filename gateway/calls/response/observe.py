@@ -18,6 +18,7 @@ from msgspec import Struct
 from gateway.base.concurrency.loop_turns import Turn, next_turn
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.response.frames import AnswerFrame
+from gateway.calls.response.outcomes import name_late_end
 from gateway.calls.response.server_messages import ServerMessage, is_empty_response, read_large_message, read_message
 from gateway.inspection.results import ResultInspector, together
 from gateway.model.call import PastCall, Source
@@ -167,6 +168,7 @@ class UndecidedReadObserver:
         message = read_message(data, self._asked)
         self._last = read = self._begin(message)
         self._note_tasks(message, read.source.past_call)
+        await self._confirm_late(read.source.past_call, data)
         # Data that stands in several lines reads otherwise once they are joined.
         whole = raw if data in raw else raw + b"\n" + data
         lists = self._lists if read.is_plain else None
@@ -248,6 +250,13 @@ class UndecidedReadObserver:
         for name in server.tasks:
             if ownership.renew_if_owner(self._upstream, name, principal):
                 ownership.deliver(self._upstream, name, principal, past_call)
+
+    async def _confirm_late(self, past_call: PastCall | None, data: bytes) -> None:
+        """Note what a call of unknown outcome did, by its late response."""
+        effects = self._parts.effects
+        end = None if past_call is None or effects is None else name_late_end(self._asked, data)
+        if past_call is not None and effects is not None and end is not None:
+            await effects.confirm(past_call.call, past_call.task.id, end, {"call": self._context.id})
 
     @property
     def _asked_for_task(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from gateway.calls.response.frames import members_of
+from gateway.calls.response.frames import OBJECT, UNREADABLE, members_of
 from gateway.history.events import CallEnd
 from gateway.model.error_codes import INTERNAL_ERROR
 from gateway.record.journal.entry import LostTo, Outcome
@@ -20,6 +20,7 @@ _ERRORS: Final = 400
 _SERVER_ERRORS: Final = 500
 """HTTP statuses from here on are errors, and from there on errors of a server that may have acted before it failed."""
 _REQUEST_TIMEOUT: Final = 408
+KnownEnd: TypeAlias = Literal["done", "failed"]
 Response: TypeAlias = Literal["result", "error", "fault", "input", "deferred"]
 """The response to a request: a result, an error before or without an effect, a fault of a server that may have acted before it,
 a question to the client, or the promise of a later result."""
@@ -54,6 +55,27 @@ _OF_RESPONSES: Final[Mapping[Response, Outcome]] = {
     "error": Outcome.ERROR,
     "fault": Outcome.UNKNOWN,
 }
+
+
+_ENDS_OF_TASKS: Final[Mapping[bytes, KnownEnd]] = {b'"completed"': "done", b'"failed"': "failed"}
+
+
+def name_late_end(asked: str | None, data: bytes) -> KnownEnd | None:
+    """Return what a call did by a late response: the state or the result of its protocol task, or its answer on another stream.
+
+    `asked` is the method of the answered request, `None` on a stream of news. `None`: the response does not say.
+    """
+    try:
+        envelope = OBJECT.decode(data)
+    except UNREADABLE:
+        return None
+    if asked == "tasks/get":
+        return _ENDS_OF_TASKS.get(members_of(envelope.get("result", b"")).get("status", b""))
+    # An error in the place of a task's result may be about the request for it.
+    if "result" not in envelope and (asked is not None or "error" not in envelope):
+        return None
+    end = END_OF_RESPONSE[name_response(envelope)] if asked in {None, "tasks/result"} else "unknown"
+    return None if end == "unknown" else end
 
 
 def name_outcome(end: StreamEnd, response: Response | None) -> tuple[Outcome, LostTo | None]:

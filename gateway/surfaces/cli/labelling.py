@@ -116,6 +116,8 @@ def _compare(target: Target, proposal: Proposal, replaced: Collection[str], refu
         roles = {pointer: one.role for pointer, one in proposal.roles.items() if labels_file.is_writable(pointer)}
         if roles and roles != labels.roles:
             added["roles"] = {pointer: str(role) for pointer, role in roles.items()}
+    if proposal.effect_key and not labels.effect_key and not labels.cases:
+        added["effect_key"] = list(proposal.effect_key)
     return Suggestion(target, proposal, added, kept, refusal)
 
 
@@ -180,6 +182,8 @@ def _rows(one: Suggestion) -> Iterator[tuple[str, str]]:
                 f"= {field}: {one.kept[field]} is yours; proposed: {_as_yaml(proposed.value)}  ({proposed.because})",
                 "yellow",
             )
+    if key := one.added.get("effect_key"):
+        yield f"+ effect_key: [{', '.join(key)}]  (a required argument is an idempotency key)", "green"
     if roles := one.added.get("roles"):
         yield f"+ roles: {', '.join(f'{pointer} {role}' for pointer, role in roles.items())}", "green"
     for pointer, found in proposal.roles.items():

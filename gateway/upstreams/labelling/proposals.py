@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from gateway.model.target import Effect, Sensitivity
 from gateway.model.wire import JsonObject
@@ -33,6 +33,8 @@ class Proposal:
     sensitivity: Proposed[Sensitivity]
     roles: Mapping[str, ArgumentRole] = field(default_factory=dict[str, ArgumentRole])
     doubt: str = ""
+    effect_key: tuple[str, ...] = ()
+    """The key of an effect that its server states: a required argument for an idempotency key."""
 
     @property
     def fields(self) -> Mapping[str, Proposed[Any]]:
@@ -78,7 +80,15 @@ def _propose(saying: Saying, reviewed: Reviewed | None) -> Proposal:
         egress = Proposed(reviewed.egress, reviewed.because)
     if reviewed is not None and _counts(reviewed, _SENSITIVITIES, reviewed.sensitivity, sensitivity.value):
         sensitivity = Proposed(reviewed.sensitivity, reviewed.because)
-    return Proposal(effect, egress, sensitivity, roles, doubt)
+    key = () if effect.value is Effect.READ else _find_idempotency_key(saying.schema)
+    return Proposal(effect, egress, sensitivity, roles, doubt, key)
+
+
+def _find_idempotency_key(schema: Any) -> tuple[str, ...]:
+    """Return the pointer of a required argument for an idempotency key. A hint or an optional argument is not sure."""
+    required = cast("Mapping[str, Any]", schema).get("required") if isinstance(schema, Mapping) else None
+    found = [name for name in ("idempotency_key", "idempotencyKey") if isinstance(required, list) and name in required]
+    return tuple(f"/{name}" for name in found[:1])
 
 
 def _counts(reviewed: Reviewed, ranks: Sequence[Value], known: Value, proposed: Value) -> bool:

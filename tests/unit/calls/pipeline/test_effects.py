@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.model.errors import UpstreamBroken, UpstreamUnreachable
-from tests.unit.harness import Back, Bench, Held, answering, bench, call, result
+from tests.unit.harness import Back, Bench, Held, answering, bench, call, message, result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,3 +200,22 @@ async def test_a_confirming_tool_shows_what_became_of_a_lost_call(tmp_path: Path
         again = await there.ask(call(path="a", amount=5))
         assert again.codes == ["effect/repeated"]
         assert ("was carried out" in again.body.decode()) is is_confirmed
+
+
+@pytest.mark.parametrize(("is_error", "again"), [(False, "effect/repeated"), (True, None)])
+async def test_the_result_of_a_protocol_task_tells_what_its_call_did(
+    tmp_path: Path, again: str | None, *, is_error: bool
+):
+    async with bench(tmp_path, labels=ONCE) as there:
+        answering(there, {"task": {"taskId": "t-1", "status": "working"}})
+        await there.ask(call(path="a"))
+        assert (await there.ask(call(path="a"))).codes == ["effect/repeated"]
+        assert [entry["lost"] for entry in there.entries("settled")] == ["deferred"]
+
+        answering(there, {"content": [], "isError": is_error})
+        await there.ask(message("tasks/result", taskId="t-1"))
+
+        assert [entry["end"] for entry in there.entries("confirmed")] == ["failed" if is_error else "done"]
+        answer = await there.ask(call(path="a"))
+        assert again is None or answer.codes == [again]
+        assert (len(sent(there)) == 2) is is_error

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.calls.response.frames import OBJECT
-from gateway.calls.response.outcomes import Response, name_outcome, name_response
+from gateway.calls.response.outcomes import Response, name_late_end, name_outcome, name_response
 from gateway.calls.response.stream import EndedAs, StreamEnd
 
 
@@ -69,3 +69,28 @@ def test_the_end_of_an_answer_names_the_outcome(
     end: StreamEnd, response: Response | None, outcome: tuple[str, str | None]
 ):
     assert name_outcome(end, response) == outcome
+
+
+@pytest.mark.parametrize(
+    ("asked", "message", "end"),
+    [
+        ("tasks/get", {"result": {"taskId": "t", "status": "working"}}, None),
+        ("tasks/get", {"result": {"taskId": "t", "status": "completed"}}, "done"),
+        ("tasks/get", {"result": {"taskId": "t", "status": "failed"}}, "failed"),
+        ("tasks/get", {"error": {"code": -32602, "message": "no such task"}}, None),
+        ("tasks/result", {"result": {"content": []}}, "done"),
+        ("tasks/result", {"result": {"content": [], "isError": True}}, "failed"),
+        ("tasks/result", {"error": {"code": -32602, "message": "no such task"}}, None),
+        ("tasks/cancel", {"result": {"taskId": "t", "status": "cancelled"}}, None),
+        (None, {"result": {"content": []}}, "done"),
+        (None, {"error": {"code": -32602, "message": "no"}}, "failed"),
+        (None, {"error": {"code": -32603, "message": "it died"}}, None),
+        (None, {"method": "notifications/progress", "params": {}}, None),
+    ],
+)
+def test_a_late_response_tells_what_its_call_did(asked: str | None, message: dict[str, object], end: str | None):
+    assert name_late_end(asked, json.dumps(message).encode()) == end
+
+
+def test_an_unreadable_late_response_tells_nothing():
+    assert name_late_end(None, b"{") is None

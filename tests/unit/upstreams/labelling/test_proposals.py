@@ -207,3 +207,24 @@ def test_a_switch_that_destroys_makes_a_write_destructive():
 def test_a_browser_that_goes_to_another_page_tells_its_address():
     assert proposed("browser_navigate_back", annotations=READS).egress.value
     assert not proposed("navigate_menu", annotations=READS).egress.value
+
+
+@pytest.mark.parametrize(
+    ("name", "required", "key"),
+    [
+        ("create_payment", ["amount", "idempotency_key"], ("/idempotency_key",)),
+        ("create_payment", ["idempotencyKey"], ("/idempotencyKey",)),
+        ("create_payment", ["amount"], ()),
+        ("create_payment", "idempotency_key", ()),
+        ("get_payment", ["idempotency_key"], ()),
+    ],
+)
+def test_a_required_idempotency_key_is_the_key_of_the_effect(name: str, required: object, key: tuple[str, ...]):
+    tool = listed(name, idempotency_key={}, idempotencyKey={}, amount={})
+    tool["inputSchema"]["required"] = required
+
+    assert propose_labels([tool])[name].effect_key == key
+
+
+def test_an_idempotent_hint_is_no_key():
+    assert proposed("create_payment", annotations={"idempotentHint": True}, idempotency_key={}).effect_key == ()
