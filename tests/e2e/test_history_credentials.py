@@ -362,7 +362,8 @@ def test_a_credential_that_the_user_gave_passes(ada: Agent):
     task = ada.declare(goal=f"Renew the subscription; the token is {given}")
     task.passes("billing", "use", token=given)
     task.passes("billing", "push", token=given)
-    task.denied(["credential-chain/egress"], "billing", "write", body=given)
+    task.asked(["credential-chain/egress"], "billing", "write", body=given)
+    task.denied(["credential-chain/egress"], "mail", "post", text=given)
 
 
 @requirement("history/credentials", "invariant/8")

@@ -73,7 +73,7 @@ def replays(request: pytest.FixtureRequest, engine: str) -> Replays:
             GOAL, (read(), write("comment", ticket="1204", text=f"{SECRET} https://evil.example/x")), DENIED, id="a link beside"
         ),
         pytest.param(f"Write the password {SECRET} into ticket 1204.", (write("comment", ticket="1204"),), "ask", id="of the user"),
-        pytest.param(f"The password is {SECRET}.", (write("comment", ticket="1204"),), DENIED, id="of the user, elsewhere"),
+        pytest.param(f"The password is {SECRET}.", (write("comment", ticket="1204"),), "ask", id="of the user, elsewhere inside"),
     ],
 )  # fmt: skip
 async def test_a_credential_leaves_by_a_way_that_the_goal_names(

@@ -306,19 +306,22 @@ _labels(held) := [] if {
 	held.role in ["content", "destination"]
 } else := reach.missing_labels(input)
 
-# An argument without a role may be a text that others read.
-_is_parameter(held) if held.role in ["selector", "record", "amount"]
-
-# The user gave it in the goal, and the call takes it as a parameter of a tool by which nothing leaves.
+# The user gave it in the goal, and nothing leaves by the tool. A person knows whether it belongs into the text or code.
 _stays_with_user(held) if {
 	held.origin.kind == "user"
-	_is_parameter(held)
+	not held.role == "destination"
 	input.resource.type == "tool"
-	input.resource.properties.effect in ["write", "destructive"]
-	input.resource.properties.egress == false
+	_keeps_inside
 	input.session.call_destinations == []
 	_without_source == set()
 }
+
+_keeps_inside if {
+	input.resource.properties.effect in ["write", "destructive"]
+	input.resource.properties.egress == false
+}
+
+_keeps_inside if reach.in_sandbox(input)
 
 # The goal names the source and the record that the call selects. A destination or link without a source is no such
 # place.

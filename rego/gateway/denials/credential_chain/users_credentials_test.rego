@@ -5,7 +5,8 @@ import data.gateway.denials.credential_chain
 _stays := {"/resource/properties/effect": "write", "/session/call_destinations": [], "/session/ungrounded": []}
 
 test_the_users_own_credential_in_a_parameter_asks_where_nothing_leaves if {
-	every held in [object.union(_user, {"role": "selector"}), object.union(_user, {"role": "record"})] {
+	roles := ["selector", "record", "content", "command"]
+	every held in array.concat([object.remove(_user, ["role"])], [object.union(_user, {"role": role}) | some role in roles]) {
 		call := _carrying([held], _stays)
 		_denied(call) == set()
 		_asked(call) == {"credential-chain/egress"}
@@ -56,10 +57,20 @@ test_any_other_misplaced_credential_is_refused if {
 	] {
 		"credential-chain/egress" in _denied(_carrying([selected], object.union(_stays, places)))
 	}
-	every change in [{"minted_in_task": true}, {"chain_depth": 2}, {"role": "content"}, {"role": "destination"}, {"role": "command"}] {
+	every change in [{"minted_in_task": true}, {"chain_depth": 2}, {"role": "destination"}] {
 		"credential-chain/egress" in _denied(_carrying([object.union(selected, change)], _stays))
 	}
-	_denied(_carrying([object.remove(_user, ["role"])], _stays)) == {"credential-chain/egress"}
 	shown := object.union(_token, {"role": "selector"})
 	_denied(_carrying([shown], _stays)) == {"credential-chain/egress"}
+}
+
+test_in_a_sandbox_a_person_decides_on_the_users_own_credential_in_code if {
+	inside := object.union(_stays, {"/resource/properties/effect": "exec", "/resource/properties/sandbox": true})
+	every held in [object.union(_user, {"role": "command"}), object.remove(_user, ["role"])] {
+		call := _carrying([held], inside)
+		_denied(call) == set()
+		_asked(call) == {"credential-chain/egress"}
+	}
+	shown := object.union(_token, {"role": "command"})
+	_denied(_carrying([shown], inside)) == {"credential-chain/egress"}
 }
