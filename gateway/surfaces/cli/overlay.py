@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from gateway.model.errors import ConfigurationError
+from gateway.policy.folder.bundle import FACTS
+from gateway.surfaces.cli.worked_rules import WorkedRule
 
 _RULE: Final = """\
 # METADATA
@@ -84,18 +87,21 @@ The page docs/policy/writing-policy.md of opagate has the whole way, and the tra
 """
 
 
-def files(folder: Path) -> dict[Path, str]:
-    """Return the files of a new overlay, with their texts."""
-    return {
-        folder / "README.md": _README.format(folder=folder),
-        folder / "reports/reports.rego": _RULE,
-        folder / "reports/reports_test.rego": _TEST,
-    }
+def files(folder: Path, rules: Sequence[WorkedRule] = ()) -> dict[Path, str]:
+    """Return the files of a new overlay, with their texts: the worked rules, or an example."""
+    texts = {folder / "README.md": _README.format(folder=folder)}
+    if not rules:
+        return {**texts, folder / "reports/reports.rego": _RULE, folder / "reports/reports_test.rego": _TEST}
+    texts[folder / FACTS] = "facts:\n" + "".join(rule.facts for rule in rules)
+    for rule in rules:
+        texts[folder / rule.name / f"{rule.name}.rego"] = rule.write_rule()
+        texts[folder / rule.name / f"{rule.name}_test.rego"] = rule.write_tests()
+    return texts
 
 
-def write(folder: Path) -> list[Path]:
+def write(folder: Path, rules: Sequence[WorkedRule] = ()) -> list[Path]:
     """Write a new overlay, and return its files. Raise `ConfigurationError` for a folder with files."""
-    written = files(folder)
+    written = files(folder, rules)
     try:
         if folder.exists() and any(folder.iterdir()):
             raise ConfigurationError(f"{folder} is not empty", "name a new folder")

@@ -35,12 +35,25 @@ app = typer.Typer(
 
 
 @app.command("init", epilog="Example: opagate policy init overlay")
-def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")]) -> None:
-    """Write an overlay, a folder of own rules beside the policy: one example, its tests and a page."""
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A worked rule over earlier calls; `all` for all, `list` for names."),
+    ] = None,
+) -> None:
+    """Write an overlay, a folder of own rules beside the policy: one example, or worked rules, with tests and a page."""
     from gateway.surfaces.cli import overlay
     from gateway.surfaces.cli.terminal import err
+    from gateway.surfaces.cli.worked_rules import RULES, choose
 
-    for path in overlay.write(folder):
+    if rule == ["list"]:
+        names = table("rule", "what")
+        for each in RULES:
+            names.add_row(each.name, each.title)
+        show(names)
+        return
+    for path in overlay.write(folder, choose(rule or [])):
         err.print(f"wrote {path}", style="green", markup=False)
     out.print("\n[bold]Next[/]")
     rows = pairs()
