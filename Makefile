@@ -59,7 +59,7 @@ lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh 
 	@$(BIN)/python tools/dependencies.py $(BIN)/uv
 
 audit: $(VENV)/.lock ## known vulnerabilities of the locked dependencies (asks PyPI; without its data it fails)
-	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/aws.txt
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/postgresql.txt
 
 clean: ## forget the virtual environment and the downloaded tools
 	rm -rf $(VENV) .tools state
