@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,17 @@ def is_inhabited(room: int) -> bool:
         except OSError:
             continue
     return False
+
+
+def find_children(parent: int) -> set[int]:
+    """Return the child processes of a process. Each says who its parent is: the list of children in `/proc` may miss one while
+    another ends (proc(5))."""
+    found: set[int] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int((process / "stat").read_text("utf-8").rpartition(")")[2].split()[1]) == parent:
+                found.add(int(process.name))
+    return found
 
 
 def is_alive(pid: int) -> bool:

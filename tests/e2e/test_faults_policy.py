@@ -20,7 +20,7 @@ from tests.e2e.faults import config, problems, refused, slow_overlay, vanishing
 from tests.e2e.running import BundleServer, Opa, leave, mortal_gateway
 from tests.e2e.wire import Caller, call, entries, metric, page, stateless, until
 from tests.gateway_process import GatewayProcess, free_port, running_gateway
-from tests.machine import is_alive, needs_proc
+from tests.machine import find_children, is_alive, needs_proc
 from tests.requirements import requirement
 from tests.servers.echo import Recorder
 from tests.servers.serving import ServerProcess, running
@@ -347,17 +347,13 @@ def add_endless_test(tree: Path) -> None:
 
 
 def trials(gateway: int) -> list[int]:
-    """Return the processes in which a gateway tries a policy, or has OPA test it.
-
-    Each process says who its parent is. The list of children in `/proc` may miss one while another ends (proc(5)).
-    """
+    """Return the processes in which a gateway tries a policy, or has OPA test it."""
     found: list[int] = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in find_children(gateway):
         with suppress(FileNotFoundError, ProcessLookupError):
-            parent = int((process / "stat").read_text("utf-8").rpartition(")")[2].split()[1])
-            words = (process / "cmdline").read_bytes() if parent == gateway else b""
+            words = Path(f"/proc/{process}/cmdline").read_bytes()
             if b"trial_process" in words or b"/opa\0test\0" in words:
-                found.append(int(process.name))
+                found.append(process)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -90,9 +89,7 @@ def read_news(stream: http.client.HTTPResponse, text: str) -> list[Any]:
 
 def test_an_upstream_that_is_down_hides_its_own_tools_only(gateway: GatewayProcess):
     session = Session.open(gateway)
-    began = time.monotonic()
     session.tools()
-    assert time.monotonic() - began < 5
     names = session.tools("echo__echo", "meddler__meddle")
     assert {name.partition("__")[0] for name in names} == {"echo", "meddler"}
     assert session.call("down__x").json["error"]["code"] < 0
@@ -103,9 +100,8 @@ def test_a_slow_upstream_is_listed_by_its_pins_and_announced_later(gateway: Gate
     recorder.release("slow-on")
     session = Session.open(gateway)
     with session.client.open("GET") as stream:
-        began = time.monotonic()
+        # The meddler answers nothing before it is released.
         assert {name.partition("__")[0] for name in session.tools()} == {"echo", "meddler"}
-        assert time.monotonic() - began < 5
         recorder.release("slow-off")
         read_news(stream, "notifications/tools/list_changed")
     assert "meddler__meddle" in session.tools("meddler__meddle")

@@ -25,7 +25,7 @@ from gateway.policy.plan.loading import Plans
 from gateway.policy.trials import child_process, trial
 from gateway.policy.trials.trial import Trial
 from tests import tiny_policy
-from tests.machine import is_alive, needs_proc
+from tests.machine import find_children, is_alive, needs_proc
 from tests.tiny_policy import OVERLAY
 from tests.unit.policy.trials.test_speed import SLOW
 
@@ -148,7 +148,7 @@ async def test_a_process_that_is_killed_says_where_it_was(tree: Tree):
     trying = asyncio.create_task(trial.require(given))
     child = await _new_child(before)
 
-    os.kill(int(child), signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
 
     with pytest.raises(PolicyBroken, match="ended with status -9, and was at ") as raised:
         await trying
@@ -193,15 +193,15 @@ async def test_a_trial_that_is_called_off_leaves_no_process(tree: Tree):
     assert child not in _children()
 
 
-async def _new_child(before: set[str]) -> str:
+async def _new_child(before: set[int]) -> int:
     while not (found := _children() - before):
         await asyncio.sleep(REST)
     return found.pop()
 
 
-def _children() -> set[str]:
+def _children() -> set[int]:
     """Return the child processes; servers of other tests may be among them."""
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text("utf-8").split())
+    return find_children(os.getpid())
 
 
 async def test_the_process_has_none_of_the_secrets_of_the_gateway(tree: Tree, monkeypatch: pytest.MonkeyPatch):

@@ -113,7 +113,7 @@ async def test_a_start_does_not_wait_for_an_upstream_whose_list_is_known(world: 
         return await asyncio.Future()
 
     world.ports["files"].send = held  # type: ignore[method-assign]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(300):
         await catalogue.start()
     assert [status.listed for status in catalogue.status()] == [False, True]
     await catalogue.stop()
