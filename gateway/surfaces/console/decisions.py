@@ -233,8 +233,9 @@ async def find_decision(
         return cast("Mapping[str, Any]", msgspec.json.decode(line)).get("id") == identifier
 
     search = Search({"id": identifier}, kinds=DECISIONS)
-    page = await console.read_journal(partial(console.index.find_page, search, fits, count=1, budget=_FAR))
-    return page.found[0] if page.found else None
+    page = await console.read_journal(partial(console.index.find_page, search, fits, count=2, budget=_FAR))
+    # A call whose upstream failed has a refusal of the same id after it.
+    return next((one for one in page.found if one[1]["kind"] == "call"), page.found[0] if page.found else None)
 
 
 def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
