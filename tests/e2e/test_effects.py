@@ -1,4 +1,7 @@
-"""No effect happens twice, whichever client tries again, in the ledger of an upstream whose answers are lost in many ways."""
+"""No effect happens twice, whichever client tries again, in the ledger of an upstream whose answers are lost in many ways.
+
+`OPAGATE_EFFECT_ORDERS`, `OPAGATE_EFFECT_TRIES` and `OPAGATE_EFFECT_SEED` make a longer run.
+"""
 
 from __future__ import annotations
 
