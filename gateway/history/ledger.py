@@ -253,8 +253,8 @@ class TaskLedger:
         """Take back a reserved call that does not go on. `asked` and `codes` are as in `Released`. Raises `ValueError` for a
         closed call."""
         kept, event = self._require_open(task), Released(call_id, denied, asked, codes)
-        self.append(kept, event, self._clock())
         self._states.accounts.close(event)
+        self.append(kept, event, self._clock())
 
     def endorse(
         self, task: Task, values: frozenset[int], limits: Mapping[str, int] = MappingProxyType({})

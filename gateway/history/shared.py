@@ -20,14 +20,24 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.base.store.engine import Append, Change, Log
+from gateway.base.store.engine import Append, Log
 from gateway.history.events import Exposed, Reading, Released, Reserved, Settled, TaskEnded
-from gateway.history.shared_forms import FORM, Entry, Sealing, describe_begin, make_snapshot, read_tasks
+from gateway.history.new_events import lost_result
+from gateway.history.shared_forms import (
+    FORM,
+    SNAPSHOTS,
+    Entry,
+    Sealing,
+    describe_begin,
+    make_snapshot,
+    read_tasks,
+)
+from gateway.history.states import VERSION
 from gateway.history.task_history import TaskHistory
 from gateway.model.errors import HistoryError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from gateway.base.store.records import SealedStore
     from gateway.history.events import Event
@@ -36,8 +46,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway.history")
 
-KIND: Final = "history"
-"""The kind of the records with snapshots, and the name of each log."""
+_NAME: Final = "history"
+"""The name of each log."""
 _AT_ONCE: Final = 256
 """Entries in one append."""
 _SNAPSHOT_AFTER: Final = 256
@@ -101,17 +111,26 @@ class SharedLog:
     """The logs of all owners in a shared store. `replica` names this gateway, and `key` makes the digests of owners.
 
     `attach` comes before the first event. `clock` gives seconds since the epoch, and `deadline` is the time in seconds that a
-    call waits for the log.
+    call waits for the log. `list_living` names the gateways that have not ended: the open calls of any other are lost.
     """
 
     is_shared = True
 
     def __init__(
-        self, store: SealedStore, key: bytes, replica: str, *, clock: Callable[[], float], deadline: float
+        self,
+        store: SealedStore,
+        key: bytes,
+        replica: str,
+        *,
+        clock: Callable[[], float],
+        deadline: float,
+        list_living: Callable[[], Awaitable[frozenset[str]]],
     ) -> None:
         self._deadline = deadline
         self._clock = clock
-        self._engine = store.engine
+        self._list_living = list_living
+        self._store = store
+        self._snapshots = store.of(SNAPSHOTS)
         self._sealing = Sealing(store, key)
         self._replica = replica
         self._owners: dict[str, _Owner] = {}
@@ -146,6 +165,16 @@ class SharedLog:
         known = self._owners.get(owner)
         return known is None or not known.waiting or await self._wait(known)
 
+    async def close_lost_calls(self) -> None:
+        """Read the logs with open calls of gateways that have ended, and close these calls. Raises `StoreError`."""
+        if not any(set(owner.callers.values()) - {self._replica} for owner in self._owners.values()):
+            return
+        living = await self._list_living()
+        for owner in self._owners.values():
+            if not living.issuperset(owner.callers.values()):
+                owner.is_cold = True
+                self._queue(owner, _Waiting(None, depends=True))
+
     async def close(self) -> None:
         """Write down what waits, for as long as one call would wait, and let go of the rest."""
         writers = [owner.writer for owner in self._owners.values() if owner.writer is not None]
@@ -163,7 +192,7 @@ class SharedLog:
         if known is None:
             if len(self._owners) >= self._room:
                 self._prune()
-            known = self._owners[key] = _Owner(key, Log(self._sealing.digest(key), KIND))
+            known = self._owners[key] = _Owner(key, Log(self._sealing.digest(key), _NAME))
         return known
 
     def _queue(self, owner: _Owner, waiting: _Waiting) -> None:
@@ -229,9 +258,11 @@ class SharedLog:
         """Append the next entries, and return whether this gateway knew the whole log. Raises `StoreError`."""
         batch = list(islice(owner.waiting, _AT_ONCE))
         sealed = [
-            (owner.log, self._sealing.seal(owner.log.owner, each.entry)) for each in batch if each.entry is not None
+            (owner.log, self._sealing.seal_entry(owner.log.owner, each.entry))
+            for each in batch
+            if each.entry is not None
         ]
-        missing = await self._engine.append(Append({owner.log: owner.version}, sealed))
+        missing = await self._store.engine.append(Append({owner.log: owner.version}, sealed))
         if missing:
             self._take_missing(owner, batch, missing[owner.log])
             return False
@@ -268,13 +299,15 @@ class SharedLog:
     async def _load(self, owner: _Owner) -> None:
         """Read the log of an owner, and put its state in the place of the present one. Raises `StoreError` and `HistoryError`."""
         looks = list(owner.waiting)
-        record = await self._engine.read(KIND, owner.log.owner.hex())
-        snapshot = None if record is None else self._sealing.open_snapshot(owner.log.owner, record.value)
+        snapshot = await self._snapshots.get(owner.log.owner.hex())
+        if snapshot is not None and snapshot.states != VERSION:
+            snapshot = None  # of another release: the log has everything
         after = 0 if snapshot is None else snapshot.version
-        sealed = await self._engine.read_log(owner.log, after)
+        sealed = await self._store.engine.read_log(owner.log, after)
         entries = [self._sealing.open_entry(owner.log.owner, each) for each in sealed]
         tasks = [] if snapshot is None else read_tasks(snapshot)
-        # No other work goes on from here: what is folded here is the log, and then what waits for it.
+        living = await self._list_living()
+        # Nothing waits from here on: the state becomes that of the log, and then has what waits for the log.
         before = self._list_open(owner)
         for kept in self._list_tasks(owner):
             self._tasks.remove(kept)
@@ -287,6 +320,7 @@ class SharedLog:
         owner.begun = set(owner.known)
         owner.version, owner.snapshot, owner.is_cold = after + len(entries), after, False
         self._fold_waiting(owner, looks, {entry.id for entry in entries})
+        self._close_lost_calls(owner, living)
         self._tell_ends(before)
 
     def _list_tasks(self, owner: _Owner) -> list[TaskHistory]:
@@ -355,6 +389,14 @@ class SharedLog:
                 waiting.settle(is_kept=False)
         owner.waiting = left
 
+    def _close_lost_calls(self, owner: _Owner, living: Collection[str]) -> None:
+        """Close the open calls of gateways that have ended. Their results count as read, and as anything."""
+        lost = {call for call, replica in owner.callers.items() if replica not in living}
+        for kept in self._list_tasks(owner) if lost else ():
+            for call in lost.intersection(self._states.load(kept).open):
+                self._ledger.append(kept, lost_result(self._states.load(kept), call))
+                self._ledger.append(kept, Settled(call, "unknown"))
+
     def _tell_ends(self, before: Iterable[str]) -> None:
         """Tell of tasks that were open here, and are over in the log."""
         for task in before:
@@ -381,9 +423,8 @@ class SharedLog:
             return
         owner.snapshot = owner.version
         snapshot = make_snapshot(owner.version, self._list_tasks(owner), self._states, owner.callers)
-        sealed = self._sealing.seal(owner.log.owner, snapshot)
         try:
-            await self._engine.change(Change(KIND, owner.log.owner.hex(), sealed))
+            await self._snapshots.put(owner.log.owner.hex(), snapshot)
         except StoreError as error:
             log.warning("history.snapshot-failed", problem=error.message)
 

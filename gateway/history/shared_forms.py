@@ -1,6 +1,6 @@
 """The forms of a shared log: its entries, and the snapshot of all tasks of an owner. Pure: no I/O, no clock.
 
-Each is sealed under the digest of its owner, so none opens as that of another owner."""
+Each is sealed under the digest of its owner, so none opens under another owner. A snapshot is a durable record."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
+from gateway.base.store.records import RecordKind
 from gateway.history.events import Event
 from gateway.history.states import VERSION, decode_row, decode_state, encode_row
 from gateway.history.store import StoredTask
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.history.states import TaskStates
 
 FORM: Final = 1
-"""The form of an entry and of a snapshot."""
+"""The form of an entry."""
 
 
 class Begun(Struct, frozen=True, omit_defaults=True):
@@ -54,11 +55,13 @@ class Snapshot(Struct, frozen=True):
     """The tasks of an owner after the event `version` of its log: rows and states as in `states`, whose form is `states`.
     `callers` has the replica of each open call."""
 
-    form: int
     states: int
     version: int
     tasks: tuple[tuple[str, bytes, bytes], ...]
     callers: dict[str, str]
+
+
+SNAPSHOTS: Final = RecordKind("history", Snapshot, "nothing: the whole logs are read instead")
 
 
 class Sealing:
@@ -72,40 +75,27 @@ class Sealing:
         """Return the digest by which the store knows an owner."""
         return hmac.digest(self._key, b"owner " + owner.encode(), "sha256")[:16]
 
-    def seal(self, digest: bytes, form: Entry | Snapshot) -> bytes:
-        """Return the stored bytes of an entry or a snapshot."""
-        return self._store.seal(f"history {digest.hex()}", msgspec.msgpack.encode(form))
+    def seal_entry(self, digest: bytes, entry: Entry) -> bytes:
+        """Return the stored bytes of an entry."""
+        return self._store.seal(f"history of {digest.hex()}", msgspec.msgpack.encode(entry))
 
     def open_entry(self, digest: bytes, sealed: bytes) -> Entry:
         """Return a stored entry. Raises `HistoryError` for another, and for one of a later release."""
+        opened = self._store.open(f"history of {digest.hex()}", sealed)
+        if opened is None:
+            raise HistoryError("the shared history is sealed with a key that this gateway does not have", _REMEDY)
         try:
-            entry = _ENTRIES.decode(self._open(digest, sealed))
+            entry = _ENTRIES.decode(opened)
         except msgspec.MsgspecError as error:
             raise HistoryError(f"an event of the shared history cannot be read: {error}", _REMEDY) from error
         if entry.form > FORM:
             raise HistoryError("a later release of the gateway wrote an event of the shared history", _LATER)
         return entry
 
-    def open_snapshot(self, digest: bytes, sealed: bytes) -> Snapshot | None:
-        """Return a stored snapshot; `None` for one of another release, since the log has everything. Raises `HistoryError`
-        for a snapshot under another key."""
-        try:
-            snapshot = _SNAPSHOTS.decode(self._open(digest, sealed))
-        except msgspec.MsgspecError:
-            return None
-        return snapshot if (snapshot.form, snapshot.states) == (FORM, VERSION) else None
-
-    def _open(self, digest: bytes, sealed: bytes) -> bytes:
-        opened = self._store.open(f"history {digest.hex()}", sealed)
-        if opened is None:
-            raise HistoryError("the shared history is sealed with a key that this gateway does not have", _REMEDY)
-        return opened
-
 
 _REMEDY: Final = "give each gateway of the store the same keys (settings `keys`)"
 _LATER: Final = "start that release"
 _ENTRIES: Final = msgspec.msgpack.Decoder(Entry)
-_SNAPSHOTS: Final = msgspec.msgpack.Decoder(Snapshot)
 
 
 def describe_begin(kept: TaskHistory, states: TaskStates) -> Begun:
@@ -119,7 +109,7 @@ def make_snapshot(
 ) -> Snapshot:
     """Return the snapshot of an owner. Nothing that is not in the log may be folded into the states."""
     rows = [encode_row(kept, states.load(kept), partial(states.conceal_goal, kept)) for kept in tasks]
-    return Snapshot(FORM, VERSION, version, tuple((row.id, row.meta, row.state) for row in rows), dict(callers))
+    return Snapshot(VERSION, version, tuple((row.id, row.meta, row.state) for row in rows), dict(callers))
 
 
 def read_tasks(snapshot: Snapshot) -> list[TaskHistory]:

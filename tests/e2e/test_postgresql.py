@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+import urllib.request
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.e2e.left_behind import open_leases
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_leases import carried, configured
 from tests.e2e.test_stops import run, stop
-from tests.e2e.wire import caller, entries, page, stateless, until, verified
+from tests.e2e.wire import caller, entries, page, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess
 from tests.servers.serving import ServerProcess
 from tests.unit.base.store.postgresql_server import PostgresServer
@@ -50,6 +51,13 @@ def problems(gateway: GatewayProcess) -> dict[str, str]:
     return json.loads(page(gateway, "/readyz")[1])["problems"]
 
 
+def ask_tasks(gateway: GatewayProcess, path: str, body: bytes | None = None) -> dict[str, object]:
+    """Open a task of ann, or show it."""
+    headers = {"authorization": f"Bearer {token(gateway, 'ann')}", "content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(gateway.origin + path, body, headers), timeout=300) as answer:
+        return json.loads(answer.read())
+
+
 def test_another_machine_takes_over_after_kill_9(echo_server: ServerProcess, database: PostgresServer, tmp_path: Path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -60,6 +68,7 @@ def test_another_machine_takes_over_after_kill_9(echo_server: ServerProcess, dat
     with mortal_gateway(config, first, environment=environment) as gateway:
         assert caller(gateway, "ann", "task").call("echo", text="at-the-first-machine").text == "at-the-first-machine"
         stop(gateway, "--agent", "bob")
+        opened = ask_tasks(gateway, "/tasks", b'{"goal": "read", "expires_in": 600}')
         gateway.process.kill()
         killed = time.monotonic()
         gateway.process.wait(30)
@@ -69,7 +78,12 @@ def test_another_machine_takes_over_after_kill_9(echo_server: ServerProcess, dat
     with mortal_gateway(config, second, environment=environment) as gateway:
         taken = time.monotonic() - killed
         assert caller(gateway, "bob", "task").call("echo", text="stopped").codes == ["stop/in-force"]
+        known = ask_tasks(gateway, f"/tasks/{opened['id']}")
+        assert (known["status"], known["goal"]) == ("open", "read")
         assert caller(gateway, "ann", "task").call("echo", text="at-the-second").text == "at-the-second"
+        calls = [entry for entry in entries(second, "call") if entry["effect"] == "allow"]
+        # The implicit task of the first machine goes on: its call there was the first one.
+        assert calls[-1]["history"]["number"] == 2
         until(lambda: "restart" in {entry.get("cause") for entry in entries(second, "lease")})
         gateway.process.terminate()
         assert gateway.process.wait(60) == 0
@@ -88,7 +102,7 @@ def test_a_gateway_refuses_what_needs_a_record_while_the_database_is_stopped_and
     with mortal_gateway(config, tmp_path, environment=environment) as gateway:
         ann = caller(gateway, "ann", "task")
         database.signal(signal.SIGSTOP)
-        assert ann.call("echo", text="unlent").codes == ["records/unavailable"]
+        assert ann.call("echo", text="unlent").codes == ["history/unavailable"]
         until(lambda: "store" in problems(gateway))
         assert page(gateway, "/readyz")[0] == 503
         began = time.monotonic()

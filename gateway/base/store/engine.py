@@ -75,7 +75,14 @@ def find_later(append: Append, versions: Mapping[Log, int]) -> list[Log]:
 
 
 class Claim(Protocol):
-    """The right of this process to use the records."""
+    """The right of this process to use the records. `id` names the process."""
+
+    @property
+    def id(self) -> str: ...
+
+    async def list_living(self) -> frozenset[str]:
+        """Return the ids of all processes with a claim. A claim that has ended does not come back. Raises `StoreError`."""
+        ...
 
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""

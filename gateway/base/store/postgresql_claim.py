@@ -40,6 +40,7 @@ _MUTEX: Final = "select number from opagate_format for update"
 _ALL: Final = (
     "select id, name, journal, deployment, is_alone, until > clock_timestamp() as is_alive from opagate_gateways"
 )
+_LIVING: Final = "select id from opagate_gateways where until > clock_timestamp()"
 _BURY: Final = "delete from opagate_gateways where id = any($1::text[])"
 _TAKE: Final = """
 insert into opagate_gateways (id, name, journal, deployment, is_alone, until)
@@ -133,6 +134,11 @@ class PostgresClaim:
     def on_lost(self, act: Callable[[], None]) -> None:
         """Call `act` once another gateway has taken over."""
         self._on_lost = act
+
+    async def list_living(self) -> frozenset[str]:
+        """Return the ids of all gateways with a claim. A claim that has ended does not come back. Raises `StoreError`."""
+        rows = await self._run(lambda connection: connection.fetch(_LIVING), self._server.deadline)
+        return frozenset(row["id"] for row in rows)
 
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""

@@ -159,7 +159,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
     live = open_live_values(configuration, base.keys, inspector.detector)
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
     served = _upstreams(stack, configuration, base.metrics, clock, conceal)
-    history = memory.open_history(configuration, (origins, inspector.detector, vault), base.keys, base.policy, clock)
+    history = memory.open_history(stack, configuration, (origins, inspector.detector, vault), base, clock)
     parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
     lends = AuthorityParts(parts, inspector, base.metrics, served, base.signalled, live, base.stopped)
     authority, catalogue, review = await _lending(stack, lends, base)

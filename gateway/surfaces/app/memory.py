@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -22,6 +22,7 @@ from gateway.config import Configuration
 from gateway.config.keys import SNAPSHOTS, Keys
 from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.declared.marks import FactReader
+from gateway.history.shared import SharedLog
 from gateway.history.task_history import TaskHistory
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.index import CredentialIndex
@@ -36,6 +37,8 @@ from gateway.surfaces.stored.backup import forget_restored, read_restored
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.store import StoredApprovals, StoredEndorsements
+    from gateway.base.store.engine import Claim
+    from gateway.base.store.records import SealedStore
     from gateway.model.wire import JsonObject
     from gateway.surfaces.app.people import ApprovalRegisters
 
@@ -43,25 +46,69 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway")
 
 _HOUSEKEEPING_SECONDS: Final = 60.0
+_LOST_CALLS_SECONDS: Final = 2.0
+"""Seconds between two looks for calls of gateways that have ended."""
 _GOAL_LENGTH: Final = 8192
 """Characters of a task's goal that the journal keeps, without what looks like a credential."""
 
 
+class OpenedBase(Protocol):
+    """The parts that history is made from. `claim` is `None` without a database."""
+
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def store(self) -> SealedStore: ...
+    @property
+    def claim(self) -> Claim | None: ...
+    @property
+    def policy(self) -> Policy: ...
+
+
 def open_history(
+    stack: AsyncExitStack,
     configuration: Configuration,
     memories: tuple[KnownOrigins, Detector, Vault],
-    keys: Keys,
-    policy: Policy,
+    base: OpenedBase,
     clock: Callable[[], float],
 ) -> History:
-    """Return an empty history, whose ledger reads the facts of the policy in force. The end of a task takes its handles from
-    the vault."""
+    """Return an empty history, whose ledger reads the facts of the policy in force. With a database, its log is there. The end
+    of a task takes its handles from the vault."""
     origins, detector, vault = memories
-    conceal = partial(_conceal_goal, origins, detector)
-    history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins)
-    history.ledger.declared = FactReader(subkey(keys.fingerprints, "facts"), lambda: policy.facts)
+    conceal, shared = partial(_conceal_goal, origins, detector), _open_log(stack, configuration, base, clock)
+    history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins, log=shared)
+    if shared is not None:
+        shared.attach(history)
+    history.ledger.declared = FactReader(subkey(base.keys.fingerprints, "facts"), lambda: base.policy.facts)
     history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
     return history
+
+
+def _open_log(
+    stack: AsyncExitStack, configuration: Configuration, base: OpenedBase, clock: Callable[[], float]
+) -> SharedLog | None:
+    """Return the log of history in the database until the stack ends, `None` without a database."""
+    if configuration.store is None or base.claim is None:
+        return None
+    shared = SharedLog(
+        base.store,
+        subkey(base.keys.fingerprints, "owners of history"),
+        base.claim.id,
+        clock=clock,
+        deadline=configuration.store.deadline.total_seconds(),
+        list_living=base.claim.list_living,
+    )
+    stack.push_async_callback(shared.close)
+
+    async def close_lost_calls() -> None:
+        await asyncio.sleep(_LOST_CALLS_SECONDS)
+        try:
+            await shared.close_lost_calls()
+        except StoreError as error:
+            log.warning("history.lost-calls-open", problem=error.message)
+
+    stack.push_async_callback(Job.begin_repeating(close_lost_calls, "lost calls").stop)
+    return shared
 
 
 def _conceal_goal(origins: KnownOrigins, detector: Detector, goal: str, kept: TaskHistory) -> str:
@@ -79,8 +126,9 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
     Returns a function to write both down. Raises `JournalError` for a changed journal: a task would seem to have done
     less than in truth.
     """
-    configuration, keys, _, journal, history, clock, *_ = parts
+    configuration, keys, _, journal, _, clock, *_ = parts
     store = Store(configuration.state / SNAPSHOTS, keys.snapshots)
+    history = _begin_restored(parts)
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)
@@ -92,6 +140,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
         await approvals.resume(rebuilt.journal or "", journal.entries)
     lost = lost_end(history, restored, rebuilt, journal.taken_up)
     rewind(history, journal.taken_up)
+    _leave_tasks(history, parts.history)
     if lost is not None:
         log.error("history.journal-cut", problem="the journal ended before the snapshots of history", **lost)
         await journal.append("cut", lost)
@@ -119,6 +168,21 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
 
     await write_down()
     return write_down
+
+
+def _begin_restored(parts: DeskParts) -> History:
+    """Return the history for the journal: another than the gateway's if a database has the tasks."""
+    is_shared = parts.history.ledger.log.is_shared
+    return build_history(parts.configuration.history, clock=parts.clock) if is_shared else parts.history
+
+
+def _leave_tasks(restored: History, history: History) -> None:
+    """Keep the accounts of declared facts from the journal, and no task if the database has the tasks."""
+    if restored is history:
+        return
+    history.states.accounts = restored.states.accounts
+    for kept in restored.tasks.all():
+        restored.tasks.remove(kept)
 
 
 async def _withdraw_restored(parts: DeskParts, registers: ApprovalRegisters | None) -> None:

@@ -21,6 +21,7 @@ from gateway.base.store.records import RecordKind, SealedStore
 from gateway.base.store.sqlite import FORMAT, read_form
 from gateway.config import keys
 from gateway.history import Store
+from gateway.history.shared_forms import SNAPSHOTS as SHARED_TASKS
 from gateway.history.states import VERSION, decode_row
 from gateway.identity.dpop import PROOFS
 from gateway.model.errors import GatewayError, HistoryError, StoreError
@@ -52,6 +53,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     TOKENS,
     CLIENTS,
     PROOFS,
+    SHARED_TASKS,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.base.store.engines import open_store
-from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.clock import Clock
 from tests.unit.history.shared.replicas import Replica
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-async def schema_url(postgresql: PostgresServer) -> str:
-    """Return the address of a schema that no other test uses."""
-    name = f"test_{secrets.token_hex(6)}"
-    await postgresql.execute(f"create schema {name}")
-    return f"{postgresql.url}&search_path={name}"
 
 
 @pytest.fixture

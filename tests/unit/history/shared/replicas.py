@@ -45,17 +45,28 @@ class Replica:
     """One gateway. `engine` is its own connection to the store that all share."""
 
     def __init__(
-        self, name: str, engine: Engine, clock: Callable[[], float] = lambda: 1000.0, idle: float = 600.0
+        self,
+        name: str,
+        engine: Engine,
+        clock: Callable[[], float] = lambda: 1000.0,
+        *,
+        key: bytes = KEY,
+        patience: float = PATIENCE,
     ) -> None:
+        self.living = {"a", "b", "c"}
         self.engine = engine
         self.clock = clock
-        self.log = SharedLog(SealedStore(engine, KeyRing(KEY)), KEY, name, clock=clock, deadline=PATIENCE)
-        settings = HistorySettings(idle=timedelta(seconds=idle), lifetime=timedelta(days=1))
+        store = SealedStore(engine, KeyRing(key))
+        self.log = SharedLog(store, key, name, clock=clock, deadline=patience, list_living=self._list_living)
+        settings = HistorySettings(idle=timedelta(minutes=10), lifetime=timedelta(days=1))
         new_ids = (f"{name}-{number}" for number in itertools.count(1))
         self.history = build_history(
             settings, clock=clock, new_id=lambda: next(new_ids), conceal=lambda goal, _kept: goal, log=self.log
         )
         self.log.attach(self.history)
+
+    async def _list_living(self) -> frozenset[str]:
+        return frozenset(self.living)
 
     async def enter(self, principal: Principal = AGENT) -> Task:
         """Return the implicit task of a request."""

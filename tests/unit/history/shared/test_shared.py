@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from gateway.base.store.postgresql import PostgresStore
+from gateway.base.store.postgresql_connection import Server
 from gateway.model.content import CallContent, ResultContent, Sighting
-from gateway.model.errors import TaskExpired
+from gateway.model.errors import HistoryError, TaskExpired
 from gateway.model.task import Task
+from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.history.recording import AGENT
 from tests.unit.history.shared.replicas import LIMIT, Replica, another, digest_of, shown
 
 if TYPE_CHECKING:
     from tests.unit.clock import Clock
 
+Answer = TypeVar("Answer")
 Start = Callable[[str], Replica]
 
 
@@ -139,3 +143,74 @@ async def test_a_gateway_that_starts_later_knows_a_long_task(start: Start):
 
     assert await b.facts() == await a.facts()
     assert await a.engine.read("history", digest_of(AGENT.key).hex()) is not None
+
+
+async def test_the_open_calls_of_a_gateway_that_has_ended_are_closed_elsewhere(start: Start):
+    a, b, c = start("a"), start("b"), start("c")
+    await a.reserve("github")
+    _, task, _ = await b.reserve("github")
+    assert (await b.facts(task))["in_flight"] == 2
+    for replica in (b, c):
+        replica.living = {"b", "c"}
+
+    await b.log.close_lost_calls()
+
+    for replica in (b, c):
+        await replica.log.catch_up(AGENT.key)
+        await replica.log.confirm(AGENT.key)
+    assert (await c.facts(task))["in_flight"] == (await b.facts(task))["in_flight"] == 1
+
+
+async def test_a_call_whose_gateway_was_taken_for_ended_shows_nothing_more(start: Start):
+    a, b = start("a"), start("b")
+    call, task, _ = await a.reserve("vault")
+    b.living = {"b"}
+    await b.facts()
+    await b.log.confirm(AGENT.key)
+    await a.log.catch_up(AGENT.key)
+
+    with pytest.raises(ValueError, match="no open call"):
+        a.history.ledger.observe(task, call, shown("secret"))
+
+
+async def test_without_its_database_a_gateway_refuses_in_time_and_forgets_nothing(clock: Clock):
+    server = PostgresServer()
+    try:
+        server.make()
+        a = Replica("a", PostgresStore(Server(server.url, 0.15), clock), clock, patience=0.15)
+        await until_answered(a.enter)
+        call, task, _ = await until_answered(lambda: a.reserve("github"))
+        server.kill()
+
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(HistoryError, match="the shared history cannot be used"):
+            await a.enter()
+        taken = asyncio.get_running_loop().time() - begun
+        a.history.ledger.let_pass(task, call)
+        a.history.ledger.settle(task, call)
+        with pytest.raises(HistoryError):
+            await a.log.confirm(AGENT.key)
+        server.start()
+
+        known = await until_answered(lambda: a.facts(task))
+        await until_answered(lambda: a.log.confirm(AGENT.key))
+        assert (known["calls"], known["in_flight"], known["denials"]) == (1, 0, 0)
+        assert taken < 0.15 + MARGIN
+        await a.log.close()
+        a.engine.close()
+    finally:
+        server.remove()
+
+
+MARGIN = 5.0
+"""Seconds more on a busy machine."""
+
+
+async def until_answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask again until the database answers in time."""
+    for _ in range(600):
+        try:
+            return await ask()
+        except HistoryError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the database did not come back")
