@@ -5,7 +5,8 @@ A transmitter of signals is asked for its keys alone."""
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from gateway.authority.approvals.channels.building import build_channels
 from gateway.authority.approvals.model import Person
@@ -13,6 +14,7 @@ from gateway.authority.approvals.rules import Admission
 from gateway.base.control.line_socket import own_uid
 from gateway.config.identities import JwtIdentity
 from gateway.identity.assembly import transmitter_keys
+from gateway.identity.claim_maps import GENERIC, map_of
 from gateway.model.decision import Reason
 from gateway.surfaces.cli.terminal import describe_count
 
@@ -39,6 +41,7 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
         return
     yield _find_approvers(approvals, is_development=settings.is_development)
     yield from _find_outsiders(approvals)
+    yield from _find_other_ids(settings, approvals)
     if settings.console is not None and settings.console.login is not None and approvals.people is None:
         yield ApprovalFinding(
             "nobody answers a question at the console",
@@ -94,6 +97,36 @@ def _find_outsiders(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
                 f"the account {peer.uid} ({peer.id}) of approvals.peers answers no question: it is in no group of"
                 " approvals.people.groups",
                 "give it one of these groups, or remove it",
+                is_warning=True,
+            )
+
+
+_PROVIDERS: Final = {"login.microsoftonline.com": "entra-v2", "sts.windows.net": "entra-v1", "okta.com": "okta"}
+"""Hosts of providers whose `sub` differs between the tokens of agents and those of people, with the preset for `claims`."""
+
+
+def _find_other_ids(settings: Configuration, approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
+    """Yield each issuer with different ids of a person as user and as approver. Such a person could approve a call of its own."""
+    identities = {each.issuer: each for each in settings.identity if isinstance(each, JwtIdentity)}
+    login = None if settings.console is None else settings.console.login
+    for place, people in (("approvals.people", approvals.people), ("console.login", login)):
+        identity = None if people is None else identities.get(people.issuer)
+        if people is None or identity is None:
+            continue
+        ids, named = map_of(people.claims).user, map_of(identity.claims).user
+        host = urlsplit(people.issuer).hostname or ""
+        preset = next((name for end, name in _PROVIDERS.items() if host == end or host.endswith(f".{end}")), None)
+        if ids != named:
+            yield ApprovalFinding(
+                f"{place} names people by {ids[0]}, and the identity of {people.issuer} by {named[0]}: a person could"
+                " approve a call of their own",
+                f"write the same `claims` in {place} and in identity",
+                is_warning=True,
+            )
+        elif preset is not None and ids == GENERIC.user:
+            yield ApprovalFinding(
+                f"people of {people.issuer} have another `sub` at {place} than as users: they could approve their own calls",
+                f"write claims: {{preset: {preset}}} in {place} and in identity",
                 is_warning=True,
             )
 
