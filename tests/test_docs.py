@@ -151,6 +151,26 @@ def test_every_command_that_a_page_names_exists():
     assert not has_command(root, ["credentials", "explain"])
 
 
+def test_every_command_that_the_gateway_names_exists():
+    root = typer.main.get_command(app)
+    files = [
+        path
+        for kind in ("py", "json", "html", "rego", "yaml")
+        for top in ("gateway", "rego", "deploy")
+        for path in (ROOT / top).rglob(f"*.{kind}")
+    ]
+    found = [
+        (path, words)
+        for path in files
+        for words in re.findall(r"`opagate((?: [a-z][a-z-]*)+)", path.read_text("utf-8"))
+    ]
+
+    assert len(found) > 100
+    assert [
+        f"{path.relative_to(ROOT)}: opagate{words}" for path, words in found if not has_command(root, words.split())
+    ] == []
+
+
 def test_every_setting_is_documented_in_words():
     page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
 

@@ -49,7 +49,7 @@ def test_the_earlier_calls_that_made_a_fact_are_named(opagate: Opagate, refused:
 
 def test_a_compressed_record_is_told_as_before(opagate: Opagate, refused: dict[str, str], tmp_path: Path):
     commands = (
-        ("explain", refused["credential-chain/presentation"]),
+        ("journal", "explain", refused["credential-chain/presentation"]),
         ("journal", "verify", "--json"),
         ("journal", "export"),
         ("journal", "export", "--format", "trace"),
