@@ -47,8 +47,12 @@ insert into opagate_gateways (id, name, journal, deployment, is_alone, until)
 values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
 """
 _RENEW: Final = """
-update opagate_gateways set until = clock_timestamp() + make_interval(secs => $2) where id = $1 returning id
+update opagate_gateways set until = clock_timestamp() + make_interval(secs => $2)
+where id = $1 and (until > clock_timestamp() or not exists (
+  select from opagate_gateways as other where other.id <> $1 and other.until > clock_timestamp()))
+returning id
 """
+"""A claim that has ended comes back only beside no other one: others may have acted on its end."""
 
 
 class PostgresClaim:

@@ -81,6 +81,29 @@ async def test_gateways_that_share_all_state_are_no_obstacle_to_each_other(claim
         await claims("three").take(wait=0)
 
 
+async def test_a_claim_that_ended_beside_another_gateway_does_not_come_back(
+    claims: Claims, postgresql: PostgresServer, schema_url: str
+):
+    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    await one.take(wait=0)
+    await other.take(wait=0)
+    await postgresql.execute(f"{OVER} where name = 'one'", url=schema_url)
+    await one.renew()
+    await other.renew()
+
+    assert "took over" in str(one.find_end())
+    assert (other.find_problem(), other.find_end()) == (None, None)
+
+
+async def test_a_claim_that_ended_alone_comes_back(claims: Claims, postgresql: PostgresServer, schema_url: str):
+    claim = claims("one")
+    await claim.take(wait=0)
+    await postgresql.execute(OVER, url=schema_url)
+    await claim.renew()
+
+    assert (claim.find_problem(), claim.find_end()) == (None, None)
+
+
 async def test_a_gateway_with_other_fingerprints_of_credentials_is_refused(claims: Claims):
     await claims("one", is_alone=False, deployment="a").take(wait=0)
 
