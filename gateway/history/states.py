@@ -238,5 +238,6 @@ class TaskStates:
             if kept.state is not None and not kept.changed and not kept.is_busy:
                 weight -= kept.weight
                 kept.state = None
+                kept.subjects.clear()
                 left += 1
         return left

@@ -82,6 +82,7 @@ class TaskHistory:
             + len(state.told_to_trusted)
             + len(state.unread_words)
             + len(state.credentials)
+            + len(state.reads)
             + shingles
             + 10
         )

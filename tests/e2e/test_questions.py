@@ -140,6 +140,11 @@ def test_each_kind_of_question_is_shown_on_each_surface(surfaces: Surfaces, kind
         assert question["code"] in text, (name, text)
         assert not [character for character in text if is_hidden(character) and character != "\n"], (name, text)
         assert not re.search(r"^ *(known by the gateway\W+)?toxic-flow: answered", text, re.MULTILINE), (name, text)
+    for name in ("webhook", "slack", "mail"):
+        assert f"{surfaces.office.gateway.origin}/console/approvals/{question['id']}" in shown[name], (
+            name,
+            shown[name],
+        )
     for name in WHOLE:
         text = " ".join(shown[name].replace("│", " ").split())
         assert all(f"[{code}]" in text for code in codes), (name, text)

@@ -338,7 +338,8 @@ class Desk:
     async def restore(self) -> StoredApprovals:
         """Take over the approvals of the gateway before this one. Raises `StoreError`."""
         stored = await self._store.load()
-        for approval in stored.approvals:
+        # The order of a line is that of the questions, and not that of the store.
+        for approval in sorted(stored.approvals, key=lambda one: one.question.asked):
             self._index.put(approval)
             self._note_time(approval.question.asked, approval.granted, *(vote.at for vote in approval.votes))
         self._stored = {approval.id: approval for approval in stored.approvals}

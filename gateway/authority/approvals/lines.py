@@ -263,7 +263,8 @@ def _warnings(found: Mapping[str, Any]) -> Iterator[Line]:
             yield warning(f"a part of the call is NOT shown: {label}")
     for name in found["warnings"]:
         yield warning(WARNINGS[name])
-    named = [said, found["call"].get("target") or found["target"], found["agent"], found["user"]]
+    people = [found["agent"], found["user"], found["user_name"], found["user_mail"]]
+    named = [said, found["call"].get("target") or found["target"], *people]
     texts = tuple(texts_of(named))
     words = list(dict.fromkeys(word for text in texts for word in find_mixed_words(text)))
     yield from (warning(f"it may look like another word: {word}") for word in words[:_WORDS])

@@ -99,9 +99,9 @@ class Questions(Struct, frozen=True):
         shown = cast("Mapping[str, Any]", description["arguments"]).get("value")
         question = add_recurrence(question, prepared, ruling, self.people.endorsements, shown)
         question = structs.replace(question, target=self._conceal(known, prepared.call.target.id))
-        warnings = find_warnings(
-            texts_of([description, question.target, question.requester.id, question.requester.user])
-        )
+        asker = question.requester
+        named = [question.target, asker.id, asker.user, asker.user_name, asker.user_mail]
+        warnings = find_warnings(texts_of([description, *named]))
         question = structs.replace(question, warnings=warnings)
         question = structs.replace(question, shown=digest_question(question, description))
         approval = await self.people.desk.ask(question, description)

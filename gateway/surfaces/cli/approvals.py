@@ -17,7 +17,7 @@ from gateway.authority.approvals.channels.notice import NoticeMessage
 from gateway.authority.approvals.channels.sender import ATTEMPT_SECONDS
 from gateway.authority.approvals.lines import WIDTH
 from gateway.authority.approvals.model import WARNINGS
-from gateway.base.letters import count_cells, fold
+from gateway.base.letters import count_cells, fold, spell_out
 from gateway.surfaces.cli.control_client import AsOption, GatewayOption, GroupOption, complete_id, open_control
 from gateway.surfaces.cli.loop import run
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment, select_given
@@ -284,7 +284,8 @@ def _print_line(line: Line) -> None:
     for row in (f"  {name}{first}", *(f"{FURTHER}{row}" for row in others)):
         out.print(Text(row), style="yellow" if line.kind == "warning" else "")
     for told in line.notes:
-        for row in fold(told.text, room):
+        link = f": opagate explain {told.decision}" if told.decision else ""
+        for row in fold(spell_out(f"{told.text}{link}"), room):
             out.print(Text(f"    ↳ {row}"), style="dim")
 
 

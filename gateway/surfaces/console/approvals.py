@@ -120,7 +120,7 @@ async def _vote(visit: ConsoleVisit, approver: Approver) -> Response:
             if counted.code == reasons.VOTE_UNKNOWN.code
             else await _show_question(visit, approver, refused=counted)
         )
-    return see_other(f"{PATH}/{identifier}")
+    return see_other(f"{PATH}/{counted['id']}")
 
 
 async def _revoke(visit: ConsoleVisit, approver: Approver) -> Response:

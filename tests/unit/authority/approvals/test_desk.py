@@ -117,6 +117,16 @@ async def test_the_sixth_question_of_a_task_waits_in_line_for_its_turn(desk: Des
     assert in_line() == []
 
 
+async def test_a_line_has_the_same_order_after_a_restart(desk: Desk, tmp_path: Path, clock: Clock):
+    for number in range(7):
+        await ask(desk, f"q{9 - number}", asked=1_000.0 + number)
+    shutil.copytree(tmp_path, tmp_path / "later")
+    later = make_desk(tmp_path / "later", Recorder(), clock)
+    await later.restore()
+
+    assert [one.id for one in later.list_open() if later.waits_in_line(one)] == ["q4", "q3"]
+
+
 async def test_a_caller_asks_so_much_at_once(desk: Desk):
     for number in range(PER_CALLER):
         await ask(desk, f"q{number}", task=f"t{number % 30}")

@@ -93,6 +93,13 @@ def test_a_user_is_told_by_name_and_mail_where_the_token_has_them():
     assert said(requester=asker)[0].startswith('The agent clerk, for "Ann Example" <ann@corp.example> (0f3a-77), wants')
 
 
+def test_a_name_that_may_look_like_another_is_pointed_at():
+    asker = Requester("k", "clerk", "i", "0f3a-77", user_name="p\u0430ypal")
+    (block,) = [one for one in build_blocks(found(requester=asker), VIEW) if one.name == "warnings"]
+
+    assert block.lines[0].text.startswith("it may look like another word: p\u0430ypal")
+
+
 def test_arguments_that_are_not_shown_whole_are_no_values():
     assert "with arguments that are not shown whole." in said(arguments={"mode": "digest", "bytes": 70_000})[0]
 
