@@ -107,6 +107,9 @@ def office(systems: Servers, folder: Path, channels: list[dict[str, Any]]) -> Ge
         tools: dict[str, Any] = settings["upstreams"]["crm"]["tools"]
         tools["run"] = {"effect": "exec", "egress": False, "sensitivity": "internal"}
         tools["write"] = {**tools["write"], "roles": {"/body": "content", "/path": "destination"}}
+        payments: dict[str, Any] = settings["upstreams"]["tickets"]["tools"]
+        payments["write"] = {**payments["write"], "effect_key": ["/body"]}
+        settings["upstreams"]["initech"]["environment"] = "production"
         with running_gateway(
             yaml.safe_dump(settings, sort_keys=False), folder, environment={"SSF_TOKEN": TOKEN}, port=port
         ) as gateway:
@@ -118,6 +121,7 @@ def _change_policy(policy: Path, issuer: str) -> None:
     settings = policy / "gateway/settings/data.yaml"
     found = yaml.safe_load(settings.read_text("utf-8"))
     found["task_limits"]["audiences"] = {"soft": 3, "hard": 50}
+    found["repeats_that_ask"] = ["done"]
     settings.write_text(json.dumps(found), "utf-8")
     grants = policy / "gateway/grants/data.yaml"
     (everything,) = yaml.safe_load(grants.read_text("utf-8"))["upstreams"]["*"]
@@ -205,6 +209,11 @@ def _identity_switch(found: Office) -> None:
     found.agent(user="ada").call("crm", "login", user="root")
 
 
+def _unbound(found: Office) -> None:
+    token = found.idp.idp.token(f"user-{secrets.token_hex(4)}", audience="gw", issued=time.time() - 60)
+    Caller(found.gateway, "initech", {"authorization": f"Bearer {token}"}).call("mint")
+
+
 def _doubtful(found: Office) -> None:
     who = f"user-{secrets.token_hex(4)}"
     token = found.idp.idp.token(who, audience="gw", issued=time.time() - 60)
@@ -247,6 +256,9 @@ _CODES: Final[Mapping[str, Callable[[Office], object]]] = {
     "credential-chain/plain-word": _simple("billing", "read", before=_plain_word, query=CUSTOMER),
     "credential-chain/presentation": _simple("billing", "use", before=_read("crm", "key"), token=KEY),
     "credential-chain/unknown": _simple("crm", "use", token=made("nowhere")),
+    "effect/repeated": _simple(
+        "tickets", "write", before=lambda someone: someone.call("tickets", "write", body="pay"), body="pay"
+    ),
     "fan-out/audiences": _declared("files", "read", *_touch("crm", "billing", "chat"), task=_limits(audiences=3)),
     "fan-out/burst": _declared(
         "search", "read", *_touch("crm", "billing", "chat", "files"), task=_limits(audiences=20, audiences_in_window=4)
@@ -269,6 +281,7 @@ _CODES: Final[Mapping[str, Callable[[Office], object]]] = {
     "fan-out/writes": _declared(
         "files", "write", *_write("crm", "billing", "chat"), task=_limits(audiences=20, write_audiences=3)
     ),
+    "identity/unbound": _unbound,
     "signal/doubtful": _doubtful,
     "tool/unlabelled-exec": _simple("crm", "run", command="ls"),
     "toxic-flow/exfiltration": _simple("mail", "post", before=_read_both, text="hello"),
