@@ -87,6 +87,7 @@ class EffectRegister:
         self._key = key
         self._clock = clock
         self._open: dict[str, Claim] = {}  # call → its claim, while the call is under way
+        self._holders: dict[str, str] = {}  # effect → the call under way that has it now
         self._unknown: dict[str, tuple[str, Effect]] = {}  # call → the id of its effect, and the effect
         self._writes: dict[str, asyncio.Task[None]] = {}  # effect → the write of its end
         self._count = 0
@@ -130,6 +131,7 @@ class EffectRegister:
             if self._count < MOST and await self._store.change(change) is not None:
                 self._count += 1
                 claim = self._open[effect.call] = Claim(name, effect)
+                self._holders[name] = effect.call
                 return claim
             earlier = await self._records.get(name)
             if earlier is not None:
@@ -145,6 +147,8 @@ class EffectRegister:
         """Give the effect of a refused call back, or take an effect over that a person lets happen again. Raises `StoreError`."""
         if passes and claim.earlier is not None:
             self._open[claim.effect.call] = claim
+            self._holders[claim.id] = claim.effect.call
+            self._unknown.pop(claim.earlier.call, None)
             await self._put(claim.id, claim.effect)
         elif not passes:
             self.settle(claim.effect.call, "failed")
@@ -157,8 +161,10 @@ class EffectRegister:
         A later claim waits for the write.
         """
         claim = self._open.pop(call, None)
-        if claim is None:
+        if claim is None or self._holders.get(claim.id) != call:
+            # A call that a person let through has the effect now.
             return
+        del self._holders[claim.id]
         if end == "failed" and (earlier := claim.earlier) is not None:
             # What became of an open call may be on disk already, and is safe to forget.
             self._begin_write(claim.id, earlier, "done" if earlier.state == "done" else "unknown")
