@@ -107,7 +107,9 @@ def read_name(claims: JsonObject, names: Iterable[str]) -> str | None:
 
 def read_mail(claims: JsonObject, names: Iterable[str]) -> str | None:
     """Return the address of mail of a token, unless its issuer has not verified the address."""
-    return None if claims.get("email_verified") is False else _first(claims, names, is_mail=True)
+    verified = claims.get("email_verified", True)
+    # Some issuers write the truth value as a text.
+    return _first(claims, names, is_mail=True) if verified is True or verified == "true" else None
 
 
 def _first(claims: JsonObject, names: Iterable[str], *, is_mail: bool) -> str | None:
