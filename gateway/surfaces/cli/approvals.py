@@ -284,7 +284,7 @@ def _print_line(line: Line) -> None:
     for row in (f"  {name}{first}", *(f"{FURTHER}{row}" for row in others)):
         out.print(Text(row), style="yellow" if line.kind == "warning" else "")
     for told in line.notes:
-        link = f": opagate explain {told.decision}" if told.decision else ""
+        link = f": opagate journal explain {told.decision}" if told.decision else ""
         for row in fold(spell_out(f"{told.text}{link}"), room):
             out.print(Text(f"    ↳ {row}"), style="dim")
 
