@@ -30,6 +30,10 @@ class HistoryLog(Protocol):
         """Return whether the log has the begin of a kept task."""
         ...
 
+    def shed(self) -> None:
+        """Let tasks leave memory beyond a limit. The log has these tasks."""
+        ...
+
     async def catch_up(self, owner: str, /) -> None:
         """Fold the events of other gateways up to now. Raises `HistoryError`."""
         ...
@@ -51,6 +55,9 @@ class JournalAsLog:
     def has_begun(self, _owner: str, _task_id: str, /) -> bool:
         """Return true: no other gateway has a task of its own."""
         return True
+
+    def shed(self) -> None:
+        """Do nothing: states leave memory for the snapshots (`TaskStates.shed`)."""
 
     async def catch_up(self, _owner: str, /) -> None:
         """Return at once: no other gateway has events."""

@@ -32,7 +32,7 @@ from gateway.history.shared_forms import (
     make_snapshot,
     read_tasks,
 )
-from gateway.history.states import VERSION
+from gateway.history.states import MAX_WEIGHT, VERSION
 from gateway.history.task_history import TaskHistory
 from gateway.model.errors import HistoryError, StoreError
 
@@ -153,6 +153,24 @@ class SharedLog:
     def has_begun(self, owner: str, task_id: str, /) -> bool:
         """Return whether the log has the begin of a kept task."""
         return task_id in self._owner(owner).begun
+
+    def shed(self, max_weight: int = MAX_WEIGHT) -> None:
+        """Let the tasks of the longest unused callers leave memory, down to a weight of all tasks.
+
+        A caller with an open call or a waiting entry stays.
+        """
+        held = {owner.key: self._list_tasks(owner) for owner in self._owners.values()}
+        left = sum(kept.weight for tasks in held.values() for kept in tasks)
+        for key, tasks in sorted(held.items(), key=lambda item: max((kept.used for kept in item[1]), default=0.0)):
+            owner = self._owners[key]
+            if left <= max_weight:
+                return
+            if owner.waiting or owner.writer is not None or self._replica in owner.callers.values():
+                continue
+            left -= sum(kept.weight for kept in tasks)
+            for kept in tasks:
+                self._tasks.remove(kept)
+            del self._owners[key]
 
     async def catch_up(self, owner: str, /) -> None:
         """Fold the events of other gateways up to now. Raises `HistoryError`."""

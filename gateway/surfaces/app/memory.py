@@ -200,6 +200,7 @@ async def _withdraw_restored(parts: DeskParts, registers: ApprovalRegisters | No
 
 def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: Callable[[], float]) -> None:
     """Remove expired entries of all memories. A job calls this, so an idle gateway frees memory too."""
+    history.ledger.log.shed()
     for each in owned:
         each.expire()
     vault.retain(partial(history.tasks.is_open, now=clock()))

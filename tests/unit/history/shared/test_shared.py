@@ -173,6 +173,29 @@ async def test_a_call_whose_gateway_was_taken_for_ended_shows_nothing_more(start
         a.history.ledger.observe(task, call, shown("secret"))
 
 
+async def test_callers_that_leave_memory_come_back_with_all_they_did(start: Start):
+    a = start("a")
+    assert await a.call("vault", shows=shown("secret"))
+    assert await a.log.confirm(AGENT.key)
+    before = await a.facts()
+
+    a.log.shed(0)
+    assert len(a.history.tasks) == 0
+
+    assert await a.facts() == before
+    assert "secret" in a.history.ledger.seen(await a.enter())
+
+
+async def test_a_caller_with_an_open_call_stays_in_memory(start: Start):
+    a = start("a")
+    call, task, _ = await a.reserve("vault")
+
+    a.log.shed(0)
+
+    a.history.ledger.observe(task, call, shown("secret"))
+    a.history.ledger.settle(task, call)
+
+
 async def test_without_its_database_a_gateway_refuses_in_time_and_forgets_nothing(clock: Clock):
     server = PostgresServer()
     try:
