@@ -97,7 +97,7 @@ async def test_the_keyboard_alone_logs_in_and_approves(there: There):
         await press_to(page, "Approvals")
         await page.wait_for_url("**/console/approvals")
         await page.locator("#questions td a").first.wait_for()
-        await press_to(page, "echo/echo")
+        await press_to(page, "The agent ann wants to call echo/echo.")
         await page.get_by_role("heading", name="Your answer").wait_for()
         await press_to(page, "Approve")
 
