@@ -37,8 +37,8 @@ def test_a_display_name_stands_beside_the_id_and_in_no_input_of_policy(echo_serv
         answer = Caller(gateway, headers={"authorization": f"Bearer {token}"}).ask(call("echo", text="hello"))
         refused = Caller(gateway, headers={"authorization": f"Bearer {misfit}"}).ask(call("echo", text="hello"))
         (called,) = entries(tmp_path, "call")
-        shown = run(tmp_path, "journal", "explain", called["id"])
-        asked = run(tmp_path, "journal", "explain", called["id"], "--input")
+        shown = run(tmp_path, "explain", called["id"])
+        asked = run(tmp_path, "explain", called["id"], "--input")
 
     assert answer.status == 200, answer.body
     principal = called["principal"]
