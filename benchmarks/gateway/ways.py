@@ -16,6 +16,7 @@ from gateway.calls.composition import Gateway
 from gateway.config import HistorySettings
 from gateway.history import History, Reservation, TaskLedger, build_history
 from gateway.history.exposure import Exposures, OriginReporter
+from gateway.history.log import JournalAsLog
 from gateway.inspection.inspector import Inspector, Terms, analyse
 from gateway.inspection.results import ResultInspector
 from gateway.model.call import Call
@@ -85,7 +86,7 @@ class Forgetful(TaskLedger):
     def __init__(self, first: Reservation) -> None:
         history = build_history(HistorySettings(), clock=time.time)
         self.tasks, self.states = history.tasks, history.states
-        super().__init__(self.tasks, self.states, OriginReporter(None), Exposures(), clock=time.time)
+        super().__init__(self.tasks, self.states, OriginReporter(None), Exposures(), JournalAsLog(), clock=time.time)
         self._first = structs.replace(first, fields={})
 
     def reserve(self, *about: object, **more: object) -> Reservation:

@@ -57,7 +57,7 @@ def opas_verdict(folder: Path, opa: Path, data: dict[str, Any]) -> set[tuple[str
 
 def test_there_is_something_to_shadow():
     assert len(PATHS) > 400
-    assert ("gateway", "policy", "grants", "granted") in PATHS
+    assert ("gateway", "grants", "granted") in PATHS
     assert ("gateway", "denials", "credential_chain", "_held") in PATHS
 
 
@@ -82,7 +82,7 @@ def test_opa_refuses_the_same_rules(value: object, tmp_path: Path, opa_path: Pat
 
 
 @pytest.mark.opa
-@pytest.mark.parametrize("path", [("gateway",), ("gateway", "denials"), ("gateway", "policy", "grants")], ids=str)
+@pytest.mark.parametrize("path", [("gateway",), ("gateway", "denials"), ("gateway", "grants")], ids=str)
 def test_opa_refuses_the_same_values_above_rules(path: tuple[str, ...], tmp_path: Path, opa_path: Path):
     below = {rule for rule in PATHS if rule[: len(path)] == path}
 
@@ -105,7 +105,7 @@ def test_both_pass_data_beside_the_rules(tmp_path: Path, opa_path: Path):
 @pytest.mark.parametrize(
     ("name", "at", "value"),
     [
-        ("grants.yaml", ("gateway", "policy", "grants"), {"upstreams": {}, "granted": "at once"}),
+        ("grants.yaml", ("gateway", "grants"), {"upstreams": {}, "granted": "at once"}),
         ("data.yaml", ("gateway", "denials", "credential_chain"), {"_held": []}),
         ("data.json", (), {"gateway": {"decision": {"denials": []}}}),
     ],

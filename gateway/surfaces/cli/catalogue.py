@@ -36,7 +36,7 @@ app = typer.Typer(invoke_without_command=True)
 UpstreamArgument = Annotated[str | None, typer.Argument(metavar="UPSTREAM", help="One upstream in the place of all.")]
 
 
-@app.callback()
+@app.callback(epilog="Example: opagate catalogue")
 def catalogue(context: typer.Context) -> None:
     """The tools of the upstreams, with labels and pins: list, compare and pin them. Without a command: `show`."""
     if context.invoked_subcommand is None:

@@ -89,7 +89,7 @@ _RemoveOption = Annotated[bool, typer.Option("--remove", help="Give the client i
 _YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-@app.callback()
+@app.callback(epilog="Example: opagate connect")
 def connect(context: typer.Context) -> None:
     """Put the gateway into a client's file, in the place of the servers there. Without a client: list the clients."""
     if context.invoked_subcommand is None:

@@ -103,8 +103,7 @@ def forget(
 ) -> None:
     """Remove the unreadable records of one kind, so that a gateway can start. Readable records stay.
 
-    After the loss of a sealing key, `all` renames the file of all records. In PostgreSQL it removes the unreadable ones of all
-    kinds. The command names what is lost.
+    After the loss of a sealing key, `all` renames the file of all records. In PostgreSQL it removes all unreadable records.
 
     Stop the gateway first.
     """

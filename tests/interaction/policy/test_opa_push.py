@@ -170,7 +170,7 @@ def test_a_push_deletes_modules_and_data_that_are_gone_and_changes_a_function_wi
 
     assert _agrees(admin, new)
     assert (_allowed(admin, "friend"), _allowed(admin, "other")) == (False, True)
-    assert admin.value(("gateway", "policy", "grants", "upstreams")) == verdict.UNDEFINED
+    assert admin.value(("gateway", "grants", "upstreams")) == verdict.UNDEFINED
     assert admin.value(("more", "y")) == 1
 
     _push(admin, old)
@@ -315,7 +315,7 @@ def test_an_opa_with_a_bundle_of_something_else_is_pushed_to(start: Start, tmp_p
 
 def test_data_that_somebody_has_changed_are_seen_and_put_back(admin: OpaAdmin, old: Bundle):
     _push(admin, old)
-    admin.put_data(("gateway", "policy", "grants"), {"upstreams": {"friends": ["friend", "mallory"]}})
+    admin.put_data(("gateway", "grants"), {"upstreams": {"friends": ["friend", "mallory"]}})
     assert admin.difference(old, admin.modules()) == Difference(data=("gateway/grants",))
     assert _allowed(admin, "mallory")
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import Mock, create_autospec
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ from benchmarks.credentials.examples import example
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.json.lex import Unescaper, decode_text
 from gateway.base.json.walk import leaves
-from gateway.calls.response.filter import MessageFilter
+from gateway.calls.response.filter import MessageFilter, Recipient
 from gateway.inspection import inspector as module
 from gateway.inspection.credentials import caller_tokens, forms, ruleset, stream
 from gateway.inspection.credentials.caller_tokens import TokenSearch
@@ -189,7 +189,7 @@ def test_foreign_words_are_those_with_a_part_that_nobody_gave(found: set[bytes],
 @pytest.mark.parametrize("written", ["7", '"a"', '"q\\"uote"', '"\\u0061"', "0", "-0", "null", '"7"', "7.0", "-"])
 def test_an_id_as_written_stands_for_the_same_request_as_its_value(expected: int | str, written: str):
     message = Message(Kind.REQUEST, next(iter(Era)), Disposition.DECIDE, b"{}", "tools/call", id=expected)
-    answers = MessageFilter(message, "files", AsyncMock(), WorkerThread())
+    answers = MessageFilter(message, "files", create_autospec(Recipient, instance=True), WorkerThread())
     data = b'{"jsonrpc":"2.0","id":%s,"result":{}}' % written.encode()
     try:
         value = msgspec.json.decode(written)

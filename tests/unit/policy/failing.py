@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from gateway.model.errors import PolicyInput, PolicyLate, PolicyUnavailable
 from gateway.model.wire import JsonObject
 from gateway.policy.contract import Entrypoint
+from gateway.policy.facts import NO_FACTS
 from gateway.policy.policy import Policy
 
 _ALLOW: Final[dict[str, Any]] = {
@@ -39,6 +40,7 @@ class _Engine:
     plan = None
     compiled = None
     authorities = None
+    facts = NO_FACTS
 
     def __init__(self, answer: object) -> None:
         self._answer = answer

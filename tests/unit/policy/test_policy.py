@@ -24,6 +24,7 @@ from gateway.model.errors import (
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.contract import Entrypoint
+from gateway.policy.facts import NO_FACTS
 from gateway.policy.folder import folders
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
@@ -46,6 +47,7 @@ class Source:
     plan = None
     compiled = None
     authorities = None
+    facts = NO_FACTS
     ready = True
 
     def __init__(self, answer: object = ALLOWED, name: str = "", revision: str = "") -> None:

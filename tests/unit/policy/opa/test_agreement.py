@@ -28,7 +28,7 @@ class _Server:
 
     def load(self, folder: Path) -> None:
         policy = bundle.read_folder(folder)
-        rules = frozenset({("gateway", "policy", "grants", "problems")})
+        rules = frozenset({("gateway", "grants", "problems")})
         self.held = tuple(HeldModule(f"/x/{name}", text, ("gateway",), rules) for name, text in policy.modules)
         self.data: dict[str, Any] = policy.decoded_data()
 

@@ -88,8 +88,8 @@ def test_data_are_taken_apart_where_opa_has_rules_below():
     held = [_held("m", "t", "problems.found", package="gateway.grants")]
 
     assert opa_contents.pieces(data, held) == {
-        ("gateway", "policy", "grants", "upstreams"): {"a": {"b": 1}},
-        ("gateway", "policy", "grants", "x"): [],
+        ("gateway", "grants", "upstreams"): {"a": {"b": 1}},
+        ("gateway", "grants", "x"): [],
         ("gateway", "plain"): {"k": {"l": 2}},
     }
 
