@@ -82,11 +82,13 @@ class Cell(Struct, array_like=True):
 
 
 class Table(Struct, array_like=True):
-    """One fact. `lost` is the last time at which a call could not be kept, `None` for never."""
+    """One fact. `lost` is the last time at which a call could not be kept, `None` for never. `unkept` are open calls whose keys
+    found no room."""
 
     width: float
     cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
     lost: float | None = None
+    unkept: set[str] = field(default_factory=set[str])
 
     def is_incomplete(self, now: float) -> bool:
         """Return whether a call within the window was not kept."""
@@ -114,6 +116,7 @@ def reserve(tables: Tables, call: str, at: float, marks: Iterable[Mark]) -> None
         cell = table.cells.get(mark.key)
         if cell is None:
             if len(table.cells) >= mark.most and not _make_room(table, at):
+                table.unkept.add(call)
                 continue
             cell = table.cells[mark.key] = Cell()
         cell.open[call] = _amount(mark, at)
@@ -126,6 +129,8 @@ def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Col
         counts = not wanted.isdisjoint(mark.ends)
         table = tables.get(mark.table)
         cell = None if table is None else table.cells.get(mark.key)
+        if table is not None:
+            table.unkept.discard(call)
         if mark.begins:
             if counts and cell is not None:
                 cell.closed.clear()
@@ -192,7 +197,7 @@ def read(table: Table, key: str, now: float, ends: Collection[str], own: str | N
     """Return the amounts of a key. `own` is the call under decision, which counts as open."""
     cell = table.cells.get(key)
     if cell is None:
-        return NOTHING._replace(incomplete=table.is_incomplete(now))
+        return NOTHING._replace(incomplete=bool(table.unkept) or table.is_incomplete(now))
     before = cell.join(floor(now / table.width) - PARTS if table.width else 0)
     mine = None
     if "open" in ends:

@@ -281,11 +281,26 @@ def test_more_keys_than_are_kept_make_the_fact_incomplete_and_not_smaller():
         run.call(pay(5, f"c{number}"))
 
     call, beyond = run.begin(pay(5, "c9"))
-    assert beyond.values == {}
+    assert (beyond.values, beyond.incomplete) == ({}, ("refunded",))
     run.settle(call)
     assert run.call(pay(5, "c0")).incomplete == ("refunded",)
     run.now += 200
     assert run.call(pay(5, "c9")).values["refunded"] == 5, "keys whose window is over make room"
+
+
+def test_racing_calls_beyond_the_kept_keys_pass_no_limit():
+    run = Run(book(SUM.replace("within: 60s", "within: 60s\n  keys: 1")))
+    run.call(pay(5, "c0"))
+
+    def judge(facts: DeclaredFacts) -> str:
+        return "deny" if facts.incomplete or float(facts.values.get("refunded", 0)) > 500 else "allow"
+
+    found = [run.begin(pay(400, "c9"), verdict=judge)[1] for _ in range(3)]
+
+    assert [each.incomplete for each in found] == [("refunded",)] * 3
+    assert run.call(pay(5, "c0")).values["refunded"] == 10, "a refused call takes no room of the others"
+    run.now += 200
+    assert run.call(pay(5, "c9")).incomplete == ()
 
 
 # --- durable -------------------------------------------------------------------------------------------
