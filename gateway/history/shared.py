@@ -408,8 +408,11 @@ class SharedLog:
         owner.waiting = left
 
     def _close_lost_calls(self, owner: _Owner, living: Collection[str]) -> None:
-        """Close the open calls of gateways that have ended. Their results count as read, and as anything."""
-        lost = {call for call, replica in owner.callers.items() if replica not in living}
+        """Close the open calls of gateways that have ended. Their results count as read, and as anything.
+
+        This gateway goes on with its own calls, also while its claim waits for a renewal after an outage.
+        """
+        lost = {call for call, replica in owner.callers.items() if replica not in {*living, self._replica}}
         for kept in self._list_tasks(owner) if lost else ():
             for call in lost.intersection(self._states.load(kept).open):
                 self._ledger.append(kept, lost_result(self._states.load(kept), call))

@@ -173,6 +173,22 @@ async def test_a_call_whose_gateway_was_taken_for_ended_shows_nothing_more(start
         a.history.ledger.observe(task, call, shown("secret"))
 
 
+async def test_a_gateway_goes_on_with_its_own_calls_before_its_claim_is_renewed(start: Start):
+    a, b = start("a"), start("b")
+    first, task, _ = await a.reserve("github")
+    second, _, _ = await a.reserve("github")
+    assert await b.call("github")
+    assert await b.log.confirm(AGENT.key)
+    a.living = {"b"}
+
+    a.history.ledger.settle(task, first)
+    assert await a.log.confirm(AGENT.key)
+
+    a.history.ledger.observe(task, second, shown("secret"))
+    a.history.ledger.settle(task, second)
+    assert (await a.facts(task))["in_flight"] == 0
+
+
 async def test_callers_that_leave_memory_come_back_with_all_they_did(start: Start):
     a = start("a")
     assert await a.call("vault", shows=shown("secret"))
