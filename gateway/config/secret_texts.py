@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
@@ -65,7 +65,8 @@ def _find_password(url: SecretStr) -> str | None:
     if isinstance(url, UnresolvedSecret):
         return None
     try:
-        return unquote(urlsplit(url.get_secret_value()).password or "")
+        parts = urlsplit(url.get_secret_value())
+        return parse_qs(parts.query).get("password", [unquote(parts.password or "")])[-1]
     except ValueError:
         return None
 

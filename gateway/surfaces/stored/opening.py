@@ -129,16 +129,23 @@ def _find_faults(url: str) -> Iterator[tuple[str, str]]:
     """Yield the faults of an address, each with its remedy. The address has a password, so no text shows it."""
     try:
         parts = urlsplit(url)
-        asked = parse_qs(parts.query)
+        asked = parse_qs(parts.query, strict_parsing=bool(parts.query))
         hosts = [host.rpartition(":")[0] or host for host in parts.netloc.rpartition("@")[2].split(",") if host]
     except ValueError:
         parts, asked, hosts = urlsplit(""), {}, []
+    if "@" in parts.path or parts.fragment:
+        yield (
+            "a sign of its password ends the name of the host, so the rest of the password would be shown",
+            "write `/`, `?`, `#` and `@` of the password as %2F, %3F, %23 and %40",
+        )
+        return
     hosts += [host for named in asked.get("host", ()) for host in named.split(",")]
     if parts.scheme not in {"postgresql", "postgres"} or not hosts:
         yield "it is no address of PostgreSQL with a host", "write postgresql://USER:PASSWORD@HOST/DATABASE"
         return
     is_far = any(not host.startswith("/") and not is_loopback(host.strip("[]")) for host in hosts)
-    if is_far and not set(asked.get("sslmode", ())) & set(_VERIFIED):
+    # The driver takes the last value of a name.
+    if is_far and asked.get("sslmode", [""])[-1] not in _VERIFIED:
         yield (
             "the way to the server is open: whoever is on it could change stops, ended logins and leases",
             "add sslmode=verify-full to the address, and sslrootcert=FILE for authorities of your own",

@@ -96,6 +96,11 @@ async def states(found: Configuration) -> dict[str, str]:
         FAR,
         f"{FAR}?sslmode=require",
         f"{FAR}?sslmode=prefer&sslmode=disable",
+        f"{FAR}?sslmode=verify-full&sslmode=disable",
+        "postgresql://opagate:1/secret-word@db.example/opagate?sslmode=verify-full",
+        "postgresql://localhost:1?secret-word@db.example/opagate",
+        "postgresql://opagate:1#secret-word@db.example/opagate?sslmode=verify-full",
+        "postgresql://opagate:x/secret-word@localhost/opagate",
         "postgresql://opagate:secret-word@127.0.0.1,db.example:5432/opagate",
         "postgresql://opagate:secret-word@/opagate?host=/run/pg,db.example",
         "postgresql://opagate:secret-word@localhost/opagate?host=db.example",
@@ -337,14 +342,14 @@ def test_the_state_that_a_gateway_keeps_for_itself_depends_on_its_configuration(
     assert tuple(name for name in found if name != "declared facts") == kept
 
 
-def test_the_password_of_the_database_is_a_secret_of_the_gateway(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("STORE_URL", FAR.replace("secret-word", "secret%2Dword"))
+@pytest.mark.parametrize(
+    "url",
+    [FAR.replace("secret-word", "secret%2Dword"), f"{FAR.replace(':secret-word', '')}?password=secret%2Dword"],
+    ids=["before the host", "in the query"],
+)
+def test_the_password_of_the_database_is_a_secret_of_the_gateway(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STORE_URL", url)
     settings = config.parse(STORE, base=Path())
 
     assert "secret-word" in {secret.text for secret in secret_texts(settings)}
-    assert secret_variables(
-        settings, {"STORE_URL": FAR.replace("secret-word", "secret%2Dword"), "PGPASSWORD": "secret-word"}
-    ) == (
-        "STORE_URL",
-        "PGPASSWORD",
-    )
+    assert secret_variables(settings, {"STORE_URL": url, "PGPASSWORD": "secret-word"}) == ("STORE_URL", "PGPASSWORD")
