@@ -131,15 +131,13 @@ def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Col
         cell = None if table is None else table.cells.get(mark.key)
         if table is not None:
             table.unkept.discard(call)
-        if mark.begins:
-            if counts and cell is not None:
-                cell.closed.clear()
-                cell.joined = None
-            continue
-        amount = None if cell is None else cell.open.pop(call, None)
-        if counts and cell is not None and amount is not None:
+        amount = None if cell is None or mark.begins else cell.open.pop(call, None)
+        if mark.begins and counts and cell is not None:
+            cell.closed.clear()
+            cell.joined = None
+        elif counts and cell is not None and amount is not None:
             _keep(cell, amount, mark.width)
-        elif counts and amount is None:
+        elif counts and amount is None and not mark.begins:
             # There was no room for its key, or its key could not be read.
             tables.setdefault(mark.table, Table(mark.width)).lost = at
         if table is not None and cell is not None and not cell.open and not cell.closed:

@@ -181,6 +181,21 @@ def test_failures_are_forgotten_after_a_success():
     assert run.call({}).values == {"failures": 1}
 
 
+def test_a_key_that_began_anew_takes_no_room():
+    facts = """
+    failures:
+      count: calls
+      of: {outcome: [failed, unknown]}
+      by: [task, /arguments/customer]
+      since: {outcome: done}
+      keys: 1
+    """
+    run = Run(book(facts))
+    for customer in ("c1", "c2", "c3"):
+        assert run.call(pay(1, customer), end="failed").incomplete == ()
+        assert run.call(pay(1, customer)).before == {"failures": 1}
+
+
 # --- prerequisites -------------------------------------------------------------------------------------
 
 PREREQUISITE = """
