@@ -83,6 +83,7 @@ class TaskHistory:
             + len(state.unread_words)
             + len(state.credentials)
             + len(state.reads)
+            + _KEY * sum(len(table.cells) for table in state.declared.values())
             + shingles
             + 10
         )
@@ -93,6 +94,8 @@ class TaskHistory:
         return "expired" if self.task.expires is not None and now >= self.task.expires else "open"
 
 
+_KEY: Final = 8
+"""Weight of a key of a declared fact."""
 _TEXT: Final = 112
 """Bytes of an empty text in a collection."""
 _DIGEST: Final = 192

@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.history.declared.tables import Cell, Table
 from gateway.history.state import TaskState
 from gateway.history.states import decode_row, encode_row, read_task, task_fields
 from gateway.history.store import StoredTask, digest_of
@@ -99,7 +100,10 @@ def test_a_task_weighs_what_it_keeps():
     kept = TaskHistory(TASK, "o", (), 0)
     light = TaskHistory(TASK, "o", (), 0, TaskState())
     heavy = TaskHistory(TASK, "o", (), 0, TaskState(trusted=set(range(100))))
+    facts = Table(0.0, {str(number): Cell() for number in range(100)})
+    counting = TaskHistory(TASK, "o", (), 0, TaskState(declared={"refunded": facts}))
 
     assert kept.weight == 0 < light.weight
     assert heavy.weight == light.weight + 100
+    assert counting.weight >= light.weight + 100
     assert not kept.is_busy
