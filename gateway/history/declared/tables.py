@@ -83,12 +83,13 @@ class Cell(Struct, array_like=True):
 
 class Table(Struct, array_like=True):
     """One fact. `lost` is the last time at which a call could not be kept, `None` for never. `unkept` are open calls whose keys
-    found no room."""
+    found no room. `swept` is the earliest part of the window at the last search for room."""
 
     width: float
     cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
     lost: float | None = None
     unkept: set[str] = field(default_factory=set[str])
+    swept: int | None = None
 
     def is_incomplete(self, now: float) -> bool:
         """Return whether a call within the window was not kept."""
@@ -162,10 +163,16 @@ def _keep(cell: Cell, amount: Amount, width: float) -> None:
 
 
 def _make_room(table: Table, now: float) -> bool:
-    """Drop the keys whose window is over. Return whether there is room for another."""
+    """Drop the keys whose window is over. Return whether there is room for another.
+
+    A full table is searched once in a part of the window, so calls with further keys hold up no others.
+    """
     if not table.width:
         return False
     before, earliest = len(table.cells), floor(now / table.width) - PARTS
+    if table.swept == earliest:
+        return False
+    table.swept = earliest
     over = [key for key, cell in table.cells.items() if not cell.open and max(cell.closed, default=0) < earliest]
     for key in over:
         del table.cells[key]
