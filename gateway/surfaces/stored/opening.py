@@ -16,6 +16,7 @@ from gateway.base.store.sqlite import SqliteStore
 from gateway.config import keys
 from gateway.config.authority import LeasedCredential
 from gateway.config.values import is_loopback
+from gateway.history.shared_forms import SNAPSHOTS as TASKS
 from gateway.model.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
@@ -177,12 +178,15 @@ async def move_records(configuration: Configuration, found: Keys) -> int:
 
 
 async def copy_records(source: Engine, target: Engine) -> int:
-    """Copy all records to an engine without records, whole or not at all. Return their number. Raises `StoreError`."""
+    """Copy all records to an engine without records, whole or not at all. Return their number. Raises `StoreError`.
+
+    Logs are not copied. So what a gateway has read of them is not, either: it would wait for their later events forever.
+    """
     if await target.survey():
         raise StoreError(
             "there are records already in the database", "name another one, or another schema by search_path"
         )
-    changes = await source.read_all()
+    changes = [change for change in await source.read_all() if change.kind != TASKS.name]
     await target.change(*(change._replace(version=ABSENT) for change in changes))
     return len(changes)
 

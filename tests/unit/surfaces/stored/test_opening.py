@@ -15,6 +15,8 @@ import pytest
 
 from gateway import config
 from gateway.base.store import postgresql_claim
+from gateway.base.store.engine import Change
+from gateway.base.store.sqlite import SqliteStore
 from gateway.calls.pipeline.readiness import list_problems
 from gateway.config import Configuration, keys
 from gateway.config.secret_texts import secret_texts, secret_variables
@@ -25,9 +27,11 @@ from gateway.surfaces.cli.state import _forget, _move
 from gateway.surfaces.stored import opening
 from gateway.surfaces.stored.backup import back_up, restore
 from gateway.surfaces.stored.check import check_state
-from gateway.surfaces.stored.opening import find_server, find_unshared
+from gateway.surfaces.stored.opening import copy_records, find_server, find_unshared
 from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.harness import Bench, bench, call
+from tests.unit.history.recording import AGENT
+from tests.unit.history.shared.replicas import Replica
 from tests.unit.operating import perform
 
 STORE = "store: {kind: postgresql, url: '${STORE_URL}', deadline: 20s}\n"
@@ -290,6 +294,23 @@ async def test_a_copy_has_the_records_of_the_database_and_comes_back_by_a_move(
     async with gateway(tmp_path, store) as again:
         assert await list_stops(again) == ["triage"]
         assert [entry["made"] for entry in again.entries("restored")] == ["1970-01-01T00:00:01.000Z"]
+
+
+async def test_callers_go_on_with_new_tasks_in_a_copy_of_the_records(tmp_path: Path):
+    """The logs of their tasks are not in the copy, so neither is what depends on the logs."""
+    before, after = SqliteStore(tmp_path / "before.db"), SqliteStore(tmp_path / "after.db")
+    replica = Replica("a", before)
+    for _ in range(100):
+        assert await replica.call("github")
+    assert await replica.log.confirm(AGENT.key)
+    assert await before.count("history")
+    await before.change(Change("lease", "one", b"sealed"))
+
+    assert await copy_records(before, after) == 1
+
+    restored = Replica("b", after)
+    assert await restored.call("github")
+    assert (await restored.facts())["calls"] == 1
 
 
 async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_stops_within_a_second(
