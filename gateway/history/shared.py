@@ -262,8 +262,10 @@ class SharedLog:
                 await asyncio.sleep(_YIELD)
         except (StoreError, HistoryError) as error:
             self._fail(owner, error)
+            # No `asyncio.wait_for`: in Python 3.11 it forgets a cancellation that comes with an event, and a stop then waits forever.
             with suppress(TimeoutError):
-                await asyncio.wait_for(owner.woken.wait(), _RETRY)
+                async with asyncio.timeout(_RETRY):
+                    await owner.woken.wait()
 
     def _fail(self, owner: _Owner, error: StoreError | HistoryError) -> None:
         """Refuse all that waits. Events that no longer depend on a decision stay, and the log is read first."""

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.base.store.postgresql import PostgresStore
 from gateway.base.store.postgresql_connection import Server
+from gateway.base.store.sqlite import SqliteStore
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.errors import HistoryError, TaskExpired
 from gateway.model.task import Task
@@ -19,6 +20,8 @@ from tests.unit.history.recording import AGENT
 from tests.unit.history.shared.replicas import LIMIT, Replica, another, digest_of, shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.clock import Clock
 
 Answer = TypeVar("Answer")
@@ -239,6 +242,23 @@ async def test_without_its_database_a_gateway_refuses_in_time_and_forgets_nothin
         a.engine.close()
     finally:
         server.remove()
+
+
+async def test_a_writer_is_cancelled_also_while_an_event_comes(tmp_path: Path):
+    (tmp_path / "file").touch()
+    a = Replica("a", SqliteStore(tmp_path / "file" / "records.db"))
+    with pytest.raises(HistoryError):
+        await a.enter()
+    (writer,) = (task for task in asyncio.all_tasks() if task.get_name() == "shared history")
+
+    a.history.ledger.log.note(a.history.tasks.all()[0], None, None)
+    writer.cancel()
+
+    done, _ = await asyncio.wait({writer}, timeout=MARGIN)
+    for left in asyncio.all_tasks() - {asyncio.current_task()}:
+        left.cancel()
+    assert done == {writer}
+    assert writer.cancelled()
 
 
 MARGIN = 5.0
