@@ -264,7 +264,8 @@ def _text(value: Json, *, fold: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return f"{Decimal(repr(value)).normalize():f}" if abs(value) < _LARGEST else repr(value)
+        # The sum makes zero of a negative zero.
+        return f"{Decimal(repr(value)).normalize() + 0:f}" if abs(value) < _LARGEST else repr(value)
     if not isinstance(value, str):
         raise Unreadable
     return " ".join(unicodedata.normalize("NFKC", value).casefold().split()) if fold else value

@@ -71,6 +71,8 @@ def test_writing_a_key_otherwise_begins_no_other_sum():
         assert "refunded" in found, written
     assert run.call(pay(1, 10)).before == {}
     assert "refunded" in run.call(pay(1, 10.0)).before
+    assert run.call(pay(1, 0)).before == {}
+    assert "refunded" in run.call(pay(1, -0.0)).before
 
 
 @pytest.mark.parametrize("amount", ["5", None, True, -5, [5], {"value": 5}, 1e40, "NaN", "1e999999999"])
