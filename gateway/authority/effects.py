@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import re
 import unicodedata
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -18,6 +19,7 @@ import structlog
 from msgspec import Struct, structs
 
 from gateway.base.json import canonical
+from gateway.base.json.strict import bulk
 from gateway.base.store.engine import ABSENT
 from gateway.base.store.records import RecordKind
 from gateway.inspection.arguments import at
@@ -25,7 +27,7 @@ from gateway.model.call import RepeatedEffect
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from gateway.base.store.records import SealedStore
     from gateway.model.call import Call
@@ -167,23 +169,24 @@ class EffectRegister:
         del self._holders[claim.id]
         if end == "failed" and (earlier := claim.earlier) is not None:
             # What became of an open call may be on disk already, and is safe to forget.
-            self._begin_write(claim.id, earlier, "done" if earlier.state == "done" else "unknown")
+            self._begin_write(claim.id, earlier, "done" if earlier.state == "done" else "unknown", claim.effect)
         else:
             self._begin_write(claim.id, claim.effect, end)
 
-    def _begin_write(self, identifier: str, effect: Effect, end: End) -> None:
+    def _begin_write(self, identifier: str, effect: Effect, end: End, stored: Effect | None = None) -> None:
+        """Begin to write the end of an effect. `stored` is the effect on disk, if it is another."""
         ended = None if end == "failed" else structs.replace(effect, state=end)
         if end == "unknown" and ended is not None:
             self._unknown[effect.call] = identifier, ended
         else:
             self._unknown.pop(effect.call, None)
-        write = self._writes[identifier] = asyncio.ensure_future(self._write(identifier, ended))
+        write = self._writes[identifier] = asyncio.ensure_future(self._write(identifier, ended, stored or effect))
         write.add_done_callback(
             lambda done: self._writes.pop(identifier) if self._writes.get(identifier) is done else None
         )
 
-    async def _write(self, identifier: str, ended: Effect | None) -> None:
-        """Write an end. If that fails the effect stays open, and is unknown after the next start."""
+    async def _write(self, identifier: str, ended: Effect | None, stored: Effect) -> None:
+        """Write an end. If that fails the effect stays on disk as before, and a person may settle the call."""
         try:
             if ended is None:
                 await self._records.remove(identifier)
@@ -191,6 +194,7 @@ class EffectRegister:
             else:
                 await self._put(identifier, ended)
         except StoreError as error:
+            self._unknown[stored.call] = identifier, structs.replace(stored, state="unknown")
             log.exception("effect.unsaved", problem=error.message)
 
     async def _put(self, identifier: str, effect: Effect) -> None:
@@ -216,7 +220,8 @@ class EffectRegister:
         """Return the effects of unknown outcome that the result of a confirming tool shows.
 
         The result shows an effect if it has each value of the effect's key. What a result lacks may be on another page, or still to
-        come: a missing effect confirms nothing.
+        come: a missing effect confirms nothing. A key of the asked value alone has to be a whole value of the result. A sentence
+        that there is nothing repeats the value too.
         """
         confirms = reading.target.labels.confirms
         if confirms is None or not self._unknown:
@@ -230,20 +235,27 @@ class EffectRegister:
         ]
         if not waiting:
             return []
-        shown = {self._digest_values([value]) for value in _list_values(result)} | {asked}
-        return [effect for effect in waiting if shown.issuperset(effect.values.values())]
+        values, words = _list_values(result)
+        # Any answer repeats the value that was asked for, also the answer that there is nothing.
+        whole = {self._digest_values([value]) for value in values}
+        shown = whole | {self._digest_values([word]) for word in words} | {asked}
+        return [
+            effect
+            for effect in waiting
+            if shown.issuperset(found := set(effect.values.values())) and (found != {asked} or asked in whole)
+        ]
 
     # --- digests ---------------------------------------------------------------------------------------
 
     def _read_values(self, call: Call) -> dict[str, str]:
         """Return the digests of a call's values at the pointers of its key; none if the call has no value there."""
-        found = {pointer: at(call.arguments, pointer) for pointer in call.target.labels.effect_key}
+        found = {pointer: _list_plain(at(call.arguments, pointer)) for pointer in call.target.labels.effect_key}
         if not any(found.values()):
             return {}
-        return {pointer: self._digest_values(values) for pointer, values in found.items()}
+        return {pointer: self._digest(["value", values]) for pointer, values in found.items()}
 
     def _digest_values(self, values: list[Json]) -> str:
-        return self._digest(["value", [_plain(value) for value in values]])
+        return self._digest(["value", _list_plain(values)])
 
     def _name_caller(self, principal: Principal) -> str:
         user = principal.user
@@ -259,27 +271,49 @@ class EffectRegister:
         return hmac.digest(self._key, canonical.digest(document).encode("ascii"), "sha256").hex()[:40]
 
 
-def _plain(value: Json) -> Json:
-    """Return a value in one form of the several that clients and servers take for the same: `10`, `10.0` and `"10.00"`."""
-    if isinstance(value, dict):
-        return {name: _plain(member) for name, member in value.items()}
+def _list_plain(values: Sequence[Json], *, is_parsed: bool = False) -> list[Json]:
+    """Return values in one form. `null` says as much as no value."""
+    return [_plain(value, is_parsed=is_parsed) for value in values if value is not None]
+
+
+def _plain(value: Json, *, is_parsed: bool = False) -> Json:
+    """Return a value in one form of the several that clients and servers take for the same.
+
+    Such are `10`, `10.0` and `"10.00"`, `true` and `"true"`, a list and its JSON in a text, and a member that is absent or `null`.
+    `is_parsed`: the value stands in such a text, where texts stand for themselves: so the depth is bounded.
+    """
+    if isinstance(value, str) and not is_parsed and bulk(value.encode("utf-8", "replace")) is None:
+        inner = _parse(value)
+        is_parsed, value = inner is not None, value if inner is None else inner
+    if isinstance(value, Mapping):
+        members = ((name, member) for name, member in value.items() if member is not None)
+        return {_fold(name): _plain(member, is_parsed=is_parsed) for name, member in members}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    text = unicodedata.normalize("NFKC", str(value)).encode("utf-8", "replace").decode().strip().casefold()
-    if _NUMBER.fullmatch(text):
-        number = Decimal(text)
-        return f"{number.normalize():f}" if number else "0"
-    return text
+        return _list_plain(value, is_parsed=is_parsed)
+    text = _fold(f"{Decimal(repr(value)):f}" if isinstance(value, float) else str(value))
+    return _plain_number(text) if _NUMBER.fullmatch(text) else text
 
 
-def _list_values(result: bytes) -> Iterator[Json]:
-    """Yield the values in a result: its leaves, the leaves of JSON in its texts, and the words of other texts."""
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode().strip().casefold()
+
+
+def _plain_number(text: str) -> str:
+    """Return a number without zeros at its ends, with all its digits: `Decimal` rounds a long one."""
+    whole, _, rest = text.lstrip("+-").partition(".")
+    digits, rest = whole.lstrip("0") or "0", rest.rstrip("0")
+    number = f"{digits}.{rest}" if rest else digits
+    return f"-{number}" if text[0] == "-" and number != "0" else number
+
+
+def _list_values(result: bytes) -> tuple[list[Json], list[str]]:
+    """Return the values in a result, and the words of its texts. Values are the leaves, and the leaves of JSON in texts."""
+    values: list[Json] = []
+    words: list[str] = []
     try:
         waiting: list[Any] = [msgspec.json.decode(result)]
-    except msgspec.DecodeError:
-        return
+    except (msgspec.DecodeError, RecursionError):
+        return values, words
     left = MOST_WORDS
     while waiting and left > 0:
         value = waiting.pop()
@@ -287,17 +321,22 @@ def _list_values(result: bytes) -> Iterator[Json]:
             waiting.extend(cast("dict[str, Any]", value).values())
         elif isinstance(value, list):
             waiting.extend(cast("list[Any]", value))
-        elif isinstance(value, str) and value.lstrip()[:1] in {"{", "["} and (inner := _parse(value)) is not None:
+        elif isinstance(value, str) and (inner := _parse(value)) is not None:
             waiting.append(inner)
         else:
-            words = _WORD.findall(value)[:left] if isinstance(value, str) else []
-            left -= 1 + len(words)
-            yield value
-            yield from (word.rstrip(".!?") for word in words)
+            found = _WORD.findall(value)[:left] if isinstance(value, str) else []
+            left -= 1 + len(found)
+            if value is not None:
+                values.append(value)
+            words.extend(word.rstrip(".!?") for word in found)
+    return values, words
 
 
 def _parse(text: str) -> Any:
+    """Return the object or list of which a text is the JSON; `None` for another text."""
+    if text.lstrip()[:1] not in {"{", "["}:
+        return None
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None

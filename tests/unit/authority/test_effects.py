@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,11 +11,13 @@ from gateway.authority.effects import EffectRegister
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.errors import StoreError
-from gateway.model.target import Labels, Target
-from tests.unit.base.store.keeping import sealed_store
+from gateway.model.target import Confirmation, Labels, Target
+from tests.unit.base.store.keeping import edit, sealed_store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.model.wire import Json
 
 KEY = b"e" * 32
 
@@ -28,9 +30,15 @@ def make_caller(agent: str = "clerk", user: str | None = "ann") -> Principal:
     return Principal(agent, "idp", AuthMethod.JWT, user=None if user is None else User(user))
 
 
-def make_call(order: str = "o-1", upstream: str = "payments", audience: str = "bank") -> Call:
+def make_call(order: object = "o-1", upstream: str = "payments", audience: str = "bank") -> Call:
     target = Target("tool", upstream, "pay", audience, labels=Labels(effect_key=("/order",)))
-    return Call("tools/call", target, {"order": order})
+    return Call("tools/call", target, {"order": cast("Json", order)})
+
+
+def make_reading(order: str = "o-1") -> Call:
+    """Return a call of the tool that confirms payments."""
+    labels = Labels(confirms=Confirmation("pay", "/order"))
+    return Call("tools/call", Target("tool", "payments", "find", "bank", labels=labels), {"order": order})
 
 
 @pytest.fixture
@@ -152,3 +160,93 @@ async def test_no_value_of_an_argument_is_kept(register: EffectRegister):
 
     assert claim is not None
     assert "secret-order" not in repr(claim)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ("1" * 40 + "1", "1" * 40 + "2", False),
+        ("0.1" + "0" * 40 + "1", "0.1", False),
+        ("0012.50", "12.5", True),
+        ("-0.0", 0, True),
+        ("-7", "7", False),
+        (1e22, "1" + "0" * 22, True),
+        (1e-7, "0.0000001", True),
+        (True, "true", True),
+        (["a", {"b": 1}], '["A", {"b": "1.0"}]', True),
+        ({"id": "a", "note": None}, {"id": "a"}, True),
+        ({"id": "a"}, {"id": "b"}, False),
+        ('["a"', '["b"', False),
+    ],
+)
+async def test_forms_of_one_value_are_one_effect_and_other_values_are_another(
+    register: EffectRegister, first: object, second: object, *, is_same: bool
+):
+    await register.claim(make_caller(), make_call(first), "c-1", "t")
+    claim = await register.claim(make_caller(), make_call(second), "c-2", "t")
+
+    assert claim is not None
+    assert (claim.repeats is not None) is is_same
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 900 + "1" + "}" * 900, "[" * 5_000, '["' + "[" * 900 + "]" * 900 + '"]'])
+async def test_a_deep_text_is_compared_as_a_text(register: EffectRegister, text: str):
+    await register.claim(make_caller(), make_call(text), "c-1", "t")
+
+    claim = await register.claim(make_caller(), make_call(text), "c-2", "t")
+    assert claim is not None
+    assert claim.repeats is not None
+
+
+async def test_null_is_no_value(register: EffectRegister):
+    assert await register.claim(make_caller(), make_call(None), "c-1", "t") is None
+
+
+@pytest.mark.parametrize(
+    ("result", "is_shown"),
+    [
+        (b'{"content": []}', False),
+        (b'{"content": [{"type": "text", "text": "no payment for o-1"}]}', False),
+        (b'{"structuredContent": {"order": "O-1", "state": "paid"}}', True),
+        (b'{"content": [{"type": "text", "text": "{\\"order\\": \\"o-1\\"}"}]}', True),
+        (b"[" * 100_000, False),
+    ],
+)
+async def test_an_answer_without_the_value_that_was_asked_for_shows_nothing(
+    register: EffectRegister, result: bytes, *, is_shown: bool
+):
+    await register.claim(make_caller(), make_call(), "c-1", "t")
+    register.settle("c-1", "unknown")
+
+    assert bool(register.find_shown(make_caller(), make_reading(), result)) is is_shown
+    assert register.find_shown(make_caller(user="bob"), make_reading(), result) == []
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+async def test_a_person_settles_an_effect_whose_end_the_disk_did_not_take(tmp_path: Path, *, is_repeated: bool):
+    register, caller, call = make_register(tmp_path), make_caller(), make_call()
+    await register.claim(caller, call, "c-0", "t")
+    if is_repeated:
+        register.settle("c-0", "unknown")
+        second = await register.claim(caller, call, "c-1", "t")
+        assert second is not None
+        await register.conclude(second, passes=True)
+    last = "c-1" if is_repeated else "c-0"
+    for change in ("delete", "insert", "update"):
+        edit(
+            tmp_path, f"create trigger full_{change} before {change} on records begin select raise(abort, 'full'); end"
+        )
+
+    register.settle(last, "failed")
+    await register.close()
+    for change in ("delete", "insert", "update"):
+        edit(tmp_path, f"drop trigger full_{change}")
+    refused = await register.claim(caller, call, "c-2", "t")
+    assert refused is not None
+    assert refused.repeats is not None
+    assert refused.repeats.call == last
+
+    assert register.confirm(last, "failed")
+    claim = await register.claim(caller, call, "c-3", "t")
+    assert claim is not None
+    assert claim.repeats is None
