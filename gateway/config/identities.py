@@ -38,7 +38,7 @@ class ClaimSettings(Settings):
     )
     mail: _Claims = Field(
         default=None,
-        description="Claims with an address of mail, which people and signals read. `email_verified: false` hides it.",
+        description="Claims with an address of mail, which people and signals read. `email_verified: false` hides it from people.",
     )
     groups: Text | None = Field(default=None, description="The claim that lists the person's groups.")
     no_user: dict[Text, Text | None] | None = Field(

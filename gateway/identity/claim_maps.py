@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
@@ -102,21 +103,28 @@ def map_of(settings: ClaimSettings) -> ClaimMap:
 
 def read_name(claims: JsonObject, names: Iterable[str]) -> str | None:
     """Return the display name of a token, on one line and bounded. A name with an `@` counts as absent: people would take the name for an address."""
-    return _first(claims, names, is_mail=False)
+    found = _find_first(claims, names, is_mail=False)
+    return None if found is None else cut(found, _LONGEST)
+
+
+def find_mail(claims: JsonObject, names: Iterable[str]) -> str | None:
+    """Return the whole address of mail of a token, verified or not, by which the issuer's signals name the caller."""
+    return _find_first(claims, names, is_mail=True)
 
 
 def read_mail(claims: JsonObject, names: Iterable[str]) -> str | None:
-    """Return the address of mail of a token, unless its issuer has not verified the address."""
-    verified = claims.get("email_verified", True)
+    """Return the address of mail of a token for people, unless its issuer has not verified the address."""
+    verified, found = claims.get("email_verified", True), find_mail(claims, names)
     # Some issuers write the truth value as a text.
-    return _first(claims, names, is_mail=True) if verified is True or verified == "true" else None
+    return cut(found, _LONGEST) if found is not None and (verified is True or verified == "true") else None
 
 
-def _first(claims: JsonObject, names: Iterable[str], *, is_mail: bool) -> str | None:
+def _find_first(claims: JsonObject, names: Iterable[str], *, is_mail: bool) -> str | None:
     for name in names:
         found = " ".join((text(claims.get(name)) or "").split())
-        if found and ("@" in found) == is_mail:
-            return cut(found, _LONGEST)
+        # Another form of the sign looks the same, and makes no address.
+        if found and ("@" in (found if is_mail else unicodedata.normalize("NFKC", found))) == is_mail:
+            return found
     return None
 
 

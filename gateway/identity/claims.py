@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.identity.claim_maps import GENERIC, ClaimMap, read_mail, read_name
+from gateway.identity.claim_maps import GENERIC, ClaimMap, find_mail, read_mail, read_name
 from gateway.identity.jose import is_object, number, text, texts
 from gateway.identity.outcomes import Confirmation, CredentialFault
 from gateway.model import reasons
@@ -259,7 +259,8 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
         logged_in=number(claims.get("auth_time")),
         issued=number(claims.get("iat")),
         session=text(claims.get("sid")),
-        email=read_mail(claims, rules.map.mail),
+        email=find_mail(claims, rules.map.mail),
+        mail=read_mail(claims, rules.map.mail),
         display_name=read_name(claims, rules.map.name),
     )
 

@@ -73,8 +73,8 @@ class Principal:
     `delegation` is the `act` chain, the present actor first; empty for a token without `act`. `token_id` is the token's
     `jti`, or a digest of the presented credential without `jti`. `logged_in` is the time of the user's login in seconds
     since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1). `issued`, `session` and `email` are
-    `iat`, `sid` and `email`: identity providers name callers by these in signals. `email` and `display_name` are of the
-    user, or of an agent without one. People read them beside the id; no rule and no key has the name.
+    `iat`, `sid` and `email`: identity providers name callers by these in signals. `mail` is a verified `email` for people.
+    `mail` and `display_name` are of the user, or of an agent without one. People read them beside the id; no rule and no key has the name.
     """
 
     id: str
@@ -89,6 +89,7 @@ class Principal:
     issued: float | None = field(default=None, compare=False)
     session: str | None = field(default=None, repr=False, compare=False)
     email: str | None = field(default=None, repr=False, compare=False)
+    mail: str | None = field(default=None, repr=False, compare=False)
     display_name: str | None = field(default=None, repr=False, compare=False)
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,
@@ -100,7 +101,7 @@ class Principal:
     @property
     def known_as(self) -> str:
         """Return the display name and the address of mail for people; empty without both."""
-        return write_known_as(self.display_name, self.email)
+        return write_known_as(self.display_name, self.mail)
 
     def __post_init__(self) -> None:
         chain = tuple(part for actor in self.delegation for part in (actor.id, actor.issuer or ""))

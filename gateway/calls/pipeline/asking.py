@@ -249,7 +249,7 @@ def _describe_requester(principal: Principal, session: str = "") -> Requester:
         tuple(actor.id for actor in principal.delegation),
         session,
         user_name=None if user is None else principal.display_name,
-        user_mail=None if user is None else principal.email,
+        user_mail=None if user is None else principal.mail,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.authority.signals.subjects import caller_keys, index_keys, names, read_subject
 from gateway.config.identities import ClaimSettings
 from gateway.identity import claims
 from gateway.identity.claim_maps import PRESETS, map_of
@@ -226,6 +227,7 @@ def test_an_error_names_few_claims_and_no_hidden_words():
     [
         ({"name": "Ursula Example", "email": "u@corp.example"}, "Ursula Example, u@corp.example"),
         ({"name": "boss@corp.example", "preferred_username": "ursula"}, "ursula"),
+        ({"name": "boss\uff20corp.example", "email": "boss\ufe6bcorp.example"}, ""),
         ({"name": "Ursula, boss@corp.example", "email": "u@corp.example"}, "u@corp.example"),
         ({"name": "Ursula", "email": "boss@corp.example", "email_verified": False}, "Ursula"),
         ({"name": "Ursula", "email": "boss@corp.example", "email_verified": "false"}, "Ursula"),
@@ -242,6 +244,24 @@ def test_a_display_name_cannot_pass_for_an_address(token: dict[str, Any], known_
 
     assert isinstance(found, Principal)
     assert found.known_as == known_as
+
+
+LONG_MAIL = f"{'u' * 200}@corp.example"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [{"email": "Ann@corp.example", "email_verified": False}, {"email": LONG_MAIL}, {"email": "ann@corp.example"}],
+)
+def test_a_signal_names_a_caller_by_the_whole_address_in_the_token(token: dict[str, Any]):
+    found = read({}, {"sub": "u-1", "azp": "triage", **token})
+    subject = read_subject({"format": "email", "email": token["email"]})
+
+    assert isinstance(found, Principal)
+    assert subject is not None
+    assert set(index_keys(subject)) <= set(caller_keys(found))
+    assert names(subject, found, frozenset({ISSUER}))
+    assert len(found.known_as) < 200
 
 
 def test_a_display_name_is_bounded_and_changes_no_caller():
