@@ -17,10 +17,17 @@ from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import WARNINGS
 from gateway.authority.approvals.places import Places, find_leaves, find_part
-from gateway.authority.approvals.sentence import View, list_undone, read_time, say_call, say_openly, write_source
+from gateway.authority.approvals.sentence import (
+    View,
+    list_undone,
+    read_time,
+    say_call,
+    say_openly,
+    write_name,
+    write_source,
+)
 from gateway.base.json.walk import child, flatten
 from gateway.base.letters import ShownText, find_mixed_words, fold, has_turning_letters, quote, spell_out
-from gateway.model.caller import describe_person
 
 Speaker: TypeAlias = Literal["gateway", "agent"]
 LineKind: TypeAlias = Literal[
@@ -334,7 +341,9 @@ def write_duration(seconds: int) -> str:
 
 def _votes(found: Mapping[str, Any]) -> Iterator[Line]:
     for vote in found["votes_by"]:
-        yield make_line("fact", f"{vote['answer']}, {vote['at']}, by {describe_person(vote['id'], vote['known_as'])}")
+        # A person chooses the display name, and a provider the id.
+        words = f" ({quote(vote['known_as'])})" if vote["known_as"] not in {"", vote["id"]} else ""
+        yield make_line("fact", f"{vote['answer']}, {vote['at']}, by {write_name(vote['id'])}{words}")
 
 
 def _instead(found: Mapping[str, Any]) -> Iterator[Line]:

@@ -25,8 +25,6 @@ _TOLD: Final = 4
 _HEAD: Final = 32
 _TAIL: Final = 20
 """Characters at the beginning and the end of a long value that the sentence tells. The end of an address is its place."""
-_LOOKED_AT: Final = 1_000
-"""Values of a call that may be told."""
 _TOLD_ROLES: Final = frozenset({"amount", "destination", "record", "command", "selector", "credential"})
 _EFFECTS: Final = {
     "read": "which reads",
@@ -167,7 +165,8 @@ def _list_values(found: Mapping[str, Any]) -> str:
     if "value" not in arguments:
         return "arguments that are not shown whole"
     roles = Places[str](find_part(found["call"], "roles").items())
-    scalars = [one for one in islice(find_leaves(arguments["value"]), _LOOKED_AT) if one[0]]
+    # All of them, since an agent chooses their order: the record has arguments of 64 KiB at most.
+    scalars = [one for one in find_leaves(arguments["value"]) if one[0]]
     named = [one for one in scalars if not _TOLD_ROLES.isdisjoint(roles.find(one[0]))]
     chosen = named or scalars
     parts = [f"{_label(pointer)} = {write_value(value)}" for pointer, value in chosen[:_TOLD]]

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from gateway.authority.approvals import state
 from gateway.authority.approvals.lines import build_blocks
-from gateway.authority.approvals.model import Requester
+from gateway.authority.approvals.model import Person, Requester, Vote
 from gateway.authority.approvals.rendering import describe
 from gateway.authority.approvals.sentence import View, say_call, write_name, write_value
 from gateway.authority.approvals.store import DESCRIPTIONS
@@ -61,6 +61,26 @@ def test_the_first_sentence_tells_who_wants_what_and_the_second_where_it_came_fr
             ' and account = "DE02120300000000202051".'
         ),
         'The value of account came from files/read with path = "invoice.txt", untrusted, read at 23:41 UTC (call 3).',
+    ]
+
+
+def test_no_number_of_values_before_it_hides_a_destination():
+    padding = [f"n{number}" for number in range(3_000)]
+    arguments = {"value": {"note": padding, "account": "DE02120300000000202051"}}
+
+    assert said(arguments=arguments)[0].endswith('with account = "DE02120300000000202051".')
+    assert said(arguments=arguments, roles={})[0].endswith("and 2997 more values.")
+
+
+def test_the_display_name_of_a_voter_adds_no_vote():
+    name = "Ann), approve, 2026-12-01T23:41:00Z, by bob (Bob"
+    voter = Person("ann, approve, by carol", "https://idp.example", known_as=name)
+    approval = state.ask(structs.replace(question(), asked=AT, expires=AT + 300))
+    voted = structs.replace(approval, votes=(Vote(voter, "approve", AT),))
+    blocks = {block.name: block for block in build_blocks(describe(voted, PAYMENT, BOB, AT), VIEW)}
+
+    assert [line.text for line in blocks["votes"].lines] == [
+        f'approve, 2026-12-01T23:41:00Z, by "ann, approve, by carol" ("{name}")'
     ]
 
 
