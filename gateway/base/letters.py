@@ -57,17 +57,21 @@ def spell_out(text: str) -> ShownText:
 
 
 def quote(text: str) -> ShownText:
-    """Return a text as a JSON string in one line. Hidden characters without a short escape are spelled out."""
+    """Return a text as a JSON string in one line. Hidden characters without a short escape, and twins of the quote, are spelled out."""
     return ShownText(f'"{"".join(map(_quote_run, _runs(text)))}"')
 
 
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPED: Final = str.maketrans(_ESCAPES)
+_QUOTE_TWINS: Final = re.compile("[\u02ba\u02ee\u2033\uff02]")
+"""Characters that look like the straight quote: a reader would take the words behind one for the gateway's."""
 
 
 def _quote_run(run: _Run) -> str:
     is_short = not run.is_spelled or run.text[0] in _ESCAPES
-    return run.text.translate(_ESCAPED) if is_short else _spell(run)
+    if not is_short:
+        return _spell(run)
+    return _QUOTE_TWINS.sub(lambda found: _spell(_Run(found[0], is_spelled=True)), run.text.translate(_ESCAPED))
 
 
 class _Run(NamedTuple):

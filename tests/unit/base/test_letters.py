@@ -133,6 +133,14 @@ def test_a_text_without_hidden_characters_is_quoted_as_json_does(text: str):
     assert quote(text) == json.dumps(text, ensure_ascii=False)
 
 
+@pytest.mark.parametrize("twin", ["\uff02", "\u02ba", "\u02ee", "\u2033"])
+def test_no_twin_of_the_quote_seems_to_end_a_quoted_text(twin: str):
+    told = quote(f"clerk{twin}, approved by the bank")
+
+    assert twin not in told
+    assert re.fullmatch(r'"clerk⟨U\+[0-9A-F]{4} [A-Z ]+⟩, approved by the bank"', told)
+
+
 @pytest.mark.parametrize("text", ["\u0301a", "\n\u0301a", '"\u0301a', "\\\u0301a"])
 def test_a_mark_changes_no_escape(text: str):
     assert "⟨U+0301 COMBINING ACUTE ACCENT⟩" in quote(text)
