@@ -33,7 +33,8 @@ Notice: TypeAlias = Literal["asked", "closed"]
 
 class Person(Struct, frozen=True):
     """A verified person. `channel` names the way of the vote, `logged_in` the time of the login, if known. `known_as` has the
-    display name and the mail; people read these words beside the id, and nothing decides by these."""
+    display name and the mail; people read these words beside the id, and nothing decides by these. `mail` is a verified address. It
+    gives no right: a person with it is the same person under another id."""
 
     id: str
     issuer: str
@@ -42,6 +43,7 @@ class Person(Struct, frozen=True):
     channel: str = "socket"
     logged_in: float | None = None
     known_as: str = ""
+    mail: str = ""
 
 
 class Requester(Struct, frozen=True):
@@ -56,7 +58,7 @@ class Requester(Struct, frozen=True):
     session: str = ""
     user_name: str | None = None
     user_mail: str | None = None
-    """The display name and the mail of the user, where the token had them. They name nobody in a rule."""
+    """The display name and the verified mail of the user, where the token had them. The name names nobody in a rule."""
 
 
 class ApproverRule(Struct, frozen=True):

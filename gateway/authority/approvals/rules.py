@@ -126,9 +126,10 @@ def without_recurrence(rule: ApproverRule) -> ApproverRule:
 def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
     """Return the reason against a person's vote, `None` if the vote counts. An excluded person may still say no."""
     rule, person = approval.question.rule, vote.person
-    if vote.answer == "approve" and canonical_person(person.id) in _excluded_names(rule, approval.question.requester):
+    names = _names_of(person.id, person.mail)
+    if vote.answer == "approve" and not names.isdisjoint(_excluded_names(rule, approval.question.requester)):
         return reasons.VOTE_EXCLUDED.reason()
-    if any(canonical_person(earlier.person.id) == canonical_person(person.id) for earlier in approval.votes):
+    if any(not names.isdisjoint(_names_of(one.person.id, one.person.mail)) for one in approval.votes):
         return reasons.VOTE_TWICE.reason()
     if (objection := _object_to_proof(rule, vote)) is not None:
         return objection
@@ -167,11 +168,16 @@ def may_vote(approval: Approval, person: Person, now: float) -> bool:
     return object_to_vote(approval, Vote(person, "approve", now)) is None
 
 
+def _names_of(identifier: str, mail: str | None) -> frozenset[str]:
+    """Return the names of one person. Tokens of several places may give a person several ids, and one address of mail."""
+    return frozenset(map(canonical_person, filter(None, (identifier, mail))))
+
+
 def _excluded_names(rule: ApproverRule, requester: Requester) -> frozenset[str]:
     """Return the names without a vote. The same name at another issuer counts as the same person."""
     names = {canonical_person(requester.id)} if "requester" in rule.exclude else set[str]()
     if "user" in rule.exclude and requester.user is not None:
-        names.add(canonical_person(requester.user))
+        names |= _names_of(requester.user, requester.user_mail)
     if "delegates" in rule.exclude:
         names.update(map(canonical_person, requester.delegates))
     return frozenset(names)

@@ -134,8 +134,9 @@ def _admit_operator(groups: frozenset[str], principal: Principal, user: User) ->
 
 
 def _admit_approver(admission: Admission, assurance: Assurance, principal: Principal, user: User) -> Approver | Reason:
-    login = principal.logged_in
-    return admission.admit(Person(user.id, principal.issuer, user.groups, assurance, "api", login, principal.known_as))
+    login, mail = principal.logged_in, principal.mail or ""
+    known_as = principal.known_as
+    return admission.admit(Person(user.id, principal.issuer, user.groups, assurance, "api", login, known_as, mail))
 
 
 def recording(journal: Journal) -> Record:

@@ -145,7 +145,8 @@ def visitor_of(login: VerifiedLogin, settings: ConsoleLogin, admission: Admissio
     held: dict[Role, tuple[str, ...]] = {"viewer": settings.roles.viewer, "operator": settings.roles.operator}
     roles: set[Role] = {role for role, named in held.items() if groups & canonical_groups(named)}
     known_as = write_known_as(login.name, login.mail)
-    person = Person(login.subject, login.issuer, login.groups, settings.assurance, "console", login.logged_in, known_as)
+    way = settings.assurance, "console", login.logged_in
+    person = Person(login.subject, login.issuer, login.groups, *way, known_as, login.mail or "")
     if admission is not None and not isinstance(admission.admit(person), Reason):
         roles.add("approver")
     return Visitor(person, frozenset(roles), "oidc", login.logged_in)

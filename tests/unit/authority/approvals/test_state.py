@@ -46,6 +46,35 @@ def test_two_persons_are_two_persons():
     assert must(counted(first, yes(BOB))).state == "granted"
 
 
+MAIL = "Ursula@corp.example"
+
+
+@pytest.mark.parametrize(
+    ("user", "person", "is_same"),
+    [
+        ("0f3a-77", Person("00u1", "x", ("sre",), "login", mail="ursula@CORP.example"), True),
+        ("0f3a-77", Person("ursula@corp.example", "x", ("sre",), "login"), True),
+        ("ursula@corp.example", Person("00u1", "x", ("sre",), "login", mail=MAIL), True),
+        ("0f3a-77", Person("00u1", "x", ("sre",), "login", mail="bob@corp.example"), False),
+        ("0f3a-77", Person("00u1", "x", ("sre",), "login"), False),
+    ],
+)
+def test_a_person_with_the_mail_of_the_user_is_the_user_under_another_id(user: str, person: Person, *, is_same: bool):
+    mail = None if "@" in user else MAIL
+    asked = question(rule=STRICT)
+    asked = structs.replace(asked, requester=structs.replace(asked.requester, user=user, user_mail=mail))
+    found = counted(state.ask(asked), yes(person))
+
+    assert (isinstance(found, Reason) and found.code == "vote/excluded") is is_same
+
+
+def test_one_person_with_two_ids_is_no_two_persons():
+    first = must(counted(state.ask(question(rule=STRICT)), yes(structs.replace(ALICE, mail="alice@corp.example"))))
+    for same in (structs.replace(BOB, mail="Alice@corp.example"), structs.replace(BOB, id="alice@corp.example")):
+        assert code(counted(first, yes(same))) == "vote/twice"
+    assert must(counted(first, yes(structs.replace(BOB, mail="bob@corp.example")))).state == "granted"
+
+
 def test_one_no_is_enough_and_is_no_expiry():
     first = must(counted(state.ask(question(rule=STRICT)), yes(ALICE)))
     refused = must(counted(first, no(BOB)))

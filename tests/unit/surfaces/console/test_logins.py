@@ -9,7 +9,10 @@ import pytest
 
 from gateway.authority.approvals.model import Person
 from gateway.config import parse
+from gateway.config.console import ConsoleLogin
+from gateway.identity.id_token import VerifiedLogin
 from gateway.model.errors import ConfigurationError
+from gateway.surfaces.console.logins import visitor_of
 from gateway.surfaces.console.sessions import Visitor
 from tests.unit.surfaces.console.visiting import ORIGIN, Browser, headers_of, person, visited
 from tests.unit.surfaces.pages.asking import ask_page
@@ -136,6 +139,14 @@ async def test_a_name_of_a_person_is_text_and_nothing_else(stranger: Browser):
     assert "<script>alert" not in page
     assert "\u202e" not in page
     assert "⟨U+202E RIGHT-TO-LEFT OVERRIDE⟩" in page
+
+
+def test_a_login_brings_the_verified_mail_by_which_a_person_is_told_again():
+    settings = ConsoleLogin.model_validate({"issuer": "https://idp.example", "client_id": "c", "roles": {}})
+    login = VerifiedLogin("00u1", "https://idp.example", (), 1.0, "Ursula", "ursula@corp.example")
+
+    found = visitor_of(login, settings, None).person
+    assert (found.id, found.known_as, found.mail) == ("00u1", "Ursula, ursula@corp.example", "ursula@corp.example")
 
 
 async def test_a_refused_login_is_recorded_as_any_refusal(stranger: Browser):

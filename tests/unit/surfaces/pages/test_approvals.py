@@ -76,7 +76,7 @@ async def test_a_person_lists_shows_and_approves(there: Bench):
     identifier = await asked(there)
     listed = await ask_page(there, "GET", "/api/approvals", token())
     shown = await ask_page(there, "GET", f"/api/approvals/{identifier}", token())
-    voted = await vote(there, identifier, shown.json["shown"], token())
+    voted = await vote(there, identifier, shown.json["shown"], token(email="bob@corp.example"))
 
     assert [one["id"] for one in listed.json["questions"]] == [identifier]
     assert shown.json["said_by_agent"]["arguments"]["value"] == {"path": "a"}
@@ -90,7 +90,8 @@ async def test_a_person_lists_shows_and_approves(there: Bench):
         "assurance": "mfa",
         "channel": "api",
         "logged_in": None,
-        "known_as": "",
+        "known_as": "bob@corp.example",
+        "mail": "bob@corp.example",
     }
 
 
