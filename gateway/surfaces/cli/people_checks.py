@@ -16,6 +16,7 @@ from gateway.config.identities import JwtIdentity
 from gateway.identity.assembly import transmitter_keys
 from gateway.identity.claim_maps import GENERIC, map_of
 from gateway.model.decision import Reason
+from gateway.model.target import Effect
 from gateway.surfaces.cli.terminal import describe_count
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def look(settings: Configuration) -> Iterator[ApprovalFinding]:
     yield _find_approvers(approvals, is_development=settings.is_development)
     yield from _find_outsiders(approvals)
     yield from _find_other_ids(settings, approvals)
+    yield from _find_unanswered(settings, approvals)
     if settings.console is not None and settings.console.login is not None and approvals.people is None:
         yield ApprovalFinding(
             "nobody answers a question at the console",
@@ -99,6 +101,29 @@ def _find_outsiders(approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
                 "give it one of these groups, or remove it",
                 is_warning=True,
             )
+
+
+_HARMLESS: Final = frozenset({"demo", "development", "test", "staging"})
+_LASTING: Final = frozenset({Effect.DESTRUCTIVE, Effect.MINT, Effect.EXEC})
+"""Environments and effects as in the shipped settings of the policy (`harmless_environments`, `unbound_effects`)."""
+
+
+def _find_unanswered(settings: Configuration, approvals: ApprovalSettings) -> Iterator[ApprovalFinding]:
+    """Yield the upstreams whose lasting effects ask for two persons with a login (`identity/unbound`), where nobody has a login."""
+    is_bound = all(each.kind == "jwt" and each.require_bound for each in settings.identity)
+    if approvals.people is not None or is_bound:
+        return
+    named = [
+        name
+        for name, upstream in settings.upstreams.items()
+        if upstream.environment not in _HARMLESS and any(one.effect in _LASTING for one in upstream.tools.values())
+    ]
+    if named:
+        yield ApprovalFinding(
+            f"nobody can approve a lasting effect in {', '.join(named)} with a bearer token (identity/unbound): nobody has a login",
+            "name the people in approvals.people, or declare the environment of a harmless upstream",
+            is_warning=True,
+        )
 
 
 _PROVIDERS: Final = {"login.microsoftonline.com": "entra-v2", "sts.windows.net": "entra-v1", "okta.com": "okta"}

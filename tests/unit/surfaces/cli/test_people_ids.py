@@ -1,4 +1,4 @@
-"""The check of configurations under which a person could have two ids, and approve a call of their own."""
+"""The check of configurations under which a person could have two ids, or under which nobody can answer a question."""
 
 from __future__ import annotations
 
@@ -45,3 +45,41 @@ def test_the_claims_of_approvers_and_of_users_have_to_name_the_same_id(at: str, 
 )
 def test_one_id_for_each_person_is_no_finding(issuer: str, claims: str):
     assert warnings(issuer, claims, claims) == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "more", "environment", "effect", "is_told"),
+    [
+        ("kind: development", "", "", "destructive", True),
+        ("kind: development", "", "environment: prod", "exec", True),
+        ("kind: development", "", "environment: test", "destructive", False),
+        ("kind: development", "", "", "write", False),
+        ("kind: development", "approvals: null", "", "destructive", False),
+        ("kind: jwt, issuer: 'https://idp.example', require_bound: true", "approvals: {}", "", "mint", False),
+        ("kind: jwt, issuer: 'https://idp.example'", "approvals: {}", "", "mint", True),
+        (
+            "kind: jwt, issuer: 'https://idp.example'",
+            "approvals: {people: {issuer: 'https://idp.example', groups: [sre]}}",
+            "",
+            "mint",
+            False,
+        ),
+    ],
+)
+def test_a_question_that_needs_a_login_needs_people_with_one(
+    identity: str, more: str, environment: str, effect: str, *, is_told: bool
+):
+    text = f"""
+listen: 127.0.0.1:8080
+identity: [{{{identity}}}]
+upstreams:
+  files:
+    audience: files
+    url: http://127.0.0.1:9000/mcp
+    {environment}
+    tools: {{drop: {{effect: {effect}}}}}
+{more}
+"""
+    found = [one.found for one in look(config.parse(text, base=Path("/tmp"))) if one.is_warning]
+
+    assert any("nobody can approve a lasting effect in files" in one for one in found) is is_told
