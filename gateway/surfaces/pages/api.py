@@ -74,7 +74,7 @@ async def _answer(gateway: Gateway, operation: Operation, request: Request) -> R
         return json_response(found, _STORE)
     if found.code != reasons.VOTE_LOGIN.code:
         return _refuse(found)
-    approval = None if gateway.people is None else gateway.people.desk.get(request.path_params["id"])
+    approval = None if gateway.people is None else gateway.people.office.find(request.path_params["id"])
     return _demand_login(request, found, 0 if approval is None else approval.question.rule.max_age or 0)
 
 

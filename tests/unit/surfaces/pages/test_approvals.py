@@ -267,6 +267,8 @@ async def test_an_old_login_is_challenged(there: Bench, monkeypatch: pytest.Monk
     challenge = dict(answer.headers)[b"www-authenticate"].decode()
     assert challenge.startswith('Bearer error="insufficient_user_authentication"')
     assert 'max_age="300"' in challenge
+    by_code = await vote(there, shown["code"], shown["shown"], old)
+    assert 'max_age="300"' in dict(by_code.headers)[b"www-authenticate"].decode()
     assert [one.state for one in desk(there).list_open()] == ["pending"]
 
     fresh = token(auth_time=int(time.time()) - 200)
