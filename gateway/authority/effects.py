@@ -20,6 +20,8 @@ from msgspec import Struct, structs
 
 from gateway.base.json import canonical
 from gateway.base.json.strict import bulk
+from gateway.base.json.strict import fold as fold_name
+from gateway.base.json.walk import split_pointer
 from gateway.base.store.engine import ABSENT
 from gateway.base.store.records import RecordKind
 from gateway.inspection.arguments import at
@@ -43,6 +45,8 @@ MOST: Final = 200_000
 _ATTEMPTS: Final = 8
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,64}(?:[.][0-9]{1,64})?")
 _WORD: Final = re.compile(r"[^\s,;:()\[\]{}\"'<>|]+")
+_TEXT: Final = "text"
+"""The member with the text of a content block of the protocol."""
 MOST_WORDS: Final = 20_000
 """Words of an answer that are compared with the values of an effect."""
 EffectState: TypeAlias = Literal["open", "done", "unknown"]
@@ -219,9 +223,9 @@ class EffectRegister:
     def find_shown(self, principal: Principal, reading: Call, result: bytes) -> list[Effect]:
         """Return the effects of unknown outcome that the result of a confirming tool shows.
 
-        The result shows an effect if it has each value of the effect's key. What a result lacks may be on another page, or still to
-        come: a missing effect confirms nothing. A key of the asked value alone has to be a whole value of the result. A sentence
-        that there is nothing repeats the value too.
+        The result has to have each value of the effect's key, in a text or under a name like that of its argument. The number of a
+        page is no amount. What a result lacks may be on another page, or still to come: a missing effect confirms nothing. A key of
+        the asked value alone has to be a whole value of the result. A sentence that there is nothing repeats it too.
         """
         confirms = reading.target.labels.confirms
         if confirms is None or not self._unknown:
@@ -235,14 +239,24 @@ class EffectRegister:
         ]
         if not waiting:
             return []
-        values, words = _list_values(result)
-        # Any answer repeats the value that was asked for, also the answer that there is nothing.
-        whole = {self._digest_values([value]) for value in values}
-        shown = whole | {self._digest_values([word]) for word in words} | {asked}
+        leaves, words = _list_leaves(result)
+        spoken = {self._digest_values([word]) for word in words}
+        names: dict[str, set[str]] = {}
+        for name, value in leaves:
+            names.setdefault(self._digest_values([value]), set()).add(name)
+
+        def is_shown(pointer: str, value: str) -> bool:
+            if pointer == confirms.argument:
+                # Any answer repeats the value that was asked for, also the answer that there is nothing.
+                return True
+            steps = [step for step in split_pointer(pointer) if step != "*" and not step.isdigit()]
+            wanted = fold_name(steps[-1]) if steps else ""
+            return value in spoken or any(wanted in name or (name and name in wanted) for name in names.get(value, ()))
+
         return [
             effect
             for effect in waiting
-            if shown.issuperset(found := set(effect.values.values())) and (found != {asked} or asked in whole)
+            if all(is_shown(*one) for one in effect.values.items()) and (len(effect.values) > 1 or asked in names)
         ]
 
     # --- digests ---------------------------------------------------------------------------------------
@@ -306,30 +320,32 @@ def _plain_number(text: str) -> str:
     return f"-{number}" if text[0] == "-" and number != "0" else number
 
 
-def _list_values(result: bytes) -> tuple[list[Json], list[str]]:
-    """Return the values in a result, and the words of its texts. Values are the leaves, and the leaves of JSON in texts."""
-    values: list[Json] = []
+def _list_leaves(result: bytes) -> tuple[list[tuple[str, Json]], list[str]]:
+    """Return the leaves of a result with their folded names, and the words of its texts. JSON in a text has leaves too."""
+    leaves: list[tuple[str, Json]] = []
     words: list[str] = []
     try:
-        waiting: list[Any] = [msgspec.json.decode(result)]
+        waiting: list[tuple[str, Any]] = [("", msgspec.json.decode(result))]
     except (msgspec.DecodeError, RecursionError):
-        return values, words
+        return leaves, words
     left = MOST_WORDS
     while waiting and left > 0:
-        value = waiting.pop()
+        name, value = waiting.pop()
         if isinstance(value, dict):
-            waiting.extend(cast("dict[str, Any]", value).values())
+            members = cast("dict[str, Any]", value)
+            waiting.extend((fold_name(member), inner) for member, inner in members.items())
         elif isinstance(value, list):
-            waiting.extend(cast("list[Any]", value))
+            waiting.extend((name, inner) for inner in cast("list[Any]", value))
         elif isinstance(value, str) and (inner := _parse(value)) is not None:
-            waiting.append(inner)
+            waiting.append((name, inner))
         else:
             found = _WORD.findall(value)[:left] if isinstance(value, str) else []
             left -= 1 + len(found)
             if value is not None:
-                values.append(value)
-            words.extend(word.rstrip(".!?") for word in found)
-    return values, words
+                leaves.append((name, value))
+            if name == _TEXT:
+                words.extend(word.rstrip(".!?") for word in found)
+    return leaves, words
 
 
 def _parse(text: str) -> Any:
