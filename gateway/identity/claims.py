@@ -259,6 +259,7 @@ def _assemble(claims: JsonObject, rules: Rules, parties: _Parties, *, digest: st
         logged_in=number(claims.get("auth_time")),
         issued=number(claims.get("iat")),
         session=text(claims.get("sid")),
+        subject=text(claims.get("sub")),
         email=find_mail(claims, rules.map.mail),
         mail=read_mail(claims, rules.map.mail),
         display_name=read_name(claims, rules.map.name),

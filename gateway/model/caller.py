@@ -74,6 +74,7 @@ class Principal:
     `jti`, or a digest of the presented credential without `jti`. `logged_in` is the time of the user's login in seconds
     since the epoch (`auth_time`, OIDC Core 1.0 section 2, RFC 9068 section 2.2.1). `issued`, `session` and `email` are
     `iat`, `sid` and `email`: identity providers name callers by these in signals. `mail` is a verified `email` for people.
+    `subject` is `sub`, the name in signals also of a user whose id is another claim.
     `mail` and `display_name` are of the user, or of an agent without one. People read them beside the id; no rule and no key has the name.
     """
 
@@ -90,6 +91,7 @@ class Principal:
     session: str | None = field(default=None, repr=False, compare=False)
     email: str | None = field(default=None, repr=False, compare=False)
     mail: str | None = field(default=None, repr=False, compare=False)
+    subject: str | None = field(default=None, repr=False, compare=False)
     display_name: str | None = field(default=None, repr=False, compare=False)
     key: str = field(init=False, repr=False, compare=False)
     """What sessions, tasks and upstream processes are bound to: 32 hex digits, the same for every token of this agent,

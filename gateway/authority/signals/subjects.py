@@ -263,6 +263,8 @@ def _accounts(principal: Principal) -> set[tuple[str, str]]:
     names = {(principal.issuer, principal.id)}
     if principal.user is not None:
         names.add((principal.issuer, principal.user.id))
+    if principal.subject is not None:
+        names.add((principal.issuer, principal.subject))
     return names | {(actor.issuer or principal.issuer, actor.id) for actor in principal.delegation}
 
 
@@ -276,7 +278,7 @@ def _has_account(member: Member, principal: Principal, issuers: frozenset[str]) 
 def _is_account(principal: Principal, issuer: str, name: str) -> bool:
     """Return whether an account is behind a request. A signal asks it for each open lease."""
     if principal.issuer == issuer and (
-        principal.id == name or (principal.user is not None and principal.user.id == name)
+        name in {principal.id, principal.subject} or (principal.user is not None and principal.user.id == name)
     ):
         return True
     return any(actor.id == name and (actor.issuer or principal.issuer) == issuer for actor in principal.delegation)

@@ -264,6 +264,18 @@ def test_a_signal_names_a_caller_by_the_whole_address_in_the_token(token: dict[s
     assert len(found.known_as) < 200
 
 
+@pytest.mark.parametrize("name", ["u-1", "ursula@corp.example"])
+def test_a_signal_names_a_user_by_the_subject_of_the_token_too(name: str):
+    settings = {"agent": ["azp"], "user": ["employee"]}
+    found = read(settings, {"sub": "u-1", "azp": "triage", "employee": "ursula@corp.example"})
+    subject = read_subject({"format": "iss_sub", "iss": ISSUER, "sub": name})
+
+    assert isinstance(found, Principal)
+    assert subject is not None
+    assert set(index_keys(subject)) <= set(caller_keys(found))
+    assert names(subject, found, frozenset({ISSUER}))
+
+
 def test_a_display_name_is_bounded_and_changes_no_caller():
     plain = read({}, {"sub": "u-1", "azp": "triage"})
     named = read({}, {"sub": "u-1", "azp": "triage", "name": "n" * 2_000, "email": "m@x.example"})
