@@ -244,6 +244,7 @@ def _has_ended(console: ConsoleParts, session: LoginSession) -> bool:
         AuthMethod.JWT,
         user=User(person.id, person.groups),
         logged_in=visitor.logged_in,
+        email=person.mail or None,
     )
     return console.gateway.signals.register.is_ended(named)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from gateway.authority.signals.register import Signal
 from gateway.authority.signals.subjects import read_subject
 from tests.signalling import ISSUER, account
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 def revoke(browser: Browser, name: str, at: float) -> None:
     """Take a signal into force, as the receiver does."""
-    subject = read_subject(account(name))
+    subject = read_subject({"format": "email", "email": name} if "@" in name else account(name))
     assert subject is not None
     signal = Signal("idp", frozenset({ISSUER}), subject, "session-revoked", at, "end")
     browser.there.gateway.signals.register.put(signal)
@@ -33,3 +35,14 @@ async def test_a_revoked_login_ends_its_sessions_at_the_console_alone(tmp_path: 
         assert (await later.get("/console")).status == 200
         assert (await other.get("/console")).status == 200
         assert len(stranger.console.parts.sessions) == before - 1
+
+
+async def test_a_revoked_login_is_told_by_the_mail_too(tmp_path: Path):
+    async with visited(tmp_path) as stranger:
+        known = person("00u1", "viewer", logged_in=100.0)
+        mailed = structs.replace(known, person=structs.replace(known.person, mail="Bob@corp.example"))
+        old, other = stranger.visit(mailed), stranger.visit(known)
+        revoke(stranger, "bob@corp.example", 200.0)
+
+        assert (await old.get("/console")).status == 303
+        assert (await other.get("/console")).status == 200
