@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _read_rules() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] -
     """Read the shipped rules of credentials once. Each gateway makes its own rule set of them."""
     read, shipped = ruleset._read, ruleset._read(ruleset.OWN, own=True)
 
+    @wraps(read)
     def read_once(path: Path, *, own: bool) -> ruleset._File:
         return shipped if own and path == ruleset.OWN else read(path, own=own)
 
