@@ -35,7 +35,7 @@ bundles:
     resource: bundle.tar.gz
     persist: true
     signing: {{keyid: signer}}
-    polling: {{min_delay_seconds: 1, max_delay_seconds: 2}}
+    polling: {{min_delay_seconds: 3600, max_delay_seconds: 3600}}
 persistence_directory: "{kept}"
 """
 
