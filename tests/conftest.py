@@ -196,13 +196,10 @@ def recorder(echo_server: ServerProcess) -> Recorder:
 @pytest.fixture(scope="session")
 def postgresql() -> Generator[PostgresServer]:
     """Give a PostgreSQL that tests share."""
-    from tests.unit.base.store.postgresql_server import PostgresServer  # noqa: PLC0415 - its driver is loaded where it is used
+    from tests.unit.base.store.postgresql_server import running_postgresql  # noqa: PLC0415 - its driver is loaded where it is used
 
-    server = PostgresServer()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
+    with running_postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -164,8 +164,7 @@ class TaskLedger:
         """Count a call that is about to be decided, and give the facts for the decision.
 
         `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. `principal` is the caller, for the
-        facts that a policy declares. Each call that was reserved
-        is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
+        facts that a policy declares. Each reserved call is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
         kept = self._tasks.require(task)
         if (kept.ended is not None or kept.task.expires is not None) and kept.status(now) != "open":

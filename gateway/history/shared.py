@@ -80,14 +80,14 @@ class _Waiting:
             self.done = asyncio.get_running_loop().create_future()
 
     def settle(self, *, is_kept: bool) -> None:
-        """Tell those who wait whether the log has the entry."""
+        """Wake the callers that wait for the entry. `is_kept`: the log has it."""
         if not self.done.done():
             self.done.set_result(is_kept)
 
 
 @dataclass(slots=True)
 class _Owner:
-    """The log of one owner as this gateway knows it. `is_cold`: the log has to be read before the next append.
+    """The log of one owner, in the memory of this gateway. `is_cold`: the log has to be read before the next append.
 
     `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call. `waiting` has
     the entries that are folded, and not yet known to be in the log.
@@ -428,7 +428,7 @@ class SharedLog:
                 self._tasks.tell_end(task, "expired" if kept is None or kept.ended is None else kept.ended)
 
     def _follow_call(self, owner: _Owner, entry: Entry) -> None:
-        """Keep in mind which gateway has which open call."""
+        """Note the gateway of an open call until the call ends."""
         if isinstance(entry.event, Reserved):
             owner.callers[entry.event.call] = entry.replica
         elif isinstance(entry.event, Released | Settled):

@@ -78,7 +78,7 @@ PROOFS: Final = RecordKind("used proof", float, "a proof of the last minutes cou
 
 
 class SharedProofs:
-    """The proofs that all gateways of one database have used."""
+    """The used DPoP proofs of all gateways of one database."""
 
     def __init__(self, records: Records[float]) -> None:
         self._records = records

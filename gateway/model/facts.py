@@ -180,7 +180,7 @@ class SessionFacts(Fact, frozen=True):
 
 
 class DeclaredFacts(Struct, frozen=True):
-    """The facts that an author declares (`facts.yaml`), for one call. `values` count the call itself as open, and `before` does
+    """The values of declared facts (`facts.yaml`) for one call. `values` count the call itself as open, and `before` does
     not. `incomplete` are the names of facts whose memory lacks something."""
 
     values: Mapping[str, int | float | str] = {}

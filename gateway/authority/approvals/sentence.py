@@ -56,7 +56,7 @@ class View(Struct, frozen=True):
         return f"{day}{clock} {told:%Z}"
 
     def write_left(self, until: float) -> str:
-        """Return the time that is left, and when it ends."""
+        """Return the remaining time of a question, with the time of its end."""
         left = max(0, int(until - self.now))
         hours, rest = divmod(left, 3600)
         minutes, seconds = divmod(rest, 60)

@@ -73,7 +73,7 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server, and the time that the gateway gives it, in seconds.
+    """A PostgreSQL server with its time limits in seconds.
 
     `deadline` is for what a call waits for, `patience` for the work of a start or a sweep, and `opening` for a new connection.
     """
@@ -278,7 +278,7 @@ async def finish(connection: Connection, work: Callable[[Connection], Awaitable[
 
 
 async def require_safe(connection: Connection, server: Server) -> None:
-    """Refuse a server that could lose confirmed changes, and clocks that differ. Raises `StoreError`."""
+    """Refuse a server that could lose confirmed changes, or whose clock differs. Raises `StoreError`."""
     before = time.time()
     rows = await connection.fetch(_ABOUT)
     after = time.time()

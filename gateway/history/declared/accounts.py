@@ -66,7 +66,7 @@ class FactAccounts:
         self._gone: set[str] = set()
 
     def tables(self, name: str) -> Tables | None:
-        """Return the tables of an account; `None` for one that holds nothing."""
+        """Return the tables of an account, or `None` if the account is empty."""
         account = self._by_name.get(name)
         return None if account is None else account.held.tables
 

@@ -59,7 +59,7 @@ class FactMarker:
         self._key = key
 
     def mark(self, book: FactBook, subject: Subject) -> tuple[Mark, ...]:
-        """Return the marks of a call on the facts that count it."""
+        """Return one mark of a call for each fact that counts the call."""
         counted, begun = book.find_fitting(subject.call.target)
         if not counted and not begun:
             return ()

@@ -131,7 +131,7 @@ def settle(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a call did whose answer was lost. Look at its upstream first: an outcome is settled once."""
+    """Settle the unknown outcome of a call as done or failed. Look at its upstream first: an outcome is settled once."""
     if done == failed:
         raise typer.BadParameter("give --done or --failed")
     end = "done" if done else "failed"

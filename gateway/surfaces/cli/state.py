@@ -101,7 +101,7 @@ def forget(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove the unreadable records of one kind, so that a gateway can start. Readable records stay.
+    """Remove the unreadable records of one kind that stop a gateway from starting. Readable records stay.
 
     After the loss of a sealing key, `all` renames the file of all records. In PostgreSQL it removes all unreadable records.
 

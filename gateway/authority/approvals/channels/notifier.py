@@ -68,7 +68,7 @@ class Notifier:
                 self._put(approval, name, "asked")
 
     def _let_in(self) -> None:
-        """Tell of the questions whose turn it is now."""
+        """Announce each question that has left the line."""
         for identifier in tuple(self._in_line):
             approval = self._desk.get(identifier)
             if approval is None or approval.state != "pending" or not self._desk.waits_in_line(approval):

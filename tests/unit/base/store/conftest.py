@@ -10,18 +10,15 @@ import pytest
 
 from gateway.base.store.engine import Engine
 from tests.unit.base.store.engines import Opened, open_store
-from tests.unit.base.store.postgresql_server import PostgresServer
+from tests.unit.base.store.postgresql_server import PostgresServer, running_postgresql
 from tests.unit.clock import Clock
 
 
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
     """Give a server that the test may kill."""
-    server = PostgresServer()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
+    with running_postgresql() as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
@@ -117,6 +117,16 @@ class PostgresServer:
             rows = await connection.fetch(statement)
         await connection.close()
         return rows
+
+
+@contextlib.contextmanager
+def running_postgresql() -> Generator[PostgresServer]:
+    """Start a server, and remove it with its folder at the end."""
+    server = PostgresServer()
+    try:
+        yield server.make()
+    finally:
+        server.remove()
 
 
 def _find_programs(folder: Path) -> Path:
