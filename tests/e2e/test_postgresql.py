@@ -19,7 +19,7 @@ from tests.e2e.test_stops import run, stop
 from tests.e2e.wire import caller, entries, page, stateless, token, until, verified
 from tests.gateway_process import GatewayProcess
 from tests.servers.serving import ServerProcess
-from tests.unit.base.store.postgresql_server import PostgresServer
+from tests.unit.base.store.postgresql_server import PostgresServer, running_postgresql
 
 STORE = "store: {kind: postgresql, url: '${STORE_URL}', deadline: 1s}\n"
 TAKEOVER = 15.0
@@ -30,11 +30,8 @@ MARGIN = 45.0
 
 @pytest.fixture
 def database() -> Generator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        yield server.make()
-    finally:
-        server.remove()
+    with running_postgresql() as server:
+        yield server
 
 
 def share_keys(source: Path, target: Path) -> None:
