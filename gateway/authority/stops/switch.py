@@ -120,12 +120,14 @@ class StopSwitch:
         """Take over what other gateways on the same records stopped and resumed. Raises `GatewayError`."""
         known = frozenset(self.register.stops)
         changed, gone = await self._followed.look()
-        for identifier, stop in changed.items():
-            # A stop that is known no more was taken out while the records were read.
-            if identifier not in known and identifier not in self.register.stops:
-                self._put(stop)
-                effects = await self._end(stop)
-                log.warning("stop.began", id=stop.id, scope=stop.chosen.scope, **structs.asdict(effects))
+        # A stop that is known no more was taken out while the records were read.
+        begun = [stop for name, stop in changed.items() if name not in known and name not in self.register.stops]
+        # All are in force before any work ends: an error there must lose no stop.
+        for stop in begun:
+            self._put(stop)
+        for stop in begun:
+            effects = await self._end(stop)
+            log.warning("stop.began", id=stop.id, scope=stop.chosen.scope, **structs.asdict(effects))
         for identifier in gone:
             if (stop := self.register.remove(identifier)) is not None:
                 self._deadlines.pop(identifier, None)

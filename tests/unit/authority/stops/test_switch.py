@@ -252,6 +252,18 @@ async def test_a_stop_of_another_gateway_is_in_force_after_a_look_and_over_after
     assert one.register.find(TRIAGE) is None
 
 
+async def test_an_error_in_the_end_of_one_stop_elsewhere_loses_no_other_stop(tmp_path: Path):
+    one, other = Operating(tmp_path), Operating(tmp_path)
+    await one.start()
+    await other.start()
+    stops = [await one.stop(Selection("agent", name)) for name in ("a", "b", "c")]
+    other.killed = "end"
+
+    with pytest.raises(Killed):
+        await other.switch.follow()
+    assert other.register.stops.keys() == {stop.id for stop in stops}
+
+
 async def test_a_look_at_other_gateways_takes_no_unwritten_stop_back(tmp_path: Path):
     there = Operating(tmp_path)
     await there.start()
