@@ -20,7 +20,7 @@ MOST = {
     REFUSED_WRITE: (659, 83, 313),
 }
 """Functions, files and moves. Lower them with each shortening of a way. The goals stand in the benchmark. Comprehensions, which
-Python 3.12 inlines, do not count as functions here."""
+Python 3.12 inlines, do not count as functions here, and neither does the function that some keys enter by chance."""
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -28,7 +28,7 @@ async def test_a_call_enters_no_more_than_it_did(tmp_path: Path, kind: Kind):
     way = await walk(tmp_path, kind)
     functions, files, moves = MOST[kind]
 
-    assert way.without_comprehensions() <= functions
+    assert way.count_certain() <= functions
     assert way.files <= files
     assert way.moves <= moves
     assert ("calls/pipeline/pipeline.py", "Pipeline._decide_and_forward") in way.entered
@@ -36,11 +36,11 @@ async def test_a_call_enters_no_more_than_it_did(tmp_path: Path, kind: Kind):
 
 
 def test_figures_beyond_a_goal_are_told():
-    way = Way((("a.py", "f"), ("b.py", "g.<locals>.<listcomp>"), ("a.py", "f")))
+    way = Way((("a.py", "f"), ("b.py", "g.<locals>.<listcomp>"), ("a.py", "f"), ("a.py", "_grams_at")))
     ways, calls = dict.fromkeys(KINDS, way), dict.fromkeys(KINDS, 0.2)
     quick = dict.fromkeys(SIZES, 0.1)
 
-    assert (way.files, way.moves, way.without_comprehensions()) == (2, 2, 2)
+    assert (way.files, way.moves, way.count_certain()) == (2, 2, 2)
     assert Figures(ways, calls, quick, quick, MOST_GAP).is_within_goals()
     assert not Figures(ways, calls, quick, quick, MOST_GAP + 0.1).is_within_goals()
     assert not Figures(ways, calls, {**quick, 4096: MOST_MILLISECONDS[4096] + 0.1}, quick, 0.0).is_within_goals()
