@@ -8,6 +8,7 @@
     docs/reference/configuration.md         from the settings
     docs/reference/facts.md                 from `SessionFacts`, the history as policy sees it
     docs/reference/openapi.json             from the operations of the control interface
+    docs/reference/declared-facts.md        from the model of `facts.yaml`
     docs/reference/schemas/*.json           from the settings: what `opagate init schema` prints
     deploy/systemd/opagate.service          what `opagate init service` writes
     gateway/policy/plan/shipped.plan        from the rules, by the OPA of `make tools`
@@ -30,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # as a script has it, 
 
 import reference
 
-from gateway.config.schema import SCHEMAS
 from gateway.model import reasons as own_reasons
 from gateway.model.errors import GatewayError, PolicyBroken
 from gateway.policy import authoring, contract
@@ -40,6 +40,7 @@ from gateway.policy.plan import compile_process, store
 from gateway.policy.plan.store import StoredPlan
 from gateway.surfaces.app.control import OPERATIONS
 from gateway.surfaces.cli import service
+from gateway.surfaces.cli.schemas import Document, describe_document
 from gateway.surfaces.pages.openapi import describe_api
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +66,7 @@ def generated(root: Path) -> dict[str, str]:
     files["docs/reference/reasons.md"] = _page(reasons)
     files["gateway/model/reasons/names.py"] = _reason_names()
     files["docs/reference/openapi.json"] = _json(describe_api(OPERATIONS.values()))
-    files |= {f"docs/reference/schemas/{name}.json": _json(schema()) for name, schema in SCHEMAS.items()}
+    files |= {f"docs/reference/schemas/{each}.json": _json(describe_document(each)) for each in Document}
     files["deploy/systemd/opagate.service"] = service.unit(SERVICE)
     return files | reference.pages()
 

@@ -22,6 +22,7 @@ from gateway import config
 from gateway.config import values
 from gateway.model import facts
 from gateway.policy import contract
+from gateway.policy.facts import FactsFile
 from gateway.surfaces.cli.root import app
 
 _GENERATED: Final = "This page is generated from the code (`make generate`)."
@@ -58,6 +59,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/cli.md": commands(),
         "docs/reference/configuration.md": settings(),
+        "docs/reference/declared-facts.md": declared_facts(),
         "docs/reference/facts.md": session_facts(),
     }
 
@@ -141,6 +143,24 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def declared_facts() -> str:
+    """Return the page of `facts.yaml`: every field with its type, default and meaning."""
+    lines = [
+        "# Declared facts",
+        "",
+        f"The file `facts.yaml` at the top of an overlay. {_GENERATED} [Facts about earlier calls](../policy/facts.md)",
+        "says what to write. Durations are written as `10m`, `1h` or `7d`. A list of one item may be the item itself.",
+    ]
+    places: dict[type[BaseModel], str] = {}
+    for place, model in _sections("", FactsFile):
+        if model not in places:
+            lines += _section(place, model)
+        elif place != places[model]:
+            lines += ["", f"`{place}` has the fields of `{places[model]}`."]
+        places.setdefault(model, place)
+    return "\n".join(lines) + "\n"
+
+
 def _sections(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """The models in the order in which the file shows them, each with where it stands."""
     yield path, model
@@ -216,6 +236,7 @@ def _plain_type(bare: object) -> str:
         return "mapping, see below"
     known: dict[object, str] = {
         str: "text",
+        bool: "true or false",
         int: "number",
         Path: "path",
         timedelta: "duration",

@@ -20,15 +20,16 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def describe_configuration() -> dict[str, Any]:
     """Return the schema of `gateway.yaml`."""
-    return _describe(TypeAdapter(Configuration), "gateway.yaml of an opagate gateway")
+    return describe(TypeAdapter(Configuration), "gateway.yaml of an opagate gateway")
 
 
 def describe_labels() -> dict[str, Any]:
     """Return the schema of a labels file."""
-    return _describe(TypeAdapter(LabelsFile), "Labels of the upstreams' tools of an opagate gateway")
+    return describe(TypeAdapter(LabelsFile), "Labels of the upstreams' tools of an opagate gateway")
 
 
-def _describe(model: TypeAdapter[Any], title: str) -> dict[str, Any]:
+def describe(model: TypeAdapter[Any], title: str) -> dict[str, Any]:
+    """Return the schema of a file that has a model."""
     found = model.json_schema(by_alias=True, mode="validation", schema_generator=_Generator)
     return {"$schema": DIALECT, "title": title, **cast("dict[str, Any]", _tidy(found))}
 
@@ -84,7 +85,7 @@ def describe_grants() -> dict[str, Any]:
         "title": "Grants of an opagate gateway",
         **_mapping({"upstreams": {"type": "object", "additionalProperties": listed}}),
         "required": ["upstreams"],
-        "$defs": {"grant": _grant(), "condition": _condition(), "approvers": _approvers()},
+        "$defs": {"grant": _grant(), "condition": describe_condition(), "approvers": _approvers()},
     }
 
 
@@ -116,7 +117,8 @@ def _grant() -> dict[str, Any]:
     }
 
 
-def _condition() -> dict[str, Any]:
+def describe_condition() -> dict[str, Any]:
+    """Return the schema of a condition on an argument (`rego/gateway/lib/conditions`)."""
     tests: dict[str, Any] = {
         "one_of": {"type": "array", "minItems": 1},
         "equals": {},
@@ -143,10 +145,6 @@ def _approvers() -> dict[str, Any]:
             "scopes": _list_of({"enum": ["once", "destination", "limit", "recurring"]}),
         }
     )
-
-
-SCHEMAS: Final = {"config": describe_configuration, "grants": describe_grants, "labels": describe_labels}
-"""The schemas by the name of their file."""
 
 
 def _mapping(properties: dict[str, Any]) -> dict[str, Any]:

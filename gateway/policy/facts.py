@@ -22,6 +22,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -29,6 +31,7 @@ from pydantic import (
 )
 
 from gateway.config import problems
+from gateway.config.schema import describe, describe_condition
 from gateway.config.values import Duration
 from gateway.model.errors import PolicyBroken
 from gateway.model.target import Effect, Sensitivity, Target
@@ -36,12 +39,12 @@ from gateway.policy.folder.data_files import nearest
 
 FILE: Final = "facts.yaml"
 Outcome: TypeAlias = Literal["open", "done", "failed", "unknown", "refused"]
+Verdict: TypeAlias = Literal["allow", "ask", "deny"]
 Scope: TypeAlias = Literal["task", "user", "agent", "tenant", "all"]
 """The owner of a fact's memory: the narrowest of its keys. `all` is the whole gateway."""
 KEYS: Final = ("task", "agent", "user", "tenant", "upstream", "system", "tool")
-TESTS: Final = (
-    "one_of", "equals", "matches", "under", "host_in", "max", "min", "max_items", "present", "absent", "optional",
-)  # fmt: skip
+CONDITION: Final = describe_condition()
+TESTS: Final = tuple(CONDITION["properties"])
 """The tests of a condition (`rego/gateway/lib/conditions`)."""
 BUCKETS: Final = 60
 """Parts of a sliding window. A window counts up to one part too long, and never too short."""
@@ -64,7 +67,10 @@ class _Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
-_Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_listed), Field(min_length=1)]
+_Text = Annotated[str, Field(min_length=1)]
+_Texts = Annotated[
+    tuple[_Text, ...], BeforeValidator(_listed, json_schema_input_type=_Text | tuple[_Text, ...]), Field(min_length=1)
+]
 
 
 class Selection(_Declared):
@@ -77,30 +83,43 @@ class Selection(_Declared):
     system: _Texts | None = Field(default=None, description="Names of systems (`audience`).")
     tenant: _Texts | None = Field(default=None, description="Tenants of the called system.")
     environment: _Texts | None = Field(default=None, description="Environments of the called system.")
-    effect: Annotated[tuple[Effect, ...], BeforeValidator(_listed)] | None = Field(
-        default=None, description="Effects: `read`, `write`, `destructive`, `mint`, `exec`."
-    )
-    sensitivity: Annotated[tuple[Sensitivity, ...], BeforeValidator(_listed)] | None = Field(
-        default=None, description="Sensitivities of the results."
-    )
+    effect: (
+        Annotated[tuple[Effect, ...], BeforeValidator(_listed, json_schema_input_type=Effect | tuple[Effect, ...])]
+        | None
+    ) = Field(default=None, description="Effects: `read`, `write`, `destructive`, `mint`, `exec`.")
+    sensitivity: (
+        Annotated[
+            tuple[Sensitivity, ...],
+            BeforeValidator(_listed, json_schema_input_type=Sensitivity | tuple[Sensitivity, ...]),
+        ]
+        | None
+    ) = Field(default=None, description="Sensitivities of the results.")
     egress: Annotated[bool, Field(strict=True)] | None = Field(default=None, description="Whether data leaves by it.")
     trust: Literal["trusted", "untrusted"] | None = Field(default=None, description="Trust in the upstream.")
-    decision: Annotated[tuple[Literal["allow", "ask", "deny"], ...], BeforeValidator(_listed)] | None = Field(
-        default=None, description="Decisions of policy: `allow`, `ask`, `deny`."
-    )
+    decision: (
+        Annotated[tuple[Verdict, ...], BeforeValidator(_listed, json_schema_input_type=Verdict | tuple[Verdict, ...])]
+        | None
+    ) = Field(default=None, description="Decisions of policy: `allow`, `ask`, `deny`.")
     code: _Texts | None = Field(default=None, description="Codes of denials, such as `budget/calls`.")
-    outcome: Annotated[tuple[Outcome, ...], BeforeValidator(_listed), Field(min_length=1)] | None = Field(
+    outcome: (
+        Annotated[
+            tuple[Outcome, ...],
+            BeforeValidator(_listed, json_schema_input_type=Outcome | tuple[Outcome, ...]),
+            Field(min_length=1),
+        ]
+        | None
+    ) = Field(
         default=None,
         description="Outcomes: `open` (under way), `done`, `failed`, `unknown` (counts with `open` too), `refused`."
         " By default all but `refused`.",
     )
-    arguments: dict[Pointer, dict[str, Any]] | None = Field(
+    arguments: dict[Pointer, Annotated[dict[str, JsonValue], WithJsonSchema(CONDITION)]] | None = Field(
         default=None, description="Conditions on arguments, as in the `when` of a grant, by pointer."
     )
 
     @field_validator("arguments")
     @classmethod
-    def _has_known_tests(cls, value: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
+    def _has_known_tests(cls, value: dict[str, dict[str, JsonValue]] | None) -> dict[str, dict[str, JsonValue]] | None:
         for test in (test for condition in (value or {}).values() for test in condition):
             if test not in TESTS:
                 raise ValueError(f"there is no test {test!r}{nearest(test, TESTS)}")
@@ -148,8 +167,8 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 class Pair(_Declared):
     """A key of two pointers: `this` into the call under decision, `that` into the earlier call."""
 
-    this: Pointer
-    that: Pointer
+    this: Pointer = Field(description="A pointer into the arguments of the call under decision.")
+    that: Pointer = Field(description="A pointer into the arguments of the earlier call.")
 
 
 def _key(value: str | Pair) -> str | Pair:
@@ -169,6 +188,10 @@ Aggregate: TypeAlias = Literal["count", "sum", "distinct", "first", "last"]
 class Fact(_Declared):
     """A declared fact: one aggregate over the selected calls with the same key."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [name]} for name in ("count", "sum", "distinct", "first", "last")]}
+    )
+
     count: Literal["calls"] | None = Field(default=None, description="The number of calls.")
     sum: Pointer | None = Field(default=None, description="The sum of the numbers at a pointer, as exact decimals.")
     distinct: Literal["tool", "upstream", "system", "destination"] | Pointer | None = Field(
@@ -177,7 +200,9 @@ class Fact(_Declared):
     first: Literal["time"] | None = Field(default=None, description="The time of the first call.")
     last: Literal["time"] | None = Field(default=None, description="The time of the last call.")
     of: Selection = Field(default=Selection(), description="The calls that count.")
-    by: Annotated[tuple[Key, ...], BeforeValidator(_listed), Field(min_length=1)] = Field(
+    by: Annotated[
+        tuple[Key, ...], BeforeValidator(_listed, json_schema_input_type=Key | tuple[Key, ...]), Field(min_length=1)
+    ] = Field(
         description="The keys: `task`, `agent`, `user`, `tenant`, `upstream`, `system`, `tool`, a pointer, or"
         " `{this, that}`. A call that lacks a key has no fact."
     )
@@ -223,7 +248,12 @@ _SCOPES: Final[tuple[Scope, ...]] = ("task", "user", "agent", "tenant")
 class FactsFile(_Declared):
     """The file `facts.yaml`: facts about earlier calls, which rules read as `input.facts.NAME`."""
 
-    facts: dict[Name, Fact]
+    facts: dict[Name, Fact] = Field(description="The facts by name: lower-case letters, digits and `_`.")
+
+
+def describe_facts() -> dict[str, Any]:
+    """Return the schema of `facts.yaml`."""
+    return describe(TypeAdapter(FactsFile), "Declared facts of an opagate policy")
 
 
 @dataclass(frozen=True, slots=True)

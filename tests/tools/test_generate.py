@@ -27,11 +27,13 @@ PATHS = [
     "gateway/model/reasons/names.py",
     "docs/reference/openapi.json",
     "docs/reference/schemas/config.json",
+    "docs/reference/schemas/facts.json",
     "docs/reference/schemas/grants.json",
     "docs/reference/schemas/labels.json",
     "deploy/systemd/opagate.service",
     "docs/reference/cli.md",
     "docs/reference/configuration.md",
+    "docs/reference/declared-facts.md",
     "docs/reference/facts.md",
 ]
 

@@ -25,6 +25,7 @@ from gateway.surfaces.cli import (
     operating,
     policy,
     replay,
+    schemas,
     service,
     serving,
     state,
@@ -87,7 +88,7 @@ _OPERATE: Final = "Operate it"
 app.command("up", rich_help_panel=_START, epilog="Example: opagate up --from ~/.cursor/mcp.json")(serving.up)
 _add_group(app, init.app, "init", rich_help_panel=_START, epilog="Example: opagate init --from ~/.cursor/mcp.json")
 init.app.command("service", epilog="Example: opagate init service --config /etc/opagate/gateway.yaml")(service.service)
-init.app.command("schema", epilog="Example: opagate init schema config > gateway.schema.json")(serving.schema)
+init.app.command("schema", epilog="Example: opagate init schema config > gateway.schema.json")(schemas.schema)
 app.command("check", rich_help_panel=_START, epilog="Example: opagate check --config gateway.yaml")(serving.check)
 _add_group(app, connect.app, "connect", rich_help_panel=_START)
 connect.app.command("stdio", epilog="Example: opagate connect stdio --agent claude-desktop")(stdio.stdio)

@@ -1,10 +1,9 @@
-"""The commands around a serving gateway: `opagate up`, `check`, `credentials token` and `init schema`."""
+"""The commands around a serving gateway: `opagate up`, `check` and `credentials token`."""
 
 from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -188,27 +187,3 @@ def _summary(states: list[str]) -> object:
     return paint(
         "warn" if warnings else "ok", f"{warnings} to look at; the gateway would start" if warnings else "all is well"
     )
-
-
-class Document(StrEnum):
-    """The documents with a schema."""
-
-    CONFIG = "config"
-    GRANTS = "grants"
-    LABELS = "labels"
-
-
-def schema(
-    document: Annotated[
-        Document, typer.Argument(help="`config`: gateway.yaml; `labels`: the file of its setting `labels`.")
-    ],
-) -> None:
-    """Print a JSON Schema, for editors and for checks before a deployment.
-
-    An editor with the YAML language server reads it by a comment: `# yaml-language-server: $schema=gateway.schema.json`.
-
-    `opagate check` says more: a schema knows no rule between two settings.
-    """
-    from gateway.config.schema import SCHEMAS
-
-    emit(SCHEMAS[document.value]())

@@ -12,12 +12,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from gateway.config.schema import SCHEMAS
+from gateway.model.errors import PolicyBroken
+from gateway.policy.facts import read_facts
 from gateway.surfaces.cli import template
+from gateway.surfaces.cli.schemas import Document, describe_document
+from gateway.surfaces.cli.worked_rules import RULES, WorkedRule
 from gateway.surfaces.demo.processes import NAMES, upstreams
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-VALIDATORS: Final[dict[str, Any]] = {name: Draft202012Validator(schema()) for name, schema in SCHEMAS.items()}
+VALIDATORS: Final[dict[str, Any]] = {each: Draft202012Validator(describe_document(each)) for each in Document}
 
 
 class _Texts(yaml.SafeLoader):
@@ -53,9 +56,9 @@ def configurations() -> Iterator[Any]:
                 yield pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
 
 
-@pytest.mark.parametrize("name", sorted(SCHEMAS))
-def test_a_schema_is_one_of_its_dialect(name: str):
-    Draft202012Validator.check_schema(SCHEMAS[name]())
+@pytest.mark.parametrize("document", Document)
+def test_a_schema_is_one_of_its_dialect(document: Document):
+    Draft202012Validator.check_schema(describe_document(document))
 
 
 @pytest.mark.parametrize("text", [*configurations()])
@@ -113,7 +116,7 @@ def test_the_schema_of_grants_knows_the_fields_of_the_rules():
     rules = (ROOT / "rego/gateway/grants/problems/problems.rego").read_text("utf-8")
     conditions = (ROOT / "rego/gateway/lib/conditions/conditions.rego").read_text("utf-8")
     approvers = (ROOT / "rego/gateway/lib/approvers/approvers.rego").read_text("utf-8")
-    found = SCHEMAS["grants"]()["$defs"]
+    found = describe_document(Document.GRANTS)["$defs"]
 
     assert _names(rules, "_lists_of_text := {") | _names(rules, "_others := {") == set(found["grant"]["properties"])
     assert _names(conditions, "names := {") == set(found["condition"]["properties"])
@@ -124,7 +127,9 @@ def test_the_schema_of_grants_knows_the_fields_of_the_rules():
 
 def test_the_choices_in_a_grant_are_those_of_the_settings():
     settings = read((ROOT / "rego/gateway/settings/data.yaml").read_text("utf-8"))
-    grant, approvers = (SCHEMAS["grants"]()["$defs"][name]["properties"] for name in ("grant", "approvers"))
+    grant, approvers = (
+        describe_document(Document.GRANTS)["$defs"][name]["properties"] for name in ("grant", "approvers")
+    )
 
     assert grant["effects"]["items"]["enum"] == settings["effects"]
     assert grant["auth_methods"]["items"]["enum"] == settings["auth_methods"]
@@ -151,7 +156,7 @@ def test_a_labels_file_follows_its_schema_and_a_misspelt_one_breaks_it():
 
 
 def test_a_default_stands_in_the_schema_as_the_file_has_it():
-    limits = SCHEMAS["config"]()["$defs"]["Limits"]["properties"]
+    limits = describe_document(Document.CONFIG)["$defs"]["Limits"]["properties"]
 
     assert limits["drain"]["default"] == "30s"
     assert (
@@ -168,3 +173,30 @@ def test_a_modeline_leads_to_a_schema_that_the_repository_has(path: str):
 
     assert match
     assert ((ROOT / path).parent / match[1]).is_file()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_the_facts_of_worked_rules_follow_the_schema(rule: WorkedRule):
+    assert problems("facts", {"facts": read(rule.facts)}) == []
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "{count: calls}",
+        "{by: [task]}",
+        "{count: calls, sum: /arguments/amount, by: [task]}",
+        "{count: call, by: [task]}",
+        "{count: calls, by: [tsak]}",
+        "{count: calls, by: [/argument/to]}",
+        "{sum: amount, by: [task]}",
+        "{count: calls, by: [task], within: 24 hours}",
+        "{count: calls, by: [task], of: {outcome: over}}",
+        "{count: calls, by: [task], of: {arguments: {/arguments/to: {eqals: a}}}}",
+        "{last: time, by: [task, {this: /arguments/a}]}",
+    ],
+)
+def test_a_misspelt_or_half_fact_breaks_the_schema_as_it_breaks_the_policy(fact: str):
+    assert problems("facts", {"facts": {"named": read(fact)}}) != []
+    with pytest.raises(PolicyBroken):
+        read_facts({"overlay": {"facts": {"named": read(fact)}}}, lambda _condition, _arguments, _pointer: True)
