@@ -7,7 +7,8 @@ Every operation is a set of changes, carried out whole or not at all:
 - expire: remove the records of a kind whose end is over
 
 Beside records there are logs. An append names the logs that it was decided on, each with its version. It is carried out if
-all still have these versions, so a decision is made on exactly the state that its events follow.
+all still have these versions, so a decision is made on exactly the state that its events follow. Other events of it may go to
+the ends of further logs, whatever these have.
 
 A later form than this release knows is refused, and never dropped."""
 
@@ -51,10 +52,14 @@ class Log(NamedTuple):
 
 
 class Append(NamedTuple):
-    """Events for logs, in their order. `versions` names each log that they depend on; a log counts its events."""
+    """Events for logs, in their order. `versions` names each log that they depend on; a log counts its events.
+
+    `ends` are the other logs with events of the append. It depends on no version of these.
+    """
 
     versions: Mapping[Log, int]
     events: Sequence[tuple[Log, bytes]]
+    ends: frozenset[Log] = frozenset()
 
 
 Missing: TypeAlias = "Mapping[Log, Sequence[bytes]]"

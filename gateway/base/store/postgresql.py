@@ -252,7 +252,7 @@ class PostgresStore:
         return await transact(connection, work_as_writer, self._server)
 
     async def _append_together(self, waiting: Sequence[_Waiting[Append]]) -> list[bool | Exception]:
-        """Carry out appends, each with whether its versions were the present ones. Those that share a log take turns."""
+        """Carry out appends, each with whether its versions were the present ones. Those that depend on a common log take turns."""
         outcomes: dict[int, bool | Exception] = {}
         left = list(range(len(waiting)))
         while left:
@@ -265,7 +265,7 @@ class PostgresStore:
         return [outcomes[number] for number in range(len(waiting))]
 
     async def _append_apart(self, appends: Sequence[Append], connection: Connection) -> list[bool]:
-        """Carry out appends without a common log, in one statement."""
+        """Carry out appends that depend on no common log, in one statement."""
         rows = await confirm(connection.fetch(APPEND, self._name, *parameters(appends)), self._server)
         if not rows[0]["is_known"]:
             connection.terminate()

@@ -5,6 +5,7 @@ All appends that wait are one statement, so no trip of the network passes while 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.base.store.engine import Log, find_later
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 READ: Final = """
 select event from opagate_events where owner = $1 and name = $2 and version > $3 order by version
 """
-# A head that another gateway inserts meanwhile is a unique violation, and then nothing is written.
+# A head that another gateway inserts meanwhile is a unique violation, and then nothing is written. A name without a version
+# fits any head, so several appends may add to the end of one log.
 APPEND: Final = """
 with writer as materialized (select id from opagate_writers where id = $1 for share),
 named as materialized (
@@ -29,20 +31,25 @@ held as materialized (
   where (owner, name) in (select owner, name from named) order by owner, name for update),
 fitting as materialized (
   select n.number from named as n left join held as h on h.owner = n.owner and h.name = n.name
-  where exists (select from writer) group by n.number having bool_and(n.version = coalesce(h.version, 0))),
+  where exists (select from writer) group by n.number
+  having bool_and(n.version is null or n.version = coalesce(h.version, 0))),
+grown as materialized (
+  select n.owner, n.name, max(h.version) as before, coalesce(max(h.version), 0) + sum(n.added)::bigint as version
+  from named as n join fitting as f on f.number = n.number left join held as h on h.owner = n.owner and h.name = n.name
+  group by n.owner, n.name),
 raised as (
-  update opagate_logs as l set version = n.version + n.added
-  from named as n join fitting as f on f.number = n.number join held as h on h.owner = n.owner and h.name = n.name
-  where l.owner = n.owner and l.name = n.name and n.added > 0),
+  update opagate_logs as l set version = g.version
+  from grown as g where l.owner = g.owner and l.name = g.name and g.version > g.before),
 opened as (
   insert into opagate_logs (owner, name, version)
-  select n.owner, n.name, n.version + n.added from named as n join fitting as f on f.number = n.number
-  where not exists (select from held as h where h.owner = n.owner and h.name = n.name) order by n.owner, n.name),
+  select owner, name, version from grown where before is null order by owner, name),
 added as (
   insert into opagate_events (owner, name, version, event)
-  select e.owner, e.name, e.version, e.event
-  from unnest($7::int[], $8::bytea[], $9::text[], $10::bigint[], $11::bytea[]) as e (number, owner, name, version, event)
-  join fitting as f on f.number = e.number order by e.owner, e.name, e.version)
+  select e.owner, e.name,
+    coalesce(g.before, 0) + row_number() over (partition by e.owner, e.name order by e.position), e.event
+  from unnest($7::int[], $8::bytea[], $9::text[], $10::bytea[]) with ordinality as e (number, owner, name, event, position)
+  join fitting as f on f.number = e.number join grown as g on g.owner = e.owner and g.name = e.name
+  order by 1, 2, 3)
 select exists (select from writer) as is_known, array(select number from fitting) as fitting
 """
 _VERSIONS: Final = """
@@ -51,27 +58,30 @@ select owner, name, version from opagate_logs where (owner, name) in (select * f
 
 
 def parameters(appends: Sequence[Append]) -> list[list[Any]]:
-    """Return the parameters of `APPEND` for appends that have no log in common."""
+    """Return the parameters of `APPEND` for appends that depend on no common log."""
     named: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     for number, append in enumerate(appends):
-        versions = dict(append.versions)
-        for log, event in append.events:
-            versions[log] += 1
-            events.append((number, *log, versions[log], event))
-        named += [(number, *log, version, versions[log] - version) for log, version in append.versions.items()]
-    return [*_columns(named, 5), *_columns(events, 5)]
+        added = Counter(log for log, _ in append.events)
+        named += [(number, *log, version, added[log]) for log, version in append.versions.items()]
+        named += [(number, *log, None, added[log]) for log in append.ends]
+        events += [(number, *log, event) for log, event in append.events]
+    return [*_columns(named, 5), *_columns(events, 4)]
 
 
 def split(numbers: Sequence[int], appends: Sequence[Append]) -> tuple[list[int], list[int]]:
-    """Return the numbers of appends without a common log, and the numbers of the rest, for later statements."""
-    seen = set[Log]()
+    """Return the numbers of appends for one statement, and the numbers of the rest, for later statements.
+
+    A log that an append depends on is in no other append of the statement.
+    """
+    seen, ends = set[Log](), set[Log]()
     apart: list[int] = []
     rest: list[int] = []
     for number in numbers:
-        logs = appends[number].versions.keys()
-        (rest if seen & logs else apart).append(number)
+        logs, further = appends[number].versions.keys(), appends[number].ends
+        (rest if (seen | ends) & logs or seen & further else apart).append(number)
         seen |= logs
+        ends |= further
     return apart, rest
 
 

@@ -243,7 +243,8 @@ class SqliteStore:
         return outcomes
 
     def _append_one(self, database: sqlite3.Connection, append: Append) -> Missing | Exception:
-        versions: dict[Log, int] = {log: database.execute(_LOG_VERSION, log).fetchone()[0] for log in append.versions}
+        logs = append.ends.union(append.versions)
+        versions: dict[Log, int] = {log: database.execute(_LOG_VERSION, log).fetchone()[0] for log in logs}
         try:
             behind = find_later(append, versions)
         except StoreError as error:

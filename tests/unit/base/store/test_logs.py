@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -43,6 +44,39 @@ async def test_a_log_without_new_events_counts_too(engine: Engine):
 
     assert await engine.append(Append({TASK: 0, ACCOUNT: 0}, [(TASK, b"1")])) == {ACCOUNT: [b"a"]}
     assert await engine.append(Append({TASK: 0, ACCOUNT: 1}, [(TASK, b"1")])) == {}
+
+
+async def test_events_for_the_end_of_a_log_depend_on_no_version_of_it(engine: Engine):
+    await engine.append(Append({ACCOUNT: 0}, [(ACCOUNT, b"a")]))
+
+    events = [(TASK, b"1"), (ACCOUNT, b"b"), (OTHER, b"c"), (ACCOUNT, b"d")]
+    assert await engine.append(Append({TASK: 0}, events, frozenset({ACCOUNT, OTHER}))) == {}
+    assert await engine.append(Append({}, [(OTHER, b"e")], frozenset({OTHER}))) == {}
+    assert await engine.read_log(ACCOUNT) == [b"a", b"b", b"d"]
+    assert await engine.read_log(OTHER) == [b"c", b"e"]
+    assert await engine.read_log(TASK) == [b"1"]
+
+
+async def test_an_append_on_an_old_version_adds_nothing_to_the_end_of_another_log(engine: Engine):
+    await engine.append(Append({TASK: 0}, [(TASK, b"1")]))
+
+    late = Append({TASK: 0}, [(TASK, b"x"), (ACCOUNT, b"x")], frozenset({ACCOUNT}))
+    assert await engine.append(late) == {TASK: [b"1"]}
+    assert await engine.read_log(ACCOUNT) == []
+
+
+async def test_appends_of_several_gateways_to_the_end_of_one_log_are_all_there(engine: Engine, open_engine: Opened):
+    engines = [engine, open_engine(), open_engine()]
+
+    async def append(number: int) -> None:
+        task = Log(number.to_bytes(16), "task")
+        events = [(task, b"t"), (ACCOUNT, b"%d" % number), (ACCOUNT, b"%d" % number)]
+        assert await engines[number % 3].append(Append({task: 0}, events, frozenset({ACCOUNT}))) == {}
+
+    await asyncio.gather(*map(append, range(90)))
+    found = [int(event) for event in await engine.read_log(ACCOUNT)]
+    assert found[::2] == found[1::2]
+    assert sorted(found[::2]) == list(range(90))
 
 
 async def test_logs_of_two_owners_are_apart(engine: Engine):
