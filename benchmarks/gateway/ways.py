@@ -86,7 +86,8 @@ class Forgetful(TaskLedger):
     def __init__(self, first: Reservation) -> None:
         history = build_history(HistorySettings(), clock=time.time)
         self.tasks, self.states = history.tasks, history.states
-        super().__init__(self.tasks, self.states, OriginReporter(None), Exposures(), JournalAsLog(), clock=time.time)
+        log = JournalAsLog(self.states)
+        super().__init__(self.tasks, self.states, OriginReporter(None), Exposures(), log, clock=time.time)
         self._first = structs.replace(first, fields={})
 
     def reserve(self, *about: object, **more: object) -> Reservation:

@@ -12,10 +12,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.history.carried import NOTHING, carried
-from gateway.history.declared.marks import FactReader, Subject
+from gateway.history.declared.marks import AccountReading, FactReader, Subject
 from gateway.history.events import (
     CallEnd,
     Confirmed,
@@ -44,7 +44,7 @@ from gateway.history.states import TaskStates
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.errors import HistoryError, TaskExpired
-from gateway.model.facts import NO_DECLARED_FACTS, DeclaredFacts, SessionFacts
+from gateway.model.facts import NO_DECLARED_FACTS, DeclaredFacts, SessionFacts, join_facts
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject
 
@@ -73,11 +73,12 @@ _ATTEMPTS: Final = 32
 
 class Reservation(Struct, frozen=True):
     """A call that was counted: the facts for its decision, and the field `history` of its `call` entry. `declared` are the
-    facts of the policy's author."""
+    facts of the policy's author. `reading` has those in accounts that other gateways use, too."""
 
     facts: SessionFacts
     fields: JsonObject
     declared: DeclaredFacts = NO_DECLARED_FACTS
+    reading: AccountReading | None = None
 
 
 class TaskLedger:
@@ -174,12 +175,14 @@ class TaskLedger:
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
-        declared = NO_DECLARED_FACTS
+        declared, reading = NO_DECLARED_FACTS, None
         if principal is not None and self.declared is not None and self.declared.book.all:
             subject = Subject(principal, call, task.id, content)
             event = self.declared.mark(event, subject)
+            if self.log.is_shared:
+                reading = self.declared.begin_reading(event, subject, now)
+                self.log.expect_facts(reading)
             self.append(kept, event, now)
-            self._states.accounts.reserve(event)
             declared = self.declared.facts_of(subject, state.declared, self._states.accounts, call_id, now)
         else:
             self.append(kept, event, now)
@@ -189,7 +192,7 @@ class TaskLedger:
         fields = {**kept.origin, **to_fields(event)}
         if kept.before is not None:
             fields["carried"] = [earlier.task.id for earlier in kept.earlier]
-        return Reservation(known, fields, declared)
+        return Reservation(known, fields, declared, reading)
 
     async def count(
         self,
@@ -205,7 +208,11 @@ class TaskLedger:
         """Reserve a call on exactly the state before it in the log. Raises as `reserve` does, and `HistoryError`."""
         make = partial(self.reserve, task, call_id, call, content, now, depth=depth, principal=principal)
         try:
-            return await self.commit(self._tasks.require(task).owner, make)
+            counted = await self.commit(self._tasks.require(task).owner, make)
+            if counted.reading is None:
+                return counted
+            found = await self.log.read_facts(counted.reading)
+            return structs.replace(counted, declared=join_facts((counted.declared, found)), reading=None)
         except HistoryError:
             # The log may have the reservation even so, or get it later.
             with suppress(ValueError):
@@ -252,7 +259,6 @@ class TaskLedger:
         """Take back a reserved call that does not go on. `asked` and `codes` are as in `Released`. Raises `ValueError` for a
         closed call."""
         kept, event = self._require_open(task), Released(call_id, denied, asked, codes)
-        self._states.accounts.close(event)
         self.append(kept, event, self._clock())
 
     def endorse(
@@ -302,7 +308,6 @@ class TaskLedger:
         """End a reserved call. Raises `ValueError` for a closed call."""
         event = Settled(call_id, end)
         self.append(self._require_open(task), event, self._clock())
-        self._states.accounts.close(event)
 
     def confirm(self, task: str, call_id: str, end: Literal["done", "failed"]) -> bool:
         """Fold how a call with an unknown outcome ended after all. Return whether the task knew of such a call."""
@@ -433,6 +438,6 @@ def build_history(
     hears which credentials systems have shown to the kept tasks.
     """
     states, exposures, teller = TaskStates(conceal), Exposures(), OriginReporter(origins)
-    log = JournalAsLog() if log is None else log
+    log = JournalAsLog(states) if log is None else log
     tasks = TaskRegistry(settings, states, teller, exposures, log, new_id=new_id)
     return History(tasks, TaskLedger(tasks, states, teller, exposures, log, clock=clock), states)

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.history.events import Released, Reserved, Settled
+from gateway.model.facts import NO_DECLARED_FACTS
+
 if TYPE_CHECKING:
+    from gateway.history.declared.marks import AccountReading
     from gateway.history.events import Event
+    from gateway.history.states import TaskStates
     from gateway.history.task_history import TaskHistory
+    from gateway.model.facts import DeclaredFacts
 
 
 class HistoryLog(Protocol):
@@ -38,6 +44,14 @@ class HistoryLog(Protocol):
         """Fold the events of other gateways up to now. Raises `HistoryError`."""
         ...
 
+    def expect_facts(self, reading: AccountReading, /) -> None:
+        """Take the declared facts of a call from the accounts at the place of its reservation."""
+        ...
+
+    async def read_facts(self, reading: AccountReading, /) -> DeclaredFacts:
+        """Return these facts. Raises `HistoryError`."""
+        ...
+
     async def confirm(self, owner: str, /) -> bool:
         """Wait until the log has the latest event of an owner. Return whether it does: the event may depend on a state that
         another gateway has changed, and is then taken back. Raises `HistoryError`."""
@@ -49,8 +63,16 @@ class JournalAsLog:
 
     is_shared = False
 
-    def note(self, _kept: TaskHistory, _event: Event | None, _used: float | None, /) -> None:
-        """Leave the event to the journal."""
+    def __init__(self, states: TaskStates) -> None:
+        self._states = states
+
+    def note(self, _kept: TaskHistory, event: Event | None, _used: float | None, /) -> None:
+        """Fold the event into the accounts of its call, and leave it to the journal."""
+        if isinstance(event, Reserved):
+            if event.facts:
+                self._states.accounts.reserve(event)
+        elif isinstance(event, Released | Settled):
+            self._states.accounts.close(event)
 
     def has_begun(self, _owner: str, _task_id: str, /) -> bool:
         """Return true: no other gateway has a task of its own."""
@@ -61,6 +83,13 @@ class JournalAsLog:
 
     async def catch_up(self, _owner: str, /) -> None:
         """Return at once: no other gateway has events."""
+
+    def expect_facts(self, _reading: AccountReading, /) -> None:
+        """Do nothing: the accounts are in memory (`TaskStates.accounts`)."""
+
+    async def read_facts(self, _reading: AccountReading, /) -> DeclaredFacts:
+        """Return no facts: the reservation has all."""
+        return NO_DECLARED_FACTS
 
     async def confirm(self, _owner: str, /) -> bool:
         """Return at once: no other gateway can be first."""

@@ -23,6 +23,7 @@ import structlog
 from gateway.base.store.engine import Append, Log
 from gateway.history.events import Exposed, Reading, Released, Reserved, Settled, TaskEnded
 from gateway.history.new_events import lost_result
+from gateway.history.shared_accounts import SharedAccounts, list_accounts
 from gateway.history.shared_forms import (
     FORM,
     SNAPSHOTS,
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from gateway.base.store.records import SealedStore
+    from gateway.history.declared.marks import AccountReading
     from gateway.history.events import Event
     from gateway.history.ledger import History
+    from gateway.model.facts import DeclaredFacts
     from gateway.model.task import TaskEnd
 
 log = structlog.get_logger("gateway.history")
@@ -66,10 +69,11 @@ _DEPENDING: Final = (Reserved, Reading, Exposed)
 
 @dataclass(slots=True)
 class _Waiting:
-    """An entry that waits for its place in the log; without an entry, a look for later events."""
+    """An entry that waits for its place in the log; without an entry, a look for later events. `accounts` count its call."""
 
     entry: Entry | None
     depends: bool
+    accounts: frozenset[str] = frozenset()
     done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: HistoryError) -> None:
@@ -89,8 +93,8 @@ class _Waiting:
 class _Owner:
     """The log of one owner, in the memory of this gateway. `is_cold`: the log has to be read before the next append.
 
-    `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call. `waiting` has
-    the entries that are folded, and not yet known to be in the log.
+    `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call, and
+    `counted` the accounts that count it. `waiting` has the entries that are folded, and not yet known to be in the log.
     """
 
     key: str
@@ -101,6 +105,7 @@ class _Owner:
     known: set[str] = field(default_factory=set[str])
     begun: set[str] = field(default_factory=set[str])
     callers: dict[str, str] = field(default_factory=dict[str, str])
+    counted: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
     writer: asyncio.Task[None] | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -132,6 +137,7 @@ class SharedLog:
         self._store = store
         self._snapshots = store.of(SNAPSHOTS)
         self._sealing = Sealing(store, key)
+        self._accounts = SharedAccounts(store, self._sealing, replica)
         self._replica = replica
         self._owners: dict[str, _Owner] = {}
         self._room = _OWNERS
@@ -147,8 +153,8 @@ class SharedLog:
         begun = None if kept.task.id in owner.known else describe_begin(kept, self._states)
         owner.known.add(kept.task.id)
         entry = Entry(FORM, secrets.token_bytes(8), self._replica, kept.task.id, used, event, begun)
-        self._follow_call(owner, entry)
-        self._queue(owner, _Waiting(entry, event is None or isinstance(event, _DEPENDING)))
+        accounts = self._follow_call(owner, entry)
+        self._queue(owner, _Waiting(entry, event is None or isinstance(event, _DEPENDING), accounts))
 
     def has_begun(self, owner: str, task_id: str, /) -> bool:
         """Return whether the log has the begin of a kept task."""
@@ -159,6 +165,7 @@ class SharedLog:
 
         A caller with an open call or a waiting entry stays.
         """
+        self._accounts.sweep(self._clock())
         held = {owner.key: self._list_tasks(owner) for owner in self._owners.values()}
         left = sum(kept.weight for tasks in held.values() for kept in tasks)
         for key, tasks in sorted(held.items(), key=lambda item: max((kept.used for kept in item[1]), default=0.0)):
@@ -178,20 +185,34 @@ class SharedLog:
         self._queue(known, _Waiting(None, depends=True))
         await self._wait(known)
 
+    def expect_facts(self, reading: AccountReading, /) -> None:
+        """Take the declared facts of a call from the accounts at the place of its reservation."""
+        self._accounts.expect(reading)
+
+    async def read_facts(self, reading: AccountReading, /) -> DeclaredFacts:
+        """Return these facts. Raises `HistoryError`."""
+        return await self._accounts.read(reading)
+
     async def confirm(self, owner: str, /) -> bool:
         """Wait until the log has the latest event of an owner, and return whether it does. Raises `HistoryError`."""
         known = self._owners.get(owner)
         return known is None or not known.waiting or await self._wait(known)
 
     async def close_lost_calls(self) -> None:
-        """Read the logs with open calls of gateways that have ended, and close these calls. Raises `StoreError`."""
-        if not any(set(owner.callers.values()) - {self._replica} for owner in self._owners.values()):
+        """Close the open calls of gateways that have ended, also in accounts. Raises `StoreError` and `HistoryError`."""
+        has_others = any(set(owner.callers.values()) - {self._replica} for owner in self._owners.values())
+        if not has_others and not self._accounts.has_calls_elsewhere():
             return
         living = await self._list_living()
         for owner in self._owners.values():
             if not living.issuperset(owner.callers.values()):
                 owner.is_cold = True
                 self._queue(owner, _Waiting(None, depends=True))
+        await self._accounts.close_lost_calls(living)
+
+    async def write_down(self) -> None:
+        """Write accounts down that have grown. Raises `StoreError`."""
+        await self._accounts.write_snapshots()
 
     async def close(self) -> None:
         """Write down what waits, for as long as one call would wait, and let go of the rest."""
@@ -277,12 +298,16 @@ class SharedLog:
     async def _append(self, owner: _Owner) -> bool:
         """Append the next entries, and return whether this gateway knew the whole log. Raises `StoreError`."""
         batch = list(islice(owner.waiting, _AT_ONCE))
-        sealed = [
-            (owner.log, self._sealing.seal_entry(owner.log.owner, each.entry))
+        entries = [each.entry for each in batch if each.entry is not None]
+        sealed = [(owner.log, self._sealing.seal_entry(owner.log.owner, entry)) for entry in entries]
+        beside = [
+            event
             for each in batch
             if each.entry is not None
+            for event in self._accounts.seal_event(each.entry.event, each.accounts)
         ]
-        missing = await self._store.engine.append(Append({owner.log: owner.version}, sealed))
+        ends = frozenset(account for account, _ in beside)
+        missing = await self._store.engine.append(Append({owner.log: owner.version}, [*sealed, *beside], ends))
         if missing:
             self._take_missing(owner, batch, missing[owner.log])
             return False
@@ -332,6 +357,12 @@ class SharedLog:
         for kept in self._list_tasks(owner):
             self._tasks.remove(kept)
         owner.callers = {} if snapshot is None else dict(snapshot.callers)
+        owner.counted = {
+            call: names
+            for kept in tasks
+            for call, event in self._states.load(kept).open.items()
+            if (names := list_accounts(event))
+        }
         owner.known = {kept.task.id for kept in tasks}
         for kept in sorted(tasks, key=lambda kept: kept.used):
             self._tasks.admit(kept)
@@ -427,12 +458,19 @@ class SharedLog:
             if kept is None or kept.ended is not None:
                 self._tasks.tell_end(task, "expired" if kept is None or kept.ended is None else kept.ended)
 
-    def _follow_call(self, owner: _Owner, entry: Entry) -> None:
-        """Note the gateway of an open call until the call ends."""
-        if isinstance(entry.event, Reserved):
-            owner.callers[entry.event.call] = entry.replica
-        elif isinstance(entry.event, Released | Settled):
-            owner.callers.pop(entry.event.call, None)
+    def _follow_call(self, owner: _Owner, entry: Entry) -> frozenset[str]:
+        """Note the gateway and the accounts of an open call until the call ends. Return the accounts that the entry concerns."""
+        event = entry.event
+        if isinstance(event, Reserved):
+            owner.callers[event.call] = entry.replica
+            names = list_accounts(event)
+            if names:
+                owner.counted[event.call] = names
+            return names
+        if isinstance(event, Released | Settled):
+            owner.callers.pop(event.call, None)
+            return owner.counted.pop(event.call, frozenset())
+        return frozenset()
 
     # --- snapshots -------------------------------------------------------------------------------------
 

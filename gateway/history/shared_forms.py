@@ -7,7 +7,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -64,6 +64,16 @@ class Snapshot(Struct, frozen=True):
 SNAPSHOTS: Final = RecordKind("history", Snapshot, "nothing: the whole logs are read instead")
 
 
+class _Formed(Protocol):
+    """An entry with the number of its form."""
+
+    @property
+    def form(self) -> int: ...
+
+
+AnyEntry = TypeVar("AnyEntry", bound=_Formed)
+
+
 class Sealing:
     """The seal of one store. `key` makes the digests of owners; all gateways of a deployment have the same."""
 
@@ -81,14 +91,18 @@ class Sealing:
 
     def open_entry(self, digest: bytes, sealed: bytes) -> Entry:
         """Return a stored entry. Raises `HistoryError` for another, and for one of a later release."""
-        opened = self._store.open(f"history of {digest.hex()}", sealed)
+        return self.open(f"history of {digest.hex()}", sealed, _ENTRIES, FORM)
+
+    def open(self, name: str, sealed: bytes, decoder: msgspec.msgpack.Decoder[AnyEntry], form: int) -> AnyEntry:
+        """Return an entry that was sealed under a name. Raises `HistoryError` as `open_entry` does. `form` is the present form."""
+        opened = self._store.open(name, sealed)
         if opened is None:
             raise HistoryError("the shared history is sealed with a key that this gateway does not have", _REMEDY)
         try:
-            entry = _ENTRIES.decode(opened)
+            entry = decoder.decode(opened)
         except msgspec.MsgspecError as error:
             raise HistoryError(f"an event of the shared history cannot be read: {error}", _REMEDY) from error
-        if entry.form > FORM:
+        if entry.form > form:
             raise HistoryError("a later release of the gateway wrote an event of the shared history", _LATER)
         return entry
 

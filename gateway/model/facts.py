@@ -6,7 +6,7 @@ A field is a fact, and the text below the field is its description for people. `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -189,6 +189,18 @@ class DeclaredFacts(Struct, frozen=True):
 
 
 NO_DECLARED_FACTS = DeclaredFacts()
+
+
+def join_facts(parts: Iterable[DeclaredFacts]) -> DeclaredFacts:
+    """Return the facts of several scopes as one."""
+    values: dict[str, int | float | str] = {}
+    before: dict[str, int | float | str] = {}
+    incomplete: list[str] = []
+    for part in parts:
+        values |= part.values
+        before |= part.before
+        incomplete += part.incomplete
+    return DeclaredFacts(values, before, tuple(incomplete))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-_VERSION: Final = 1
+VERSION: Final = 1
 """The version of the form in snapshots. Raise it with each change of `_Stored` or of a table."""
 _PREFIX: Final = "account:"
 
 
 class _Open(Struct, array_like=True):
-    """An open call with its marks on one account."""
+    """An open call with its marks on one account. `replica` is its gateway, where several share the account."""
 
     at: float
     marks: tuple[Mark, ...]
+    replica: str = ""
 
 
 class _Stored(Struct, omit_defaults=True):
@@ -55,6 +56,30 @@ class Account(Struct):
     seq: int = 0
     changed: bool = False
     stored: bool = False
+
+    def begin(self, call: str, at: float, marks: tuple[Mark, ...], replica: str = "") -> bool:
+        """Count a call as open. Return whether it was not open yet."""
+        if call in self.held.open:
+            return False
+        tables.reserve(self.held.tables, call, at, marks)
+        self.held.open[call] = _Open(at, marks, replica)
+        self.changed = True
+        return True
+
+    def end(self, call: str, ends: tuple[str, ...]) -> None:
+        """End a call if it is open. `ends` says how."""
+        ended = self.held.open.pop(call, None)
+        if ended is not None:
+            tables.close(self.held.tables, call, ended.at, ended.marks, ends)
+            self.changed = True
+
+    def encode(self) -> bytes:
+        """Return the facts of the party, for a snapshot."""
+        return msgspec.msgpack.encode(self.held)
+
+    def restore(self, data: bytes) -> None:
+        """Take over the facts of a snapshot. Raises `msgspec.MsgspecError`."""
+        self.held = msgspec.msgpack.decode(data, type=_Stored)
 
 
 class FactAccounts:
@@ -82,25 +107,18 @@ class FactAccounts:
             if account is None:
                 account = self._by_name[name] = Account(name, stored=name in self._gone)
                 self._gone.discard(name)
-            if event.call in account.held.open or (seq is not None and seq <= account.seq):
+            if seq is not None and seq <= account.seq:
                 continue
-            marks = tuple(tables.of_owner(event.facts, name))
-            tables.reserve(account.held.tables, event.call, event.at, marks)
-            account.held.open[event.call] = _Open(event.at, marks)
-            account.changed = True
-            touched.append(account)
+            if account.begin(event.call, event.at, tuple(tables.of_owner(event.facts, name))):
+                touched.append(account)
         if touched:
             self._calls[event.call] = (*self._calls.get(event.call, ()), *touched)
 
     def close(self, event: Released | Settled, seq: int | None = None) -> None:
         """End an open call in its accounts."""
         for account in self._calls.pop(event.call, ()):
-            if seq is not None and seq <= account.seq:
-                continue
-            call = account.held.open.pop(event.call, None)
-            if call is not None:
-                tables.close(account.held.tables, event.call, call.at, call.marks, list_ends(event))
-                account.changed = True
+            if seq is None or seq > account.seq:
+                account.end(event.call, list_ends(event))
 
     def sweep(self, now: float) -> None:
         """Forget what is beyond every window."""
@@ -156,14 +174,14 @@ class FactAccounts:
         if not stored.id.startswith(_PREFIX):
             return False
         try:
-            if msgspec.msgpack.decode(stored.meta, type=_Meta).version != _VERSION:
+            if msgspec.msgpack.decode(stored.meta, type=_Meta).version != VERSION:
                 raise ValueError("the accounts have another version")
-            held = msgspec.msgpack.decode(store.state(stored.id, stored.digest), type=_Stored)
+            account = Account(stored.id.removeprefix(_PREFIX), seq=stored.seq, stored=True)
+            account.restore(store.state(stored.id, stored.digest))
         except msgspec.MsgspecError as error:
             raise ValueError(f"no account: {error}") from error
-        name = stored.id.removeprefix(_PREFIX)
-        account = self._by_name[name] = Account(name, held, stored.seq, stored=True)
-        for call in held.open:
+        self._by_name[account.name] = account
+        for call in account.held.open:
             self._calls[call] = (*self._calls.get(call, ()), account)
         return True
 
@@ -174,8 +192,8 @@ class FactAccounts:
 
     def _row(self, position: Callable[[], int], account: Account) -> Row:
         account.seq, account.changed = position(), False
-        meta = msgspec.msgpack.encode(_Meta(_VERSION))
-        return Row(_PREFIX + account.name, account.seq, meta, msgspec.msgpack.encode(account.held))
+        meta = msgspec.msgpack.encode(_Meta(VERSION))
+        return Row(_PREFIX + account.name, account.seq, meta, account.encode())
 
     def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
         """Note that rows were written, or could not be. Return the ids of rows that are accounts."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
@@ -213,6 +214,20 @@ def _meets(book: FactBook, selection: Selection, subject: Subject) -> bool:
     )
 
 
+@dataclass(slots=True, weakref_slot=True)
+class AccountReading:
+    """The facts of one call in accounts. `scopes` names the accounts, and `counted` those that count the call.
+
+    `read` gives the facts of a scope from its tables. `found` has the facts at the place of the reservation, by account.
+    """
+
+    call: str
+    scopes: Mapping[str, Scope]
+    counted: frozenset[str]
+    read: Callable[[Scope, Tables], DeclaredFacts]
+    found: dict[str, DeclaredFacts] = field(default_factory=dict[str, DeclaredFacts])
+
+
 class FactReader:
     """The declared facts of the policy in force, for the calls of a ledger. `find_book` returns the facts of that policy."""
 
@@ -238,6 +253,19 @@ class FactReader:
             if tables:
                 holders[scope] = tables
         return self._marker.read(book, subject, holders, call, now)
+
+    def begin_reading(self, event: Reserved, subject: Subject, now: float) -> AccountReading:
+        """Return the reading of the facts of a reserved call in its accounts, by the policy of this moment."""
+        book = self.book
+        owners = self._marker.owners(book, subject)
+        scopes: dict[str, Scope] = {owner: scope for scope, owner in owners.items() if owner and scope in book.scopes}
+        counted = frozenset(mark.owner for mark in event.facts if mark.owner)
+        return AccountReading(
+            event.call,
+            scopes,
+            counted,
+            lambda scope, tables: self._marker.read(book, subject, {scope: tables}, event.call, now),
+        )
 
 
 def _name(key: str, subject: Subject) -> str | None:

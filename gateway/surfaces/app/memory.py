@@ -104,7 +104,8 @@ def _open_log(
         await asyncio.sleep(_LOST_CALLS_SECONDS)
         try:
             await shared.close_lost_calls()
-        except StoreError as error:
+            await shared.write_down()
+        except (StoreError, HistoryError) as error:
             log.warning("history.lost-calls-open", problem=error.message)
 
     stack.push_async_callback(Job.begin_repeating(close_lost_calls, "lost calls").stop)
@@ -177,10 +178,9 @@ def _begin_restored(parts: DeskParts) -> History:
 
 
 def _leave_tasks(restored: History, history: History) -> None:
-    """Keep the accounts of declared facts from the journal, and no task if the database has the tasks."""
+    """Keep nothing of the journal if the database has the tasks."""
     if restored is history:
         return
-    history.states.accounts = restored.states.accounts
     for kept in restored.tasks.all():
         restored.tasks.remove(kept)
 

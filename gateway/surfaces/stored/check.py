@@ -21,6 +21,7 @@ from gateway.base.store.records import RecordKind, SealedStore
 from gateway.base.store.sqlite import FORMAT, read_form
 from gateway.config import keys
 from gateway.history import Store
+from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as SHARED_TASKS
 from gateway.history.states import VERSION, decode_row
 from gateway.identity.dpop import PROOFS
@@ -54,6 +55,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     CLIENTS,
     PROOFS,
     SHARED_TASKS,
+    ACCOUNTS,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

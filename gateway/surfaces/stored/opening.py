@@ -16,6 +16,7 @@ from gateway.base.store.sqlite import SqliteStore
 from gateway.config import keys
 from gateway.config.authority import LeasedCredential
 from gateway.config.values import is_loopback
+from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as TASKS
 from gateway.model.errors import ConfigurationError, StoreError
 
@@ -43,7 +44,6 @@ def find_unshared(configuration: Configuration) -> tuple[str, ...]:
     """Return the names of the state that a gateway keeps for itself, so that no other may use its database meanwhile."""
     credentials = [upstream.credential for upstream in configuration.upstreams.values()]
     kept = {
-        "declared facts": True,
         "approvals": configuration.approvals is not None,
         "leases": any(isinstance(credential, LeasedCredential) for credential in credentials),
         "connections": configuration.connections is not None,
@@ -186,7 +186,7 @@ async def copy_records(source: Engine, target: Engine) -> int:
         raise StoreError(
             "there are records already in the database", "name another one, or another schema by search_path"
         )
-    changes = [change for change in await source.read_all() if change.kind != TASKS.name]
+    changes = [change for change in await source.read_all() if change.kind not in {TASKS.name, ACCOUNTS.name}]
     await target.change(*(change._replace(version=ABSENT) for change in changes))
     return len(changes)
 

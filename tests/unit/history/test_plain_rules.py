@@ -122,7 +122,8 @@ def test_the_facts_of_a_call_are_those_of_the_plain_rules(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))
 def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool, int]]):
-    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures(), JournalAsLog())
+    states = TaskStates()
+    tasks = TaskRegistry(HistorySettings(), states, OriginReporter(None), Exposures(), JournalAsLog(states))
     kept: list[TaskHistory] = []
     for number, (adds, at) in enumerate(steps):
         if adds or not kept:
@@ -140,7 +141,8 @@ def test_each_implicit_task_knows_the_kept_ones_before_it(steps: list[tuple[bool
 
 
 def test_thousands_of_tasks_of_one_caller_are_linked_without_a_look_at_each():
-    tasks = TaskRegistry(HistorySettings(), TaskStates(), OriginReporter(None), Exposures(), JournalAsLog())
+    states = TaskStates()
+    tasks = TaskRegistry(HistorySettings(), states, OriginReporter(None), Exposures(), JournalAsLog(states))
     kept = [TaskHistory(Task(f"t{at}", "implicit", float(at)), "agent", ("issuer",), 0.0) for at in range(5_000)]
 
     for task in kept:

@@ -53,6 +53,7 @@ class Replica:
         key: bytes = KEY,
         patience: float = PATIENCE,
     ) -> None:
+        self.name = name
         self.living = {"a", "b", "c"}
         self.engine = engine
         self.clock = clock

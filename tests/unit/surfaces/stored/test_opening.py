@@ -256,7 +256,7 @@ async def test_commands_find_the_records_in_the_database(
 ):
     settings = config.parse(f"{{state: state, {store[:-1]}}}", base=tmp_path)
     (empty,) = await look_at_store(settings)
-    assert "0 records; one gateway at a time, because of declared facts" in empty.found
+    assert "0 records; one gateway at a time, because of pins of first use" in empty.found
     tables = "select count(*) from pg_tables where schemaname = current_schema"
     assert await postgresql.execute(tables, url=schema_url) == [(0,)]
     async with gateway(tmp_path, store) as there:
@@ -360,7 +360,7 @@ async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
 )
 def test_the_state_that_a_gateway_keeps_for_itself_depends_on_its_configuration(more: str, kept: tuple[str, ...]):
     found = find_unshared(config.parse(f"identity: [{{kind: anonymous}}]\n{more}\n", base=Path()))
-    assert tuple(name for name in found if name != "declared facts") == kept
+    assert found == kept
 
 
 @pytest.mark.parametrize(
