@@ -55,6 +55,8 @@ _Source = TypeVar("_Source")
 _Known = TypeVar("_Known")
 
 
+DECLARED: Final = ("facts", "facts_before", "facts_incomplete")
+"""The parts of an input with declared facts."""
 _FOREIGN: Final = ("arguments", "resource", "resources", "leases")
 """The parts of an input with values of callers and upstreams."""
 
@@ -79,11 +81,12 @@ def decision(
         "arguments": call.arguments,
         "context": {**_describe_context(context), **call.beside} if call.beside else _describe_context(context),
         "session": session(facts),
-        **(_describe_declared(declared) if declared is not NO_DECLARED_FACTS else {}),
+        **(describe_declared(declared) if declared is not NO_DECLARED_FACTS else {}),
     }
 
 
-def _describe_declared(declared: DeclaredFacts) -> JsonObject:
+def describe_declared(declared: DeclaredFacts) -> JsonObject:
+    """Return the parts of an input with the declared facts of a call."""
     parts: JsonObject = {"facts": dict(declared.values), "facts_before": dict(declared.before)}
     return {**parts, "facts_incomplete": list(declared.incomplete)} if declared.incomplete else parts
 

@@ -134,6 +134,7 @@ class CallRecord(Struct, frozen=True):
             arguments_record=arguments[0],
             beside=arguments[1],
             facts=counted.facts,
+            declared=counted.declared,
             approval=approval,
             span_id=context.trace.span_id,
         )

@@ -20,8 +20,9 @@ _SAMPLE: Final = 256
 
 
 def journal_bytes(declared: Declaration) -> int:
-    """Return the bytes that a counted call adds to its journal entry."""
-    return len(msgspec.json.encode(_mark(declared, 0))) + 1
+    """Return the bytes that a counted call adds to its journal entry: its mark, and the value with the call and without it."""
+    value = {declared.name: 1000 if declared.aggregate in {"count", "sum", "distinct"} else "2026-12-01T10:00:00Z"}
+    return len(msgspec.json.encode(_mark(declared, 0))) + 1 + 2 * len(msgspec.json.encode(value))
 
 
 def key_bytes(declared: Declaration, parts: int) -> int:

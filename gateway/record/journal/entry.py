@@ -43,7 +43,9 @@ from weakref import ref
 from msgspec import structs
 
 from gateway.model.caller import AuthMethod
+from gateway.model.facts import NO_DECLARED_FACTS
 from gateway.model.target import Pin
+from gateway.policy.document import describe_declared
 from gateway.record.journal.redaction import Conceal, conceal_text
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from gateway.model.call import Call, Context, SignalFact
     from gateway.model.caller import Principal
     from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
-    from gateway.model.facts import CredentialFact, SessionFacts
+    from gateway.model.facts import CredentialFact, DeclaredFacts, SessionFacts
     from gateway.model.target import Target
     from gateway.model.task import Task
     from gateway.model.wire import Json, JsonObject, Message
@@ -93,6 +95,7 @@ def call_entry(
     context: Context,
     arguments_record: JsonObject,
     facts: SessionFacts,
+    declared: DeclaredFacts = NO_DECLARED_FACTS,
     approval: str | None = None,
     beside: JsonObject | None = None,
     span_id: str | None = None,
@@ -103,7 +106,7 @@ def call_entry(
     `approval` is the id of a person's approval of the call. `endorsement` has what the policy was told of values that persons approved
     in an earlier task. `span_id` is the id of the request's span, if spans are recorded. `beside` is the record of the parts beside the arguments. `signals` has the open facts of identity providers about the caller. `arguments_record` is from `redaction`. The entry keeps only the `facts`
     that the events of history lack. An entry is `undecided` without a valid verdict: history then counts no denial
-    (`history.events.verdict_of`). In observe mode, `would_refuse` or `would_ask` has the code of the verdict that was not enforced.
+    (`history.events.verdict_of`). `declared` has the declared facts that policy was told of. In observe mode, `would_refuse` or `would_ask` has the code of the verdict that was not enforced.
     """
     caller, target = _PRINCIPALS.get(id(principal)), _LISTED.get(id(call.target))
     return {
@@ -125,6 +128,7 @@ def call_entry(
         "target": target[1] if target is not None and target[0]() is call.target else _target(call.target, conceal),
         "arguments": arguments_record,
         **({} if beside is None else {"beside": beside}),
+        **({"declared": describe_declared(declared)} if declared.values or declared.incomplete else {}),
         **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
         "trace_id": context.trace_id,

@@ -298,6 +298,24 @@ def tasks(path: Path, ids: Collection[str], *, key: ChainKeys = None) -> Iterato
                 yield entry
 
 
+def with_texts(path: Path, texts: Collection[str], *, key: ChainKeys = None) -> Iterator[JsonObject]:
+    """Yield the `call` entries with one of some texts, and the outcomes of their calls, oldest first, checked as in `find`.
+
+    Raises `JournalError`.
+    """
+    marks, chain, calls = list(map(msgspec.json.encode, texts)), None if key is None else Chain.of(key), set[str]()
+    for _, file in segments(path):
+        for number, line in enumerate(raw_lines(file), 1):
+            if not line.endswith(b"\n") or not (any(mark in line for mark in marks) or (calls and _ENDS.search(line))):
+                continue
+            entry = _check_line(line, file, number, chain)
+            if entry.get("kind") == "call":
+                calls.add(str(entry.get("id")))
+                yield entry
+            elif entry.get("id") in calls:
+                yield entry
+
+
 def _is_of(entry: JsonObject, ids: Collection[str], calls: set[str]) -> bool:
     """Return whether an entry is about one of the tasks. `calls` are their open calls, which this updates."""
     if (call := opened_by(str(entry.get("kind")), entry)) is None:

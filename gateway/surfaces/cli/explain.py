@@ -84,7 +84,7 @@ def _tell(settings: Configuration, found: RecordedDecision, *, as_json: bool) ->
     from gateway.surfaces.explain.recorded import describe_reason, facts_of, rules_of
 
     decision, settled, explanation = cast("dict[str, Any]", found.describe()), found.settled, found.explanation
-    facts, rules = facts_of(decision, explanation), rules_of(settings)
+    facts, rules = facts_of(decision, explanation, found.counted), rules_of(settings)
     reasons = [describe_reason(item, rules, facts) for item in decision.get("reasons") or ()]
     where = known_grants.places(settings.policy)
     fits = None if explanation is None else _find_fits(settings, decision, explanation)
@@ -133,8 +133,6 @@ def _show(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> Non
 
 
 def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    from gateway.surfaces.explain.recorded import describe_unenforced
-
     yield "decision", str(decision["id"])
     yield "when", str(decision["time"])
     principal = cast("dict[str, Any] | None", decision.get("principal"))
@@ -156,14 +154,23 @@ def _facts(decision: Mapping[str, Any], settled: Mapping[str, Any] | None) -> It
     yield from ((heading, sent(decision[name])) for name, heading in _SENT if name in decision)
     yield from _people(decision)
     yield from _signals(decision)
-    if decision.get("obligations"):
-        yield "obligations", ", ".join(decision["obligations"])
-    if (unenforced := describe_unenforced(decision)) is not None:
-        yield "observed", unenforced
+    yield from _verdict(decision)
     yield from _end(decision, settled)
     yield from _shadow(decision)
     if count := decision.get("reserved"):
         yield "answer", f"{describe_count(count, 'name')} or error codes that only the gateway uses taken out"
+
+
+def _verdict(decision: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the declared facts behind a decision, its obligations, and the verdict that observe mode did not enforce."""
+    from gateway.surfaces.explain.recorded import describe_unenforced, list_declared
+
+    if declared := list_declared(decision):
+        yield "facts", ", ".join(f"{name} {value}" for name, value in declared)
+    if decision.get("obligations"):
+        yield "obligations", ", ".join(decision["obligations"])
+    if (unenforced := describe_unenforced(decision)) is not None:
+        yield "observed", unenforced
 
 
 _SENT: Final = (("arguments", "arguments"), ("beside", "beside them"))

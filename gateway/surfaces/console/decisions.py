@@ -27,6 +27,7 @@ from gateway.surfaces.explain.recorded import (
     describe_reason,
     describe_unenforced,
     facts_of,
+    list_declared,
     read_decision,
     rules_of,
     say_confirmed,
@@ -243,7 +244,7 @@ def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) ->
     window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
     found = read_decision(decision, window)
     explanation = found.explanation
-    facts, rules = facts_of(decision, explanation), rules_of(console.configuration)
+    facts, rules = facts_of(decision, explanation, found.counted), rules_of(console.configuration)
     return {
         "decision": decision,
         "explanation": explanation,
@@ -256,6 +257,7 @@ def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) ->
             {**describe_reason(reason, rules, facts), "words": _words(reason, facts)}
             for reason in cast("list[Mapping[str, Any]]", decision.get("reasons") or [])
         ],
+        "declared": list_declared(decision),
         "missing": 0 if explanation is None else explanation.missing,
         "is_cut": window.is_cut,
     }

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from gateway.history.events import Reading
 from gateway.history.reading_marks import ReadingMarks, reserved
+from gateway.surfaces.explain.recorded import list_declared
 
 if TYPE_CHECKING:
     from gateway.history.provenance import Explanation
@@ -35,7 +36,8 @@ Kind = Literal["words", "credential", "fact"]
 
 
 class Node(Struct, frozen=True):
-    """A call, or a reading outside of calls. `shape` tells its effect. `reads` names what its result brought into the task."""
+    """A call, or a reading outside of calls. `shape` tells its effect. `declared` are the declared facts
+    of its decision, in words."""
 
     number: int
     id: str
@@ -50,6 +52,7 @@ class Node(Struct, frozen=True):
     is_untrusted: bool = False
     sensitivity: str = ""
     is_approved: bool = False
+    declared: tuple[tuple[str, str], ...] = ()
     shows: int = 0
     y: int = 0
     x: int = 0
@@ -146,6 +149,7 @@ def _call(fields: Mapping[str, Any]) -> Node:
         is_untrusted=not history.get("trusted", False),
         sensitivity=str(history.get("sensitivity", "")),
         is_approved="approval" in fields or "endorsement" in fields,
+        declared=tuple(list_declared(fields)),
     )
 
 

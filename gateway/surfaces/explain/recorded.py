@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from gateway.policy.document import timestamp
 from gateway.policy.folder import annotations, folders
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.record.journal.entry import find_unenforced
+from gateway.surfaces.explain.declared import PARTS_OF_INPUT, find_beginning, find_causes, find_cited
 from gateway.surfaces.explain.window import since_of
 
 if TYPE_CHECKING:
@@ -74,19 +76,24 @@ _KEPT: Final = (
     ("/context/client", ("client",)),
     ("/context/task", ("task",)),
     ("/session", ("session",)),
+    *((f"/{name}", ("declared", name)) for name in document.DECLARED),
 )
 """Where in the policy input, and where in what is known."""
 
+NONE_COUNTED: Final[Mapping[str, tuple[Cause, ...]]] = MappingProxyType({})
+"""No calls behind declared facts."""
 _NOT_KEPT: Final = "(the journal does not keep it)"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The facts of a decision. `known` is its entry with the declared task, and with the history of the task as
-    `session`. `explanation` is `None` for a request without a decision."""
+    `session`. `explanation` is `None` for a request without a decision. `counted` has the calls behind declared facts, by
+    pointer."""
 
     known: JsonObject
     explanation: Explanation | None = None
+    counted: Mapping[str, tuple[Cause, ...]] = field(default_factory=dict[str, "tuple[Cause, ...]"])
 
     def value(self, pointer: str) -> object:
         """Return the recorded value of a fact, `None` without a value. The journal has only the number of a call's
@@ -98,8 +105,8 @@ class Facts:
 
     def causes(self, pointer: str) -> tuple[Cause, ...]:
         """Return the calls behind a fact, oldest first, including the decided call."""
-        if self.explanation is None:
-            return ()
+        if self.explanation is None or pointer in self.counted:
+            return self.counted.get(pointer, ())
         if pointer.startswith("/arguments/"):
             return self.explanation.causes.get("ungrounded", ()) if self._is_ungrounded(pointer) else ()
         member = pointer.removeprefix("/session/")
@@ -128,6 +135,8 @@ class Facts:
             return f"{_NOT_KEPT}; neither the task nor a trusted source named it"
         if pointer.startswith("/session/"):
             return "unknown"
+        if pointer.split("/")[1] in PARTS_OF_INPUT:
+            return "absent: no call fits, or this call lacks a key of the fact"
         return _NOT_KEPT
 
     def _is_ungrounded(self, pointer: str) -> bool:
@@ -137,15 +146,28 @@ class Facts:
         )
 
 
-def facts_of(decision: JsonObject, explanation: Explanation | None) -> Facts:
-    """Return the facts of a recorded decision. `explanation` is from its task's provenance."""
+def facts_of(
+    decision: JsonObject,
+    explanation: Explanation | None,
+    counted: Mapping[str, tuple[Cause, ...]] = MappingProxyType({}),
+) -> Facts:
+    """Return the facts of a recorded decision. `explanation` is from its task's provenance. `counted` has the calls behind
+    declared facts."""
     if explanation is None:
         return Facts(decision)
     session: dict[str, object] = {**document.session(explanation.facts)}
     if explanation.destinations is not None:
         session["call_destinations"] = {"count": explanation.destinations}
     task = {**cast("JsonObject", decision["task"]), **explanation.declared}
-    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation)
+    return Facts(cast("JsonObject", {**decision, "task": task, "session": session}), explanation, counted)
+
+
+def list_declared(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the declared facts that policy was told of, by name, each in words."""
+    declared: Mapping[str, Any] = decision.get("declared") or {}
+    found = {name: json.dumps(value) for name, value in declared.get("facts", {}).items()}
+    found |= dict.fromkeys(declared.get("facts_incomplete", ()), "incomplete")
+    return sorted(found.items())
 
 
 def describe_unenforced(decision: Mapping[str, Any]) -> str | None:
@@ -194,6 +216,10 @@ class JournalSource(Protocol):
         """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on."""
         ...
 
+    def with_texts(self, texts: Collection[str], *, since: float) -> Iterable[JsonObject]:
+        """Return the `call` entries with one of some texts, and the outcomes of their calls, from a time on, oldest first."""
+        ...
+
 
 class RecordedDecision(Struct, frozen=True):
     """A decision with all that the journal has of it, for `explain` and for the console.
@@ -208,6 +234,8 @@ class RecordedDecision(Struct, frozen=True):
     approval: JsonObject | None
     reserved: int
     shadow: Json = None
+    counted: Mapping[str, tuple[Cause, ...]] = {}
+    """The calls behind the declared facts that reasons name, by pointer."""
     confirmed: JsonObject | None = None
     """What became of a call of unknown outcome."""
 
@@ -238,7 +266,22 @@ def read_decision(decision: JsonObject, source: JournalSource) -> RecordedDecisi
     approval = read_approval(decision, source.approval)
     shadow = next((entry["shadow"] for entry in outcome if entry["kind"] == "shadow"), None)
     confirmed = next((entry for entry in outcome if entry["kind"] == "confirmed"), None)
-    return RecordedDecision(decision, settled, explanation, approval, reserved, shadow, confirmed)
+    counted = explain_declared(decision, source)
+    return RecordedDecision(decision, settled, explanation, approval, reserved, shadow, counted, confirmed)
+
+
+def explain_declared(decision: JsonObject, source: JournalSource) -> dict[str, tuple[Cause, ...]]:
+    """Return the calls behind the declared facts that the reasons of a decision name, by pointer. Raises `JournalError`."""
+    try:
+        places = find_cited(cast("Mapping[str, Any]", decision))
+        if not places:
+            return {}
+        keys = {place.key for place in places.values()}
+        return find_causes(decision, source.with_texts(keys, since=find_beginning(decision, places)), places)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(
+            f"an entry with a declared fact is damaged: {error}", "run `opagate journal verify`"
+        ) from error
 
 
 def explain_history(

@@ -21,6 +21,7 @@ from gateway.record.journal.placed import (
     lines_before,
     lines_from,
     place_after,
+    read_at,
     read_line,
 )
 
@@ -91,7 +92,24 @@ class JournalWindow:
         found += [read_line(self._folder, *end, self._chain) for end in ends if _id_of(end.line) in calls]
         return sorted(found, key=lambda entry: cast("int", entry["seq"]))
 
-    def _before(self) -> Iterable[tuple[EntryPlace, bytes]]:
+    def with_texts(self, texts: Collection[str], *, since: float) -> list[JsonObject]:
+        """Return the `call` entries with one of some texts, up to the place, and the outcomes of their calls, oldest first."""
+        marks, begin = list(map(msgspec.json.encode, texts)), timestamp(since).encode("ascii")
+        own = read_at(self._folder, self._place)
+        found = [own]
+        ends: dict[str, PlacedLine] = {}
+        for placed in self._before():
+            if _is_before(placed.line, begin):
+                break
+            if _ENDS.search(placed.line, 0, 200):
+                ends[_id_of(placed.line)] = placed
+            elif any(mark in placed.line for mark in marks):
+                entry = read_line(self._folder, *placed, self._chain)
+                end = ends.get(str(entry.get("id"))) if entry["kind"] == "call" else None
+                found += [entry] if end is None else [entry, read_line(self._folder, *end, self._chain)]
+        return sorted(found, key=lambda entry: cast("int", entry["seq"]))
+
+    def _before(self) -> Iterable[PlacedLine]:
         read = 0
         for placed in lines_before(self._folder, self._place):
             read += len(placed.line)
@@ -135,6 +153,10 @@ class JournalFiles:
     def tasks(self, ids: Collection[str], *, since: float) -> Iterator[JsonObject]:  # noqa: ARG002 - all files are read
         """Return the entries of tasks and the outcomes of their calls, oldest first."""
         return reader.tasks(self._folder, ids, key=self._key)
+
+    def with_texts(self, texts: Collection[str], *, since: float) -> Iterator[JsonObject]:  # noqa: ARG002 - all files are read
+        """Return the `call` entries with one of some texts, and the outcomes of their calls, oldest first."""
+        return reader.with_texts(self._folder, texts, key=self._key)
 
 
 def _is_before(line: bytes, begin: bytes) -> bool:

@@ -51,7 +51,12 @@ def rebuild_input(
         facts = (
             _with_destinations(explanation, call, context.task, inspector) if kept else _without_arguments(explanation)
         )
-        asked = document.decision(_principal(entry["principal"]), call, context, facts)
+        asked = {
+            **document.decision(_principal(entry["principal"]), call, context, facts),
+            **{
+                name: entry.get("declared", {})[name] for name in document.DECLARED if name in entry.get("declared", {})
+            },
+        }
         missing = tuple(_find_missing(entry, explanation, facts, has_approval=approval is not None))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(
@@ -107,8 +112,6 @@ def _find_missing(
         yield "arguments are left out: the journal keeps them only with `journal.arguments: full`"
     if "approval" in entry and not has_approval:
         yield "context.approval is left out: the entries of the approval are not in this journal"
-    if entry["history"].get("facts"):
-        yield "facts and facts_before are left out: the journal keeps digests of the keys of declared facts"
     if facts.call_destinations is None:
         yield "session.call_destinations is left out: the journal keeps digests of destinations"
     if explanation.missing:

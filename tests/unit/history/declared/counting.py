@@ -14,6 +14,7 @@ from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.content import CallContent
 from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Effect, Labels, Role, Target
+from gateway.policy.document import describe_declared
 from gateway.policy.facts import FactBook, read_facts
 from tests.unit.history.recording import Record, new_history
 
@@ -74,6 +75,8 @@ class Run:
             reasons: list[Json] = [] if effect == "allow" else [{"code": f"acme/{effect}"}]
             principal: JsonObject = {"key": who.key}
             entry: JsonObject = {"id": call, "effect": effect, "reasons": reasons, "history": counted.fields}
+            told = {"declared": describe_declared(counted.declared)} if counted.declared.values else {}
+            entry |= {"target": {"id": to.id}, **told}
             self.record.append("call", {**entry, "task": {"id": task.id}, "principal": principal})
         if effect == "allow":
             ledger.let_pass(task, call)

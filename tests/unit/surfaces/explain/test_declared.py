@@ -1,0 +1,82 @@
+"""The calls behind a declared fact: they add up to its number."""
+
+from __future__ import annotations
+
+import json
+import random
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.surfaces.explain.declared import find_causes, find_cited
+from tests.unit.history.declared.counting import REFUND, Run, book, caller
+
+if TYPE_CHECKING:
+    from gateway.history.events import CallEnd
+    from gateway.history.provenance import Cause
+
+FACTS = """
+refunded: {sum: /arguments/amount, by: [user, /arguments/customer], within: 60s}
+refunds: {count: calls, of: {outcome: [open, done, unknown]}, by: [task]}
+failures: {count: calls, of: {outcome: failed}, by: [agent], within: 60s, since: {outcome: done}}
+"""
+NAMES = ("refunded", "refunds", "failures")
+ENDS: tuple[CallEnd, ...] = ("done", "failed", "unknown")
+
+
+def cited(run: Run, call: str) -> dict[str, Any]:
+    """The entry of a call, with a reason that names each fact."""
+    entry = next(entry for entry in run.record.entries if entry.get("id") == call)
+    pointers = [f"/{part}/{name}" for part in ("facts", "facts_before") for name in NAMES]
+    written: dict[str, Any] = json.loads(json.dumps(entry))
+    return {**written, "reasons": [{"code": "acme/no", "facts": pointers}]}
+
+
+def causes(run: Run, call: str) -> dict[str, tuple[Cause, ...]]:
+    decision = cited(run, call)
+    entries = [json.loads(json.dumps({**entry, "time": f"T{entry['seq']}"})) for entry in run.record.entries]
+    return find_causes({**decision, "time": "T"}, entries, find_cited(decision))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_calls_behind_a_number_add_up_to_it(seed: int):
+    chance = random.Random(seed)
+    run = Run(book(FACTS))
+    amounts: dict[str, Decimal] = {}
+    started: list[str] = []
+    for _ in range(40):
+        run.now += chance.choice((0.25, 1, 7))
+        amount = chance.choice((1, 0.1, 2.5))
+        verdict = chance.choice(("allow", "allow", "allow", "deny", "ask"))
+        who = caller(chance.choice(("agent", "other")))
+        arguments = {"amount": amount, "customer": chance.choice(("c1", "c2"))}
+        call, facts = run.begin(arguments, REFUND, who, verdict=lambda _facts, said=verdict: said)
+        amounts[call] = Decimal(str(amount))
+        found = causes(run, call)
+        for part, values in (("facts", facts.values), ("facts_before", facts.before)):
+            told = {name: found.get(f"/{part}/{name}", ()) for name in NAMES}
+            assert len(told["refunds"]) == values.get("refunds", 0)
+            assert len(told["failures"]) == values.get("failures", 0)
+            assert sum(amounts[one.call.id] for one in told["refunded"]) == Decimal(str(values.get("refunded", 0)))
+        if verdict == "allow":
+            started.append(call)
+        if started and chance.random() < 0.7:
+            run.settle(started.pop(chance.randrange(len(started))), chance.choice(ENDS))
+
+
+def test_a_call_says_what_it_added_and_how_it_ended():
+    run = Run(book(FACTS))
+    run.call({"amount": 20, "customer": "c1"})
+    run.call({"amount": 7, "customer": "c2"})
+    run.call({"amount": 30, "customer": "C1 "}, who=caller("other"), end="unknown")
+    call, _ = run.begin({"amount": 5, "customer": "c1"})
+
+    found = causes(run, call)["/facts/refunded"]
+
+    assert [(one.how, one.call.target) for one in found] == [
+        ("added 20 (done)", "payments/refund"),
+        ("added 30 (unknown)", "payments/refund"),
+        ("added 5 (open)", "payments/refund"),
+    ]
+    assert [one.call.task is None for one in found] == [True, False, True]
