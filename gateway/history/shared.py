@@ -4,31 +4,31 @@ The log has every event of every task of its owner, in one order. A gateway fold
 with each append. So a call is decided on exactly the state before its reservation. If another gateway was first, the log is
 folded anew. An event that depends on the state is then made again, and any other keeps its content and gets a later place.
 
-All that waits for one owner is one append, and the store carries out the appends of all owners together. A log that cannot
-be reached refuses its owner's calls, and is read before the next one. What happened to a forwarded call waits for the log.
+All that waits for one owner is one append, and the store carries out the appends of all owners together. An entry that no
+caller waits for goes with the next one. A log that cannot be reached refuses its owner's calls, and is read before the next
+one. What happened to a forwarded call waits for the log.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from gateway.base.store.engine import Append, Log
+from gateway.base.store.engine import Append, Log, require_seen
 from gateway.history.events import Exposed, Reading, Released, Reserved, Settled, TaskEnded
 from gateway.history.new_events import lost_result
 from gateway.history.shared_accounts import SharedAccounts, list_accounts
 from gateway.history.shared_forms import (
-    FORM,
     SNAPSHOTS,
     Entry,
     Sealing,
+    Written,
     describe_begin,
     make_snapshot,
     read_tasks,
@@ -54,9 +54,11 @@ _NAME: Final = "history"
 _AT_ONCE: Final = 256
 """Entries in one append."""
 _SNAPSHOT_AFTER: Final = 256
-"""Entries after which the tasks of an owner are written down whole."""
+"""Appends after which the tasks of an owner are written down whole."""
 _RETRY: Final = 0.25
 """Seconds until entries without a caller that waits are tried again."""
+_LATER: Final = 0.01
+"""Seconds until entries that no caller waits for are written alone."""
 _YIELD: Final = 0.02
 """Seconds that a gateway leaves the log to another one with the same owner. The other has to fold what this one wrote."""
 _CONTENDED: Final = 1.0
@@ -139,8 +141,11 @@ class SharedLog:
         self._sealing = Sealing(store, key)
         self._accounts = SharedAccounts(store, self._sealing, replica)
         self._replica = replica
+        self._numbers = count(1)
         self._owners: dict[str, _Owner] = {}
         self._room = _OWNERS
+        self._later: list[_Owner] = []
+        """Owners with entries that are written later."""
 
     def attach(self, history: History) -> None:
         """Fold the events of other gateways into this history."""
@@ -152,8 +157,8 @@ class SharedLog:
         owner = self._owner(kept.owner)
         begun = None if kept.task.id in owner.known else describe_begin(kept, self._states)
         owner.known.add(kept.task.id)
-        entry = Entry(FORM, secrets.token_bytes(8), self._replica, kept.task.id, used, event, begun)
-        accounts = self._follow_call(owner, entry)
+        entry = Entry(next(self._numbers), kept.task.id, used, event, begun)
+        accounts = self._follow_call(owner, entry, self._replica)
         self._queue(owner, _Waiting(entry, event is None or isinstance(event, _DEPENDING), accounts))
 
     def has_begun(self, owner: str, task_id: str, /) -> bool:
@@ -182,7 +187,11 @@ class SharedLog:
     async def catch_up(self, owner: str, /) -> None:
         """Fold the events of other gateways up to now. Raises `HistoryError`."""
         known = self._owner(owner)
+        if await self._is_current(known) and self._owners.get(owner) is known:
+            return
+        known = self._owner(owner)
         self._queue(known, _Waiting(None, depends=True))
+        self._begin_writing(known)
         await self._wait(known)
 
     def expect_facts(self, reading: AccountReading, /) -> None:
@@ -196,7 +205,10 @@ class SharedLog:
     async def confirm(self, owner: str, /) -> bool:
         """Wait until the log has the latest event of an owner, and return whether it does. Raises `HistoryError`."""
         known = self._owners.get(owner)
-        return known is None or not known.waiting or await self._wait(known)
+        if known is None or not known.waiting:
+            return True
+        self._begin_writing(known)
+        return await self._wait(known)
 
     async def close_lost_calls(self) -> None:
         """Close the open calls of gateways that have ended, also in accounts. Raises `StoreError` and `HistoryError`."""
@@ -208,6 +220,7 @@ class SharedLog:
             if not living.issuperset(owner.callers.values()):
                 owner.is_cold = True
                 self._queue(owner, _Waiting(None, depends=True))
+                self._begin_writing(owner)
         await self._accounts.close_lost_calls(living)
 
     async def write_down(self) -> None:
@@ -216,6 +229,7 @@ class SharedLog:
 
     async def close(self) -> None:
         """Write down what waits, for as long as one call would wait, and let go of the rest."""
+        self._write_later()
         writers = [owner.writer for owner in self._owners.values() if owner.writer is not None]
         if writers:
             _, late = await asyncio.wait(writers, timeout=self._deadline)
@@ -236,9 +250,37 @@ class SharedLog:
 
     def _queue(self, owner: _Owner, waiting: _Waiting) -> None:
         owner.waiting.append(waiting)
+        if owner.writer is not None:
+            owner.woken.set()
+        elif len(owner.waiting) == 1:
+            if not self._later:
+                asyncio.get_running_loop().call_later(_LATER, self._write_later)
+            self._later.append(owner)
+
+    def _write_later(self) -> None:
+        """Write the entries that no caller waits for."""
+        owners, self._later = self._later, []
+        for owner in owners:
+            if owner.waiting:
+                self._begin_writing(owner)
+
+    def _begin_writing(self, owner: _Owner) -> None:
         owner.woken.set()
         if owner.writer is None:
             owner.writer = asyncio.create_task(self._write(owner), name="shared history")
+
+    async def _is_current(self, owner: _Owner) -> bool:
+        """Return whether this gateway knows the whole log. Raises `HistoryError`."""
+        if owner.is_cold:
+            return False
+        seen = owner.version
+        try:
+            version = await self._store.engine.find_version(owner.log)
+            require_seen(owner.log, version, seen)
+        except StoreError as error:
+            raise _make_error(error.message) from error
+        # Meanwhile this gateway may have appended more.
+        return not owner.is_cold and version <= owner.version
 
     async def _wait(self, owner: _Owner) -> bool:
         waiting = owner.waiting[-1]
@@ -299,19 +341,27 @@ class SharedLog:
         """Append the next entries, and return whether this gateway knew the whole log. Raises `StoreError`."""
         batch = list(islice(owner.waiting, _AT_ONCE))
         entries = [each.entry for each in batch if each.entry is not None]
-        sealed = [(owner.log, self._sealing.seal_entry(owner.log.owner, entry)) for entry in entries]
+        if not entries:
+            later = await self._store.engine.read_log(owner.log, owner.version)
+            if later:
+                self._take_missing(owner, batch, later)
+            else:
+                self._settle(owner, batch)
+            return True
+        sealed = self._sealing.seal_entries(owner.log.owner, self._replica, entries)
         beside = [
             event
             for each in batch
-            if each.entry is not None
+            if each.entry is not None and each.accounts
             for event in self._accounts.seal_event(each.entry.event, each.accounts)
         ]
         ends = frozenset(account for account, _ in beside)
-        missing = await self._store.engine.append(Append({owner.log: owner.version}, [*sealed, *beside], ends))
+        append = Append({owner.log: owner.version}, [(owner.log, sealed), *beside], ends)
+        missing = await self._store.engine.append(append)
         if missing:
             self._take_missing(owner, batch, missing[owner.log])
             return False
-        owner.version += len(sealed)
+        owner.version += 1
         self._settle(owner, batch)
         await self._write_snapshot(owner)
         return True
@@ -333,7 +383,7 @@ class SharedLog:
             return
         before = self._list_open(owner)
         owner.is_cold = not self._fold_entries(
-            owner, [self._sealing.open_entry(owner.log.owner, sealed) for sealed in missing]
+            owner, [self._sealing.open_entries(owner.log.owner, sealed) for sealed in missing]
         )
         if not owner.is_cold:
             owner.version += len(missing)
@@ -349,7 +399,8 @@ class SharedLog:
             snapshot = None  # of another release: the log has everything
         after = 0 if snapshot is None else snapshot.version
         sealed = await self._store.engine.read_log(owner.log, after)
-        entries = [self._sealing.open_entry(owner.log.owner, each) for each in sealed]
+        require_seen(owner.log, after + len(sealed), owner.version)
+        later = [self._sealing.open_entries(owner.log.owner, each) for each in sealed]
         tasks = [] if snapshot is None else read_tasks(snapshot)
         living = await self._list_living()
         # Nothing waits from here on: the state becomes that of the log, and then has what waits for the log.
@@ -366,11 +417,12 @@ class SharedLog:
         owner.known = {kept.task.id for kept in tasks}
         for kept in sorted(tasks, key=lambda kept: kept.used):
             self._tasks.admit(kept)
-        self._fold_entries(owner, entries)
+        self._fold_entries(owner, later)
         self._forget_past(owner, self._clock())
         owner.begun = set(owner.known)
-        owner.version, owner.snapshot, owner.is_cold = after + len(entries), after, False
-        self._fold_waiting(owner, looks, {entry.id for entry in entries})
+        owner.version, owner.snapshot, owner.is_cold = after + len(later), after, False
+        written = {entry.number for each in later if each.replica == self._replica for entry in each.entries}
+        self._fold_waiting(owner, looks, written)
         self._close_lost_calls(owner, living)
         self._tell_ends(before)
 
@@ -387,16 +439,17 @@ class SharedLog:
                 self._tasks.remove(kept)
                 owner.known.discard(kept.task.id)
 
-    def _fold_entries(self, owner: _Owner, entries: Iterable[Entry]) -> bool:
+    def _fold_entries(self, owner: _Owner, later: Iterable[Written]) -> bool:
         """Fold entries of the log, each after the tasks whose time was over by then. Return whether all tasks were known."""
         are_known = True
-        for entry in entries:
-            if entry.used is not None:
-                self._forget_past(owner, entry.used)
-            are_known = self._fold(owner, entry) and are_known
+        for written in later:
+            for entry in written.entries:
+                if entry.used is not None:
+                    self._forget_past(owner, entry.used)
+                are_known = self._fold(owner, entry, written.replica) and are_known
         return are_known
 
-    def _fold(self, owner: _Owner, entry: Entry) -> bool:
+    def _fold(self, owner: _Owner, entry: Entry, replica: str) -> bool:
         """Fold an entry of the log. Return whether its task is known."""
         kept = self._tasks.find(entry.task)
         if kept is None:
@@ -412,14 +465,14 @@ class SharedLog:
             # An event that does not fit the state here fits at no gateway.
             with suppress(ValueError):
                 self._ledger.fold(kept, event, entry.used)
-                self._follow_call(owner, entry)
+                self._follow_call(owner, entry, replica)
         elif entry.used is not None:
             self._tasks.use(kept, entry.used)
         if isinstance(event, TaskEnded):
             kept.ended = event.how
         return True
 
-    def _fold_waiting(self, owner: _Owner, looks: Iterable[_Waiting], written: set[bytes]) -> None:
+    def _fold_waiting(self, owner: _Owner, looks: Iterable[_Waiting], written: set[int]) -> None:
         """Fold the waiting entries after the log. An event from another state is taken back."""
         began = set(map(id, looks))
         left = deque[_Waiting]()
@@ -430,11 +483,11 @@ class SharedLog:
                     waiting.settle(is_kept=True)
                 else:
                     left.append(waiting)
-            elif entry.id in written:
+            elif entry.number in written:
                 waiting.settle(is_kept=True)
             elif waiting.depends:
                 waiting.settle(is_kept=False)
-            elif self._fold(owner, entry):
+            elif self._fold(owner, entry, self._replica):
                 left.append(waiting)
             else:
                 waiting.settle(is_kept=False)
@@ -458,11 +511,11 @@ class SharedLog:
             if kept is None or kept.ended is not None:
                 self._tasks.tell_end(task, "expired" if kept is None or kept.ended is None else kept.ended)
 
-    def _follow_call(self, owner: _Owner, entry: Entry) -> frozenset[str]:
+    def _follow_call(self, owner: _Owner, entry: Entry, replica: str) -> frozenset[str]:
         """Note the gateway and the accounts of an open call until the call ends. Return the accounts that the entry concerns."""
         event = entry.event
         if isinstance(event, Reserved):
-            owner.callers[event.call] = entry.replica
+            owner.callers[event.call] = replica
             names = list_accounts(event)
             if names:
                 owner.counted[event.call] = names

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.history.states import TaskStates
 
 FORM: Final = 1
-"""The form of an entry."""
+"""The form of an event of a log."""
 
 
 class Begun(Struct, frozen=True, omit_defaults=True):
@@ -39,16 +39,22 @@ class Begun(Struct, frozen=True, omit_defaults=True):
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
-    """An event of a task, or its begin alone. `id` is drawn, so a gateway finds its own entries. `replica` is the gateway
-    that wrote it. `used` is the time at which the event used the task."""
+    """An event of a task, or its begin alone. `number` counts the entries of a gateway, so it finds its own. `used` is the
+    time at which the event used the task."""
 
-    form: int
-    id: bytes
-    replica: str
+    number: int
     task: str
     used: float | None = None
     event: Event | None = None
     begun: Begun | None = None
+
+
+class Written(Struct, frozen=True):
+    """An event of the log, with the entries of one append. `replica` names their gateway."""
+
+    form: int
+    replica: str
+    entries: tuple[Entry, ...]
 
 
 class Snapshot(Struct, frozen=True):
@@ -85,16 +91,17 @@ class Sealing:
         """Return the digest by which the store knows an owner."""
         return hmac.digest(self._key, b"owner " + owner.encode(), "sha256")[:16]
 
-    def seal_entry(self, digest: bytes, entry: Entry) -> bytes:
-        """Return the stored bytes of an entry."""
-        return self._store.seal(f"history of {digest.hex()}", msgspec.msgpack.encode(entry))
+    def seal_entries(self, digest: bytes, replica: str, entries: Iterable[Entry]) -> bytes:
+        """Return the stored bytes of the entries of one append."""
+        written = Written(FORM, replica, tuple(entries))
+        return self._store.seal(f"history of {digest.hex()}", msgspec.msgpack.encode(written))
 
-    def open_entry(self, digest: bytes, sealed: bytes) -> Entry:
-        """Return a stored entry. Raises `HistoryError` for another, and for one of a later release."""
-        return self.open(f"history of {digest.hex()}", sealed, _ENTRIES, FORM)
+    def open_entries(self, digest: bytes, sealed: bytes) -> Written:
+        """Return stored entries. Raises `HistoryError` for others, and for those of a later release."""
+        return self.open(f"history of {digest.hex()}", sealed, _WRITTEN, FORM)
 
     def open(self, name: str, sealed: bytes, decoder: msgspec.msgpack.Decoder[AnyEntry], form: int) -> AnyEntry:
-        """Return an entry that was sealed under a name. Raises `HistoryError` as `open_entry` does. `form` is the present form."""
+        """Return an entry that was sealed under a name. Raises `HistoryError` as `open_entries` does. `form` is the present form."""
         opened = self._store.open(name, sealed)
         if opened is None:
             raise HistoryError("the shared history is sealed with a key that this gateway does not have", _REMEDY)
@@ -109,7 +116,7 @@ class Sealing:
 
 _REMEDY: Final = "give each gateway of the store the same keys (settings `keys`)"
 _LATER: Final = "start that release"
-_ENTRIES: Final = msgspec.msgpack.Decoder(Entry)
+_WRITTEN: Final = msgspec.msgpack.Decoder(Written)
 
 
 def describe_begin(kept: TaskHistory, states: TaskStates) -> Begun:

@@ -71,12 +71,17 @@ Rewrite: TypeAlias = "Callable[[str, str, bytes], bytes | None]"
 def find_later(append: Append, versions: Mapping[Log, int]) -> list[Log]:
     """Return the logs with events that an append does not know. Raises `StoreError` for a log behind a named version."""
     for log, named in append.versions.items():
-        if versions.get(log, 0) < named:
-            raise StoreError(
-                f"the log {log.name} ends at its event {versions.get(log, 0)}, and this gateway has seen event {named}",
-                "find out which confirmed changes the store has lost, such as by a failover",
-            )
+        require_seen(log, versions.get(log, 0), named)
     return [log for log, named in append.versions.items() if versions.get(log, 0) > named]
+
+
+def require_seen(log: Log, version: int, seen: int) -> None:
+    """Raise `StoreError` for a log that has fewer events than this gateway has seen."""
+    if version < seen:
+        raise StoreError(
+            f"the log {log.name} ends at its event {version}, and this gateway has seen event {seen}",
+            "find out which confirmed changes the store has lost, such as by a failover",
+        )
 
 
 class Claim(Protocol):
@@ -137,6 +142,10 @@ class Engine(Protocol):
 
         Raises `StoreError` for a log that is behind a named version, since confirmed events were lost.
         """
+        ...
+
+    async def find_version(self, log: Log, /) -> int:
+        """Return the number of events of a log. Questions that come together are one query."""
         ...
 
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:

@@ -18,7 +18,7 @@ import asyncpg
 from gateway.base.store.batches import Batches
 from gateway.base.store.engine import ABSENT, Append, Change, Log, Missing, Record
 from gateway.base.store.postgresql_connection import Link, Raced, confirm, transact
-from gateway.base.store.postgresql_logs import APPEND, parameters, read_missing, split
+from gateway.base.store.postgresql_logs import APPEND, find_versions, parameters, read_missing, split
 from gateway.base.store.postgresql_logs import READ as READ_LOG
 from gateway.base.store.postgresql_schema import require_schema
 from gateway.model.errors import OutcomeUnknown, StoreError
@@ -123,9 +123,12 @@ class PostgresStore:
         self._name = ""
         self._doubts: list[str] = []
         self._batches = Batches[_Waiting[Sequence[Change]], int | None](
-            partial(self._write_together, self._change_all), AT_ONCE, "records in PostgreSQL"
+            partial(self._work_together, self._write_until, self._change_all), AT_ONCE, "records in PostgreSQL"
         )
         self._appends = Batches[_Waiting[Append], bool](self._append_together, AT_ONCE, "logs in PostgreSQL")
+        self._versions = Batches[_Waiting[Log], int](
+            partial(self._work_together, self._read_until, find_versions), AT_ONCE, "versions in PostgreSQL"
+        )
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
@@ -161,6 +164,11 @@ class PostgresStore:
             return {}
         return await self._run_reader(partial(read_missing, append), self._server.deadline)
 
+    async def find_version(self, log: Log, /) -> int:
+        """Return the number of events of a log. Raises `StoreError`."""
+        until = asyncio.get_running_loop().time() + self._server.deadline
+        return await self._versions.add(_Waiting(log, until))
+
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
         """Return the events of a log after a version. Raises `StoreError`."""
         return [row["event"] for row in await self._query(self._server.deadline, READ_LOG, *log, after)]
@@ -184,18 +192,19 @@ class PostgresStore:
         self._reader.close()
         self._writer.close()
 
-    async def _write_together(
+    async def _work_together(
         self,
+        run: Callable[[Callable[[Connection], Awaitable[Sequence[Result]]], float], Awaitable[Sequence[Result]]],
         carry_out: Callable[[Sequence[Item], Connection], Awaitable[Sequence[Result]]],
         waiting: Sequence[_Waiting[Item]],
     ) -> list[Result | Exception]:
-        """Carry out items in one transaction, which ends within the deadline of each."""
+        """Carry out items in one transaction, which ends within the deadline of each. `run` has the connection."""
         least = asyncio.get_running_loop().time() + self._server.deadline * _LEAST_PART
         begun = [each for each in waiting if each.until >= least]
         if not begun:
             raise self._server.make_late_error(self._server.deadline)
         work = partial(carry_out, [each.item for each in begun])
-        outcomes = iter(await self._write_until(work, min(each.until for each in begun)))
+        outcomes = iter(await run(work, min(each.until for each in begun)))
         late = self._server.make_late_error(self._server.deadline)
         return [next(outcomes) if each.until >= least else late for each in waiting]
 
@@ -214,8 +223,10 @@ class PostgresStore:
         return await self._run_reader(work, self._server.patience)
 
     async def _run_reader(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
+        return await self._read_until(work, asyncio.get_running_loop().time() + seconds)
+
+    async def _read_until(self, work: Callable[[Connection], Awaitable[Result]], until: float) -> Result:
         """Read after the outcome of each earlier write is settled."""
-        until = asyncio.get_running_loop().time() + seconds
         if self._doubts:
             await self._writer.run(_do_nothing, until)
         return await self._reader.run(work, until)
@@ -258,7 +269,9 @@ class PostgresStore:
         while left:
             turn, left = split(left, [each.item for each in waiting])
             try:
-                found = await self._write_together(self._append_apart, [waiting[number] for number in turn])
+                found = await self._work_together(
+                    self._write_until, self._append_apart, [waiting[number] for number in turn]
+                )
             except StoreError as error:
                 found = [error] * len(turn)
             outcomes.update(zip(turn, found, strict=True))

@@ -181,7 +181,7 @@ class Link:
         except TimeoutError:
             raise self._server.make_late_error(until - began) from None
         try:
-            connection = await self._wait_for_opening(began, until)
+            connection = self._find_open() or await self._wait_for_opening(began, until)
             return await self._finish(connection, work, began, until)
         finally:
             self._turn.release()
@@ -207,6 +207,10 @@ class Link:
             if not is_refusal(error) or getattr(error, "sqlstate", None) == _READ_ONLY:
                 self.close()
             raise self._server.make_error(error) from error
+
+    def _find_open(self) -> Connection | None:
+        opening = self._opening
+        return opening.result() if opening is not None and opening.done() and not _is_lost(opening) else None
 
     async def _wait_for_opening(self, began: float, until: float) -> Connection:
         """Return the open connection. An opening that takes longer than its caller waits goes on for the next caller."""

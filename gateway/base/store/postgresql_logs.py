@@ -25,7 +25,8 @@ select event from opagate_events where owner = $1 and name = $2 and version > $3
 APPEND: Final = """
 with writer as materialized (select id from opagate_writers where id = $1 for share),
 named as materialized (
-  select * from unnest($2::int[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[]) as n (number, owner, name, version, added)),
+  select * from unnest($2::int[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[]) with ordinality
+  as n (number, owner, name, version, added, place)),
 held as materialized (
   select owner, name, version from opagate_logs
   where (owner, name) in (select owner, name from named) order by owner, name for update),
@@ -45,10 +46,10 @@ opened as (
   select owner, name, version from grown where before is null order by owner, name),
 added as (
   insert into opagate_events (owner, name, version, event)
-  select e.owner, e.name,
-    coalesce(g.before, 0) + row_number() over (partition by e.owner, e.name order by e.position), e.event
-  from unnest($7::int[], $8::bytea[], $9::text[], $10::bytea[]) with ordinality as e (number, owner, name, event, position)
-  join fitting as f on f.number = e.number join grown as g on g.owner = e.owner and g.name = e.name
+  select n.owner, n.name,
+    coalesce(g.before, 0) + row_number() over (partition by n.owner, n.name order by e.position), e.event
+  from unnest($7::int[], $8::bytea[]) with ordinality as e (place, event, position) join named as n on n.place = e.place
+  join fitting as f on f.number = n.number join grown as g on g.owner = n.owner and g.name = n.name
   order by 1, 2, 3)
 select exists (select from writer) as is_known, array(select number from fitting) as fitting
 """
@@ -58,15 +59,16 @@ select owner, name, version from opagate_logs where (owner, name) in (select * f
 
 
 def parameters(appends: Sequence[Append]) -> list[list[Any]]:
-    """Return the parameters of `APPEND` for appends that depend on no common log."""
+    """Return the parameters of `APPEND` for appends that depend on no common log. An event has the place of its log in `named`."""
     named: list[tuple[Any, ...]] = []
-    events: list[tuple[Any, ...]] = []
+    events: list[tuple[int, bytes]] = []
     for number, append in enumerate(appends):
+        versions: dict[Log, int | None] = {**append.versions, **dict.fromkeys(append.ends)}
         added = Counter(log for log, _ in append.events)
-        named += [(number, *log, version, added[log]) for log, version in append.versions.items()]
-        named += [(number, *log, None, added[log]) for log in append.ends]
-        events += [(number, *log, event) for log, event in append.events]
-    return [*_columns(named, 5), *_columns(events, 4)]
+        places = {log: place for place, log in enumerate(versions, len(named) + 1)}
+        named += [(number, *log, version, added[log]) for log, version in versions.items()]
+        events += [(places[log], event) for log, event in append.events]
+    return [*_columns(named, 5), *_columns(events, 2)]
 
 
 def split(numbers: Sequence[int], appends: Sequence[Append]) -> tuple[list[int], list[int]]:
@@ -85,10 +87,16 @@ def split(numbers: Sequence[int], appends: Sequence[Append]) -> tuple[list[int],
     return apart, rest
 
 
+async def find_versions(logs: Sequence[Log], connection: Connection) -> list[int]:
+    """Return the number of events of each log."""
+    found = {Log(*row[:2]): row[2] for row in await connection.fetch(_VERSIONS, *_columns(set(logs), 2))}
+    return [found.get(log, 0) for log in logs]
+
+
 async def read_missing(append: Append, connection: Connection) -> Missing:
     """Return the events that a refused append does not know. Raises `StoreError` for a log behind a named version."""
-    rows = await connection.fetch(_VERSIONS, *_columns(append.versions, 2))
-    later = find_later(append, {Log(row["owner"], row["name"]): row["version"] for row in rows})
+    logs = tuple(append.versions)
+    later = find_later(append, dict(zip(logs, await find_versions(logs, connection), strict=True)))
     if not later:
         raise StoreError("a log was behind the version that this gateway has seen", "find out what the store has lost")
     return {log: [row["event"] for row in await connection.fetch(READ, *log, append.versions[log])] for log in later}

@@ -158,9 +158,14 @@ class SqliteStore:
         """Append all events or none: see `Engine.append`. Raises `StoreError`."""
         return await self._appends.add(append)
 
+    async def find_version(self, log: Log, /) -> int:
+        """Return the number of events of a log. Raises `StoreError`."""
+        found = await in_thread(partial(self._query_log, _LOG_VERSION, log))
+        return found[0] if found else 0
+
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
         """Return the events of a log after a version. Raises `StoreError`."""
-        return await in_thread(partial(self._read_log, log, after))
+        return await in_thread(partial(self._query_log, _LOG, log, after))
 
     async def expire(self, kind: str, /) -> None:
         """Remove the records of a kind that have ended. Raises `StoreError`."""
@@ -256,12 +261,12 @@ class SqliteStore:
             database.execute(_APPEND, (*log, versions[log], event))
         return {}
 
-    def _read_log(self, log: Log, after: int) -> list[bytes]:
+    def _query_log(self, statement: str, log: Log, *values: int) -> list[Any]:
         with self._lock:
             if self._database is None and not self.path.exists():
                 return []
             try:
-                return [row[0] for row in self._connect_once().execute(_LOG, (*log, after))]
+                return [row[0] for row in self._connect_once().execute(statement, (*log, *values))]
             except sqlite3.Error as error:
                 raise self._make_error(error) from error
 

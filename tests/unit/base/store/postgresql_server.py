@@ -105,7 +105,8 @@ class PostgresServer:
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def connect(self, url: str) -> Any:
+    @staticmethod
+    async def connect(url: str) -> Any:
         """Return a connection of the operator."""
         return await cast("Callable[[str], Awaitable[Any]]", asyncpg.connect)(url)  # pyright: ignore[reportUnknownMemberType]
 

@@ -39,6 +39,14 @@ async def test_an_append_on_an_old_version_writes_nothing_and_gets_the_events_th
     assert await engine.read_log(OTHER) == []
 
 
+async def test_the_version_of_a_log_is_the_number_of_its_events(engine: Engine):
+    assert await engine.find_version(TASK) == 0
+    await engine.append(Append({TASK: 0, ACCOUNT: 0}, [(TASK, b"1"), (TASK, b"2"), (ACCOUNT, b"a")]))
+
+    found = await asyncio.gather(*map(engine.find_version, (TASK, ACCOUNT, OTHER, TASK)))
+    assert found == [2, 1, 0, 2]
+
+
 async def test_a_log_without_new_events_counts_too(engine: Engine):
     await engine.append(Append({ACCOUNT: 0}, [(ACCOUNT, b"a")]))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -92,6 +94,42 @@ async def test_a_declared_task_is_known_at_each_gateway_until_it_is_ended_at_one
     assert getattr(a.history.tasks.select(AGENT, "task-d", clock()), "code", None) == "task/ended"
     with pytest.raises(TaskExpired):
         await a.reserve("github", task=declared)
+
+
+async def test_the_end_of_a_call_reaches_other_gateways_without_a_later_call(start: Start):
+    a, b = start("a"), start("b")
+    assert await a.call("github")
+
+    task = await b.enter()
+    async with asyncio.timeout(MARGIN):
+        while (await b.facts(task))["in_flight"]:
+            await asyncio.sleep(0.005)
+    assert (await b.facts(task))["calls"] == 1
+
+
+async def test_a_store_that_lost_events_is_refused_for_as_long_as_it_lacks_them(start: Start, place: str):
+    a = start("a")
+    task = await a.enter()
+    assert await a.call("github")
+    assert await a.log.confirm(AGENT.key)
+    await forget_last_event(place)
+
+    for _ in range(3):
+        with pytest.raises(HistoryError, match="this gateway has seen event"):
+            await a.reserve("vault", task=task)
+
+
+async def test_a_look_at_a_log_waits_for_no_append_under_way(schema_url: str, clock: Clock):
+    a = Replica("a", PostgresStore(Server(schema_url), clock), clock)
+    await until_answered(lambda: a.call("github"))
+    assert await a.log.confirm(AGENT.key)
+    connection = await PostgresServer.connect(schema_url)
+    async with connection.transaction():
+        await connection.execute("select from opagate_logs for update")
+        await until_answered(lambda: a.log.catch_up(AGENT.key))
+    await connection.close()
+    await a.log.close()
+    a.engine.close()
 
 
 async def test_the_end_of_a_task_is_told_at_each_gateway_that_knows_it(start: Start, clock: Clock):
@@ -259,6 +297,18 @@ async def test_a_writer_is_cancelled_also_while_an_event_comes(tmp_path: Path):
         left.cancel()
     assert done == {writer}
     assert writer.cancelled()
+
+
+async def forget_last_event(place: str) -> None:
+    """Take the last event of each log out of a store, as a failover to a standby behind does."""
+    if not place.startswith("postgresql:"):
+        with closing(sqlite3.connect(place)) as database, database:
+            database.execute("delete from events where version = (select max(version) from events)")
+        return
+    connection = await PostgresServer.connect(place)
+    await connection.execute("delete from opagate_events as e using opagate_logs as l where e.version = l.version")
+    await connection.execute("update opagate_logs set version = version - 1")
+    await connection.close()
 
 
 MARGIN = 5.0
