@@ -14,14 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from gateway.base.store.engine import Append, Log, require_seen
-from gateway.history.events import Exposed, Reading, Released, Reserved, Settled, TaskEnded
+from gateway.history.events import Exposed, Reading, Reserved, Settled, TaskEnded
 from gateway.history.new_events import lost_result
 from gateway.history.shared_accounts import SharedAccounts, list_accounts
 from gateway.history.shared_forms import (
@@ -33,6 +32,7 @@ from gateway.history.shared_forms import (
     make_snapshot,
     read_tasks,
 )
+from gateway.history.shared_owner import OwnerLog, Waiting
 from gateway.history.states import MAX_WEIGHT, VERSION
 from gateway.history.task_history import TaskHistory
 from gateway.model.errors import HistoryError, StoreError
@@ -69,51 +69,6 @@ _DEPENDING: Final = (Reserved, Reading, Exposed)
 """Events that are made from the state before them. A begin of a task is one more."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """An entry that waits for its place in the log; without an entry, a look for later events. `accounts` count its call."""
-
-    entry: Entry | None
-    depends: bool
-    accounts: frozenset[str] = frozenset()
-    done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def fail(self, error: HistoryError) -> None:
-        """Tell those who wait of an error. The entry itself goes on waiting."""
-        if not self.done.done():
-            self.done.set_exception(error)
-            self.done.exception()  # an entry may have nobody who waits
-            self.done = asyncio.get_running_loop().create_future()
-
-    def settle(self, *, is_kept: bool) -> None:
-        """Wake the callers that wait for the entry. `is_kept`: the log has it."""
-        if not self.done.done():
-            self.done.set_result(is_kept)
-
-
-@dataclass(slots=True)
-class _Owner:
-    """The log of one owner, in the memory of this gateway. `is_cold`: the log has to be read before the next append.
-
-    `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call, and
-    `counted` the accounts that count it. `waiting` has the entries that are folded, and not yet known to be in the log.
-    """
-
-    key: str
-    log: Log
-    is_cold: bool = True
-    version: int = 0
-    snapshot: int = 0
-    known: set[str] = field(default_factory=set[str])
-    begun: set[str] = field(default_factory=set[str])
-    callers: dict[str, str] = field(default_factory=dict[str, str])
-    counted: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    waiting: deque[_Waiting] = field(default_factory=deque[_Waiting])
-    writer: asyncio.Task[None] | None = None
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
-    raced: float = float("-inf")
-
-
 class SharedLog:
     """The logs of all owners in a shared store. `replica` names this gateway, and `key` makes the digests of owners.
 
@@ -142,9 +97,9 @@ class SharedLog:
         self._accounts = SharedAccounts(store, self._sealing, replica)
         self._replica = replica
         self._numbers = count(1)
-        self._owners: dict[str, _Owner] = {}
+        self._owners: dict[str, OwnerLog] = {}
         self._room = _OWNERS
-        self._later: list[_Owner] = []
+        self._later: list[OwnerLog] = []
         """Owners with entries that are written later."""
 
     def attach(self, history: History) -> None:
@@ -158,8 +113,8 @@ class SharedLog:
         begun = None if kept.task.id in owner.known else describe_begin(kept, self._states)
         owner.known.add(kept.task.id)
         entry = Entry(next(self._numbers), kept.task.id, used, event, begun)
-        accounts = self._follow_call(owner, entry, self._replica)
-        self._queue(owner, _Waiting(entry, event is None or isinstance(event, _DEPENDING), accounts))
+        accounts = owner.follow_call(entry, self._replica)
+        self._queue(owner, Waiting(entry, event is None or isinstance(event, _DEPENDING), accounts))
 
     def has_begun(self, owner: str, task_id: str, /) -> bool:
         """Return whether the log has the begin of a kept task."""
@@ -190,7 +145,7 @@ class SharedLog:
         if await self._is_current(known) and self._owners.get(owner) is known:
             return
         known = self._owner(owner)
-        self._queue(known, _Waiting(None, depends=True))
+        self._queue(known, Waiting(None, depends=True))
         self._begin_writing(known)
         await self._wait(known)
 
@@ -219,7 +174,7 @@ class SharedLog:
         for owner in self._owners.values():
             if not living.issuperset(owner.callers.values()):
                 owner.is_cold = True
-                self._queue(owner, _Waiting(None, depends=True))
+                self._queue(owner, Waiting(None, depends=True))
                 self._begin_writing(owner)
         await self._accounts.close_lost_calls(living)
 
@@ -240,15 +195,15 @@ class SharedLog:
 
     # --- the queue of an owner -------------------------------------------------------------------------
 
-    def _owner(self, key: str) -> _Owner:
+    def _owner(self, key: str) -> OwnerLog:
         known = self._owners.get(key)
         if known is None:
             if len(self._owners) >= self._room:
                 self._prune()
-            known = self._owners[key] = _Owner(key, Log(self._sealing.digest(key), _NAME))
+            known = self._owners[key] = OwnerLog(key, Log(self._sealing.digest(key), _NAME))
         return known
 
-    def _queue(self, owner: _Owner, waiting: _Waiting) -> None:
+    def _queue(self, owner: OwnerLog, waiting: Waiting) -> None:
         owner.waiting.append(waiting)
         if owner.writer is not None:
             owner.woken.set()
@@ -264,12 +219,12 @@ class SharedLog:
             if owner.waiting:
                 self._begin_writing(owner)
 
-    def _begin_writing(self, owner: _Owner) -> None:
+    def _begin_writing(self, owner: OwnerLog) -> None:
         owner.woken.set()
         if owner.writer is None:
             owner.writer = asyncio.create_task(self._write(owner), name="shared history")
 
-    async def _is_current(self, owner: _Owner) -> bool:
+    async def _is_current(self, owner: OwnerLog) -> bool:
         """Return whether this gateway knows the whole log. Raises `HistoryError`."""
         if owner.is_cold:
             return False
@@ -282,7 +237,7 @@ class SharedLog:
         # Meanwhile this gateway may have appended more.
         return not owner.is_cold and version <= owner.version
 
-    async def _wait(self, owner: _Owner) -> bool:
+    async def _wait(self, owner: OwnerLog) -> bool:
         waiting = owner.waiting[-1]
         late = _make_error(f"no answer within {self._deadline * 1000:.0f} ms")
         # No `asyncio.timeout`: a decision goes on in another task (`run_for_result`).
@@ -306,7 +261,7 @@ class SharedLog:
         for owner in self._owners.values():
             owner.is_cold = owner.is_cold or task_id in owner.known
 
-    async def _write(self, owner: _Owner) -> None:
+    async def _write(self, owner: OwnerLog) -> None:
         """Append all that waits."""
         try:
             while owner.waiting:
@@ -314,7 +269,7 @@ class SharedLog:
         finally:
             owner.writer = None
 
-    async def _write_next(self, owner: _Owner) -> None:
+    async def _write_next(self, owner: OwnerLog) -> None:
         owner.woken.clear()
         try:
             if owner.is_cold:
@@ -330,14 +285,14 @@ class SharedLog:
                 async with asyncio.timeout(_RETRY):
                     await owner.woken.wait()
 
-    def _fail(self, owner: _Owner, error: StoreError | HistoryError) -> None:
+    def _fail(self, owner: OwnerLog, error: StoreError | HistoryError) -> None:
         """Refuse all that waits. Events that no longer depend on a decision stay, and the log is read first."""
         owner.is_cold = True
         for waiting in owner.waiting:
             waiting.fail(_make_error(error.message))
         owner.waiting = deque(waiting for waiting in owner.waiting if not waiting.depends)
 
-    async def _append(self, owner: _Owner) -> bool:
+    async def _append(self, owner: OwnerLog) -> bool:
         """Append the next entries, and return whether this gateway knew the whole log. Raises `StoreError`."""
         batch = list(islice(owner.waiting, _AT_ONCE))
         entries = [each.entry for each in batch if each.entry is not None]
@@ -346,7 +301,7 @@ class SharedLog:
             if later:
                 self._take_missing(owner, batch, later)
             else:
-                self._settle(owner, batch)
+                owner.settle(batch)
             return True
         sealed = self._sealing.seal_entries(owner.log.owner, self._replica, entries)
         beside = [
@@ -362,21 +317,13 @@ class SharedLog:
             self._take_missing(owner, batch, missing[owner.log])
             return False
         owner.version += 1
-        self._settle(owner, batch)
+        owner.settle(batch)
         await self._write_snapshot(owner)
         return True
 
-    def _settle(self, owner: _Owner, batch: Sequence[_Waiting]) -> None:
-        """Tell the waiting callers that the log has their entries, the first ones of the queue."""
-        for waiting in batch:
-            owner.waiting.popleft()
-            if waiting.entry is not None and waiting.entry.begun is not None:
-                owner.begun.add(waiting.entry.task)
-            waiting.settle(is_kept=True)
-
     # --- the events of other gateways ------------------------------------------------------------------
 
-    def _take_missing(self, owner: _Owner, batch: Sequence[_Waiting], missing: Sequence[bytes]) -> None:
+    def _take_missing(self, owner: OwnerLog, batch: Sequence[Waiting], missing: Sequence[bytes]) -> None:
         """Fold the events of other gateways, if no event of this one was folded before its place. Else the log is read."""
         if owner.is_cold or any(waiting.entry is not None for waiting in owner.waiting):
             owner.is_cold = True
@@ -388,10 +335,10 @@ class SharedLog:
         if not owner.is_cold:
             owner.version += len(missing)
             owner.begun = set(owner.known)
-            self._settle(owner, batch)
+            owner.settle(batch)
         self._tell_ends(before)
 
-    async def _load(self, owner: _Owner) -> None:
+    async def _load(self, owner: OwnerLog) -> None:
         """Read the log of an owner, and put its state in the place of the present one. Raises `StoreError` and `HistoryError`."""
         looks = list(owner.waiting)
         snapshot = await self._snapshots.get(owner.log.owner.hex())
@@ -426,20 +373,20 @@ class SharedLog:
         self._close_lost_calls(owner, living)
         self._tell_ends(before)
 
-    def _list_tasks(self, owner: _Owner) -> list[TaskHistory]:
+    def _list_tasks(self, owner: OwnerLog) -> list[TaskHistory]:
         return [kept for task in owner.known if (kept := self._tasks.find(task)) is not None]
 
-    def _list_open(self, owner: _Owner) -> list[str]:
+    def _list_open(self, owner: OwnerLog) -> list[str]:
         return [kept.task.id for kept in self._list_tasks(owner) if kept.ended is None]
 
-    def _forget_past(self, owner: _Owner, now: float) -> None:
+    def _forget_past(self, owner: OwnerLog, now: float) -> None:
         """Take tasks out of memory whose time is over."""
         for kept in self._list_tasks(owner):
             if self._tasks.is_over(kept, now):
                 self._tasks.remove(kept)
                 owner.known.discard(kept.task.id)
 
-    def _fold_entries(self, owner: _Owner, later: Iterable[Written]) -> bool:
+    def _fold_entries(self, owner: OwnerLog, later: Iterable[Written]) -> bool:
         """Fold entries of the log, each after the tasks whose time was over by then. Return whether all tasks were known."""
         are_known = True
         for written in later:
@@ -449,7 +396,7 @@ class SharedLog:
                 are_known = self._fold(owner, entry, written.replica) and are_known
         return are_known
 
-    def _fold(self, owner: _Owner, entry: Entry, replica: str) -> bool:
+    def _fold(self, owner: OwnerLog, entry: Entry, replica: str) -> bool:
         """Fold an entry of the log. Return whether its task is known."""
         kept = self._tasks.find(entry.task)
         if kept is None:
@@ -465,17 +412,17 @@ class SharedLog:
             # An event that does not fit the state here fits at no gateway.
             with suppress(ValueError):
                 self._ledger.fold(kept, event, entry.used)
-                self._follow_call(owner, entry, replica)
+                owner.follow_call(entry, replica)
         elif entry.used is not None:
             self._tasks.use(kept, entry.used)
         if isinstance(event, TaskEnded):
             kept.ended = event.how
         return True
 
-    def _fold_waiting(self, owner: _Owner, looks: Iterable[_Waiting], written: set[int]) -> None:
+    def _fold_waiting(self, owner: OwnerLog, looks: Iterable[Waiting], written: set[int]) -> None:
         """Fold the waiting entries after the log. An event from another state is taken back."""
         began = set(map(id, looks))
-        left = deque[_Waiting]()
+        left = deque[Waiting]()
         for waiting in owner.waiting:
             entry = waiting.entry
             if entry is None:
@@ -493,7 +440,7 @@ class SharedLog:
                 waiting.settle(is_kept=False)
         owner.waiting = left
 
-    def _close_lost_calls(self, owner: _Owner, living: Collection[str]) -> None:
+    def _close_lost_calls(self, owner: OwnerLog, living: Collection[str]) -> None:
         """Close the open calls of gateways that have ended. Their results count as read, and as anything.
 
         This gateway goes on with its own calls, also while its claim waits for a renewal after an outage.
@@ -511,23 +458,9 @@ class SharedLog:
             if kept is None or kept.ended is not None:
                 self._tasks.tell_end(task, "expired" if kept is None or kept.ended is None else kept.ended)
 
-    def _follow_call(self, owner: _Owner, entry: Entry, replica: str) -> frozenset[str]:
-        """Note the gateway and the accounts of an open call until the call ends. Return the accounts that the entry concerns."""
-        event = entry.event
-        if isinstance(event, Reserved):
-            owner.callers[event.call] = replica
-            names = list_accounts(event)
-            if names:
-                owner.counted[event.call] = names
-            return names
-        if isinstance(event, Released | Settled):
-            owner.callers.pop(event.call, None)
-            return owner.counted.pop(event.call, frozenset())
-        return frozenset()
-
     # --- snapshots -------------------------------------------------------------------------------------
 
-    async def _write_snapshot(self, owner: _Owner) -> None:
+    async def _write_snapshot(self, owner: OwnerLog) -> None:
         """Write the tasks of an owner down now and then, so that no gateway has to read a long log."""
         if owner.version - owner.snapshot < _SNAPSHOT_AFTER:
             return

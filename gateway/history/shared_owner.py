@@ -1,0 +1,85 @@
+"""The log of one owner in the memory of a gateway: how far it is known, and what waits for its place. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.history.events import Released, Reserved, Settled
+from gateway.history.shared_accounts import list_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.base.store.engine import Log
+    from gateway.history.shared_forms import Entry
+    from gateway.model.errors import HistoryError
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An entry that waits for its place in the log; without an entry, a look for later events. `accounts` count its call."""
+
+    entry: Entry | None
+    depends: bool
+    accounts: frozenset[str] = frozenset()
+    done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, error: HistoryError) -> None:
+        """Tell those who wait of an error. The entry itself goes on waiting."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # an entry may have nobody who waits
+            self.done = asyncio.get_running_loop().create_future()
+
+    def settle(self, *, is_kept: bool) -> None:
+        """Wake the callers that wait for the entry. `is_kept`: the log has it."""
+        if not self.done.done():
+            self.done.set_result(is_kept)
+
+
+@dataclass(slots=True)
+class OwnerLog:
+    """The log of one owner, in the memory of this gateway. `is_cold`: the log has to be read before the next append.
+
+    `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call, and
+    `counted` the accounts that count it. `waiting` has the entries that are folded, and not yet known to be in the log.
+    """
+
+    key: str
+    log: Log
+    is_cold: bool = True
+    version: int = 0
+    snapshot: int = 0
+    known: set[str] = field(default_factory=set[str])
+    begun: set[str] = field(default_factory=set[str])
+    callers: dict[str, str] = field(default_factory=dict[str, str])
+    counted: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    waiting: deque[Waiting] = field(default_factory=deque[Waiting])
+    writer: asyncio.Task[None] | None = None
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    raced: float = float("-inf")
+
+    def settle(self, batch: Sequence[Waiting]) -> None:
+        """Tell the waiting callers that the log has their entries, the first ones of the queue."""
+        for waiting in batch:
+            self.waiting.popleft()
+            if waiting.entry is not None and waiting.entry.begun is not None:
+                self.begun.add(waiting.entry.task)
+            waiting.settle(is_kept=True)
+
+    def follow_call(self, entry: Entry, replica: str) -> frozenset[str]:
+        """Note the gateway and the accounts of an open call until the call ends. Return the accounts that the entry concerns."""
+        event = entry.event
+        if isinstance(event, Reserved):
+            self.callers[event.call] = replica
+            names = list_accounts(event)
+            if names:
+                self.counted[event.call] = names
+            return names
+        if isinstance(event, Released | Settled):
+            self.callers.pop(event.call, None)
+            return self.counted.pop(event.call, frozenset())
+        return frozenset()
