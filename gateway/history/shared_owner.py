@@ -1,4 +1,4 @@
-"""The log of one owner in the memory of a gateway: how far it is known, and what waits for its place. No I/O."""
+"""The memory that a gateway has of one log: its known length, and the entries on the way there. No I/O."""
 
 from __future__ import annotations
 
