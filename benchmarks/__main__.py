@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.gateway import agentgateway, growth, targets
 from benchmarks.gateway.approvals import approvals
 from benchmarks.gateway.call_path import call_path
+from benchmarks.gateway.facts import facts, page
 from benchmarks.gateway.fairness import fairness
 from benchmarks.gateway.history import history
 from benchmarks.gateway.isolation import isolation
@@ -39,6 +40,7 @@ HEAD = """\
     make bench ARGS=minting        # what a token of a call costs, the same
     make bench ARGS=isolation      # what the sandbox of a stdio server costs, the same
     make bench ARGS=path           # functions, files and time of one call in this process, the same
+    make bench ARGS=facts          # what declared facts add to a call: facts.md
     make bench ARGS=growth         # one call beside many tokens, grants, tasks and others: growth.md
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
@@ -72,7 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="with authority, console, growth or second-day: write its page in docs/benchmarks",
+        help="with authority, console, facts, growth or second-day: write its page in docs/benchmarks",
     )
     return parser.parse_args()
 
@@ -159,6 +161,17 @@ def cost_of_growth(folder: Path, options: argparse.Namespace) -> bool:
     return all(each.is_within_goal() for each in found)
 
 
+def declared_facts(_folder: Path, options: argparse.Namespace) -> bool:
+    """Measure what declared facts add to a call. Return whether each figure reaches its goal."""
+    os.sched_setaffinity(0, {targets.TARGET_CORE})
+    found = facts(quick=options.quick)
+    text = page(found)
+    print(text)
+    if options.write:
+        (DOCS / "facts.md").write_text(text)
+    return all(each.is_within_goal() for each in found)
+
+
 def second_day_changes(folder: Path, options: argparse.Namespace) -> bool:
     """Measure what changes of a running gateway take. Return whether each figure reaches its goal."""
     from benchmarks.gateway import second_day  # noqa: PLC0415 - its gateways are those of the tests, and need pytest
@@ -181,6 +194,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
     "approvals": open_questions,
     "authority": lent_credentials,
     "console": console_pages,
+    "facts": declared_facts,
     "growth": cost_of_growth,
     "isolation": isolated_starts,
     "minting": minted_tokens,

@@ -197,6 +197,8 @@ FORBIDDEN_TO_PURE = {
 
 CACHES = {
     "history/events.py": "systems, tenants and environments of the configuration",
+    "history/declared/tables.py": "numbers of at most 30 digits",
+    "history/declared/values.py": "sums of such numbers, and times",
     "history/reach.py": "what a task has touched; its state bounds how much that is",
     "identity/identities.py": "addresses of connections",
     "inspection/label_cases.py": "expressions of the operator's labels",

@@ -177,13 +177,13 @@ class TaskLedger:
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
         declared, reading = NO_DECLARED_FACTS, None
         if principal is not None and self.declared is not None and self.declared.book.all:
-            subject = Subject(principal, call, task.id, content)
-            event = self.declared.mark(event, subject)
+            looked = self.declared.look(Subject(principal, call, task.id, content))
+            event = looked.mark(event)
             if self.log.is_shared:
-                reading = self.declared.begin_reading(event, subject, now)
+                reading = looked.begin_reading(event, now)
                 self.log.expect_facts(reading)
             self.append(kept, event, now)
-            declared = self.declared.facts_of(subject, state.declared, self._states.accounts, call_id, now)
+            declared = looked.read(state.declared, self._states.accounts, call_id, now)
         else:
             self.append(kept, event, now)
         if not event.trusted:

@@ -112,7 +112,7 @@ class SharedAccounts:
     async def read(self, reading: AccountReading) -> DeclaredFacts:
         """Return the facts of a call whose reservation the store has. Raises `HistoryError`."""
         found: list[DeclaredFacts] = []
-        for name, scope in reading.scopes.items():
+        for name in reading.names:
             if name not in reading.found:
                 try:
                     await self._reads.add(name)
@@ -124,7 +124,7 @@ class SharedAccounts:
             if name in reading.found:
                 found.append(reading.found[name])
             elif kept is not None:
-                found.append(reading.read(scope, kept.account.held.tables))
+                found.append(reading.read(name, kept.account.held.tables))
         return join_facts(found)
 
     def has_calls_elsewhere(self) -> bool:
@@ -193,9 +193,8 @@ class SharedAccounts:
             account.end(entry.call, entry.ends)
         elif account.begin(entry.call, entry.at, entry.marks, entry.replica):
             reading = self._expected.get(entry.call)
-            if reading is not None and account.name in reading.scopes:
-                found = reading.read(reading.scopes[account.name], account.held.tables)
-                reading.found[account.name] = found
+            if reading is not None and account.name in reading.names:
+                reading.found[account.name] = reading.read(account.name, account.held.tables)
 
     def _find_log(self, name: str) -> Log:
         return Log(self._sealing.digest(f"account {name}"), _NAME)

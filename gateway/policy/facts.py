@@ -271,6 +271,8 @@ class Declaration:
     within: float | None = field(init=False)
     ends: tuple[str, ...] = field(init=False)
     since_ends: tuple[str, ...] = field(init=False)
+    how: tuple[Aggregate, bool] = field(init=False)
+    """The aggregate, and whether calls under way count."""
 
     def __post_init__(self) -> None:
         # Each call asks for these, and a property of the model costs more than its fold.
@@ -280,6 +282,7 @@ class Declaration:
         for name in ("scope", "aggregate", "width", "by"):
             object.__setattr__(self, name, getattr(self.fact, name))
         object.__setattr__(self, "ends", self.fact.of.list_ends())
+        object.__setattr__(self, "how", (self.aggregate, "open" in self.ends))
         since = self.fact.since
         object.__setattr__(self, "since_ends", () if since is None else since.list_ends())
 
@@ -292,7 +295,7 @@ class Declaration:
     @property
     def needs_open(self) -> bool:
         """Return whether calls under way do not count, so that racing calls do not count one another."""
-        return "open" not in self.ends and self.fact.aggregate in {"count", "sum", "distinct"}
+        return not self.how[1] and self.fact.aggregate in {"count", "sum", "distinct"}
 
 
 Holds: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any], str], bool]

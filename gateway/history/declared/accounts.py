@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the form in snapshots. Raise it with each change of `_Stored` or of a table."""
 _PREFIX: Final = "account:"
 
@@ -102,14 +102,18 @@ class FactAccounts:
     def reserve(self, event: Reserved, seq: int | None = None) -> None:
         """Count a call as open in each account of its marks. `seq` is the number of its journal entry, in a restart."""
         touched: list[Account] = []
-        for name in {mark.owner for mark in event.facts if mark.owner}:
+        by_owner: dict[str, list[Mark]] = {}
+        for mark in event.facts:
+            if mark.owner:
+                by_owner.setdefault(mark.owner, []).append(mark)
+        for name, marks in by_owner.items():
             account = self._by_name.get(name)
             if account is None:
                 account = self._by_name[name] = Account(name, stored=name in self._gone)
                 self._gone.discard(name)
             if seq is not None and seq <= account.seq:
                 continue
-            if account.begin(event.call, event.at, tuple(tables.of_owner(event.facts, name))):
+            if account.begin(event.call, event.at, tuple(marks)):
                 touched.append(account)
         if touched:
             self._calls[event.call] = (*self._calls.get(event.call, ()), *touched)

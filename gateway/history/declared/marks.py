@@ -1,28 +1,27 @@
 """The marks of a call on declared facts, and the facts of a call for policy. Pure: no I/O, no clock, no randomness.
 
-Keys are keyed digests, so no value of an argument is kept. A key of a limit (`count`, `sum`, `distinct`) ignores case, width and
-spaces of a text. So no caller can write its way out of a limit. A key of a time (`first`, `last`) takes texts as they are:
-reading one file is no ground to delete another.
+Keys are keyed digests, so no value of an argument is kept. A key of a limit (`count`, `sum`, `distinct`) is one for all
+spellings (`values.fold_text`). A key of a time (`first`, `last`) takes texts as they are: reading one file is no ground to
+delete another.
+
+Most of the work is the same for each call of a caller to a target. A `_Plan` has it, so a call pays for its arguments alone.
 """
 
 from __future__ import annotations
 
-import math
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 from msgspec import structs
 
 from gateway.base.json.walk import find_value, split_pointer
-from gateway.history.declared.tables import NOTHING, Amount, Mark, Reading, Table, Tables, add, read
+from gateway.history.declared.tables import MAX_MEMBERS, Mark, Tables, read
+from gateway.history.declared.values import Unreadable, to_fact, write_key, write_number
 from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Role
-from gateway.policy.document import timestamp
-from gateway.policy.facts import Pair, Scope
+from gateway.policy.facts import NO_FACTS, Pair, Scope
 
 if TYPE_CHECKING:
     from gateway.history.declared.accounts import FactAccounts
@@ -30,14 +29,19 @@ if TYPE_CHECKING:
     from gateway.model.call import Call
     from gateway.model.caller import Principal
     from gateway.model.content import CallContent
+    from gateway.model.target import Target
     from gateway.model.wire import Json
     from gateway.policy.facts import Declaration, FactBook, Selection
 
-Keys: TypeAlias = dict[tuple[Sequence[str | Pair], bool], str | None]
-"""The digests of one call by their keys: facts often have the same."""
 _LIMITS: Final = frozenset({"count", "sum", "distinct"})
-_MOST_DIGITS: Final = 30
-_LARGEST: Final = Decimal(10) ** 30
+_FIXED: Final = frozenset({"tool", "upstream"})
+"""What is the same for each call of a target, beside its systems."""
+_PLANS: Final = 1024
+"""Plans that are kept. A resource is made anew for each call, and has a plan of its own."""
+_UNREADABLE: Final = ""
+"""The key of a call whose key nobody can read."""
+
+_Path: TypeAlias = tuple[str, ...]
 
 
 class Subject(NamedTuple):
@@ -49,182 +53,76 @@ class Subject(NamedTuple):
     content: CallContent | None
 
 
-class Unreadable(Exception):
-    """A value that is there, and is no key or no number."""
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A key of the calls of a plan. `parts` are texts, and paths to arguments. `digest`: the key has no paths."""
+
+    parts: tuple[str | _Path, ...]
+    fold: bool
+    digest: str | None
 
 
-class FactMarker:
-    """The maker of marks and of facts. `key` is for the digests."""
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """A declared fact for the calls of a plan.
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    `earlier` and `present` are the numbers of its keys: of a counted call, and of the call under decision. `key` is the digest
+    of `present`, if that has no paths. `number` and `members` are paths to what a call adds.
+    """
 
-    def mark(self, book: FactBook, subject: Subject) -> tuple[Mark, ...]:
-        """Return one mark of a call for each fact that counts the call."""
-        counted, begun = book.find_fitting(subject.call.target)
-        if not counted and not begun:
-            return ()
-        owners = self.owners(book, subject)
-        keys: Keys = {}
-        marks = [self._mark(each, subject, owners, keys) for each in counted if _meets(book, each.fact.of, subject)]
-        marks += [
-            self._begin(each, subject, owners, keys)
-            for each in begun
-            if each.fact.since is not None and _meets(book, each.fact.since, subject)
-        ]
-        return tuple(mark for mark in marks if mark is not None)
-
-    def read(
-        self, book: FactBook, subject: Subject, holders: Mapping[Scope, Tables], call: str, now: float
-    ) -> DeclaredFacts:
-        """Return the facts of a reserved call. `holders` are the tables of its task and of its accounts, by scope."""
-        values: dict[str, int | float | str] = {}
-        before: dict[str, int | float | str] = {}
-        incomplete: list[str] = []
-        keys: Keys = {}
-        for each in book.all:
-            tables = holders.get(each.scope)
-            table = None if tables is None else tables.get(each.table)
-            if table is None:
-                continue
-            found = self._read(each, subject, table, call, now, keys=keys)
-            if found is NOTHING:
-                continue
-            if found.before is not None:
-                _put(before, each, found.before, now)
-            if found.mine is None:
-                _put(values, each, found.before, now)
-            else:
-                _put(values, each, add(found.before, found.mine), now)
-            if found.incomplete:
-                incomplete.append(each.name)
-        return DeclaredFacts(values, before, tuple(incomplete))
-
-    def owners(self, book: FactBook, subject: Subject) -> dict[Scope, str]:
-        """Return the names of the accounts of a call, by scope; empty for its task. A party that the call lacks has none."""
-        found: dict[Scope, str] = {"task": "", "all": "all"}
-        for scope in book.scopes:
-            named = None if scope in found else _name(scope, subject)
-            if named is not None:
-                found[scope] = f"{scope}:{self._digest([scope, named])}"
-        return found
-
-    def _mark(self, declared: Declaration, subject: Subject, owners: Mapping[Scope, str], keys: Keys) -> Mark | None:
-        fact, owner = declared.fact, owners.get(declared.scope)
-        if owner is None:
-            return None
-        try:
-            key = self._find_key(declared, subject, keys, earlier=True)
-        except Unreadable:
-            key = ""
-        if key is None:
-            return None
-        number, members, unreadable = "0", (), False
-        try:
-            if fact.sum is not None:
-                number = str(_read_number(subject.call, fact.sum))
-            elif fact.distinct is not None:
-                members = tuple(self._members(fact.distinct, subject))
-        except Unreadable:
-            unreadable = True
-        return Mark(
-            declared.table, owner, key, declared.ends, declared.width, fact.keys, number, members, unreadable=unreadable
-        )
-
-    def _begin(self, declared: Declaration, subject: Subject, owners: Mapping[Scope, str], keys: Keys) -> Mark | None:
-        owner = owners.get(declared.scope)
-        try:
-            key = self._find_key(declared, subject, keys, earlier=True)
-        except Unreadable:
-            return None
-        if owner is None or not key:
-            return None
-        fact = declared.fact
-        return Mark(declared.table, owner, key, declared.since_ends, fact.width, fact.keys, begins=True)
-
-    def _read(
-        self, declared: Declaration, subject: Subject, table: Table, call: str, now: float, *, keys: Keys
-    ) -> Reading:
-        """Return the amounts of a fact for a call. A call that counts, and whose key nobody can read, has an incomplete fact."""
-        try:
-            key = self._find_key(declared, subject, keys, earlier=False)
-        except Unreadable:
-            return Reading(incomplete=declared.fact.of.fits_target(subject.call.target))
-        return NOTHING if key is None else read(table, key, now, declared.ends, call)
-
-    def _find_key(self, declared: Declaration, subject: Subject, keys: Keys, *, earlier: bool) -> str | None:
-        """Return the digest of the keys of a call; `None` if the call lacks one. Raise `Unreadable`.
-
-        `earlier`: as a call that is counted, and not as the call under decision. `keys` are the digests so far.
-        """
-        is_limit = declared.aggregate in _LIMITS
-        place = declared.by, is_limit
-        if place not in keys:
-            keys[place] = self._make_key(declared.by, subject, fold=is_limit, earlier=earlier)
-        return keys[place]
-
-    def _make_key(self, by: Sequence[str | Pair], subject: Subject, *, fold: bool, earlier: bool) -> str | None:
-        parts: list[str] = []
-        for name in by:
-            if isinstance(name, Pair):
-                part = _argument(subject.call, name.that if earlier else name.this, fold=fold)
-            elif name.startswith("/"):
-                part = _argument(subject.call, name, fold=fold)
-            else:
-                part = _name(name, subject)
-            if part is None:
-                return None
-            parts.append(part)
-        return self._digest(parts)
-
-    def _members(self, what: str, subject: Subject) -> Iterator[str]:
-        """Yield the different values that a call adds. Raise `Unreadable`."""
-        target = subject.call.target
-        if what == "system":
-            for name in {target.audience, *(target.aggregates or ())}:
-                yield self._digest([name])
-        elif what == "destination":
-            if subject.content is None or not subject.content.complete:
-                raise Unreadable
-            for digest in sorted(subject.content.destinations):
-                yield f"{digest:016x}"
-        elif what.startswith("/"):
-            found = find_value(subject.call.arguments, split_pointer(what)[1:])
-            for item in cast("Sequence[Json]", found) if isinstance(found, list | tuple) else (found,):
-                if item is not None:
-                    yield self._digest([_text(item, fold=True)])
-        else:
-            yield self._digest([target.id if what == "tool" else target.upstream])
-
-    def _digest(self, parts: Sequence[str]) -> str:
-        """Return the keyed digest of some texts."""
-        digest = blake2b(key=self._key[:64], digest_size=8)
-        for part in parts:
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-        return digest.hexdigest()
+    declared: Declaration
+    owner: str
+    counts: bool
+    earlier: int
+    present: int
+    key: str | None
+    number: _Path = ()
+    is_amount: bool = False
+    members: _Path = ()
 
 
-def _meets(book: FactBook, selection: Selection, subject: Subject) -> bool:
-    """Return whether the arguments meet the conditions of a selection."""
-    # Pointers of a fact begin with `/arguments`, and pointers of a grant below it.
-    return not selection.arguments or all(
-        book.holds(condition, subject.call.arguments, pointer.removeprefix("/arguments"))
-        for pointer, condition in selection.arguments.items()
-    )
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """The marks of the calls of a plan. `same` are the marks of each call, by table. `others` depend on the arguments."""
+
+    same: Mapping[str, Mark]
+    others: tuple[_Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The part of the work on facts that is the same for each call of one caller to one target in one task.
+
+    `keys` are the different keys of all facts. `counted` marks the calls, and `begun` begins facts anew after them. `read` are
+    the facts of such a call, by account.
+    """
+
+    target: Target
+    keys: tuple[_Key, ...]
+    counted: _Marks
+    begun: _Marks
+    read: Mapping[str, tuple[_Fact, ...]]
+
+
+class _Found(NamedTuple):
+    """The values of facts so far, as in `DeclaredFacts`."""
+
+    values: dict[str, int | float | str]
+    before: dict[str, int | float | str]
+    incomplete: list[str]
 
 
 @dataclass(slots=True, weakref_slot=True)
 class AccountReading:
-    """The facts of one call in accounts. `scopes` names the accounts, and `counted` those that count the call.
+    """The facts of one call in accounts. `names` are the accounts, and `counted` those that count the call.
 
-    `read` gives the facts of a scope from its tables. `found` has the facts at the place of the reservation, by account.
+    `read` gives the facts of an account from its tables. `found` has the facts at the place of the reservation, by account.
     """
 
     call: str
-    scopes: Mapping[str, Scope]
+    names: frozenset[str]
     counted: frozenset[str]
-    read: Callable[[Scope, Tables], DeclaredFacts]
+    read: Callable[[str, Tables], DeclaredFacts]
     found: dict[str, DeclaredFacts] = field(default_factory=dict[str, DeclaredFacts])
 
 
@@ -233,39 +131,304 @@ class FactReader:
 
     def __init__(self, key: bytes, find_book: Callable[[], FactBook]) -> None:
         """Take the key of the digests."""
-        self._marker = FactMarker(key)
+        self._digests = Digests(key)
         self._find_book = find_book
+        self._planned = NO_FACTS
+        self._plans: dict[tuple[str, str, int], _Plan] = {}
 
     @property
     def book(self) -> FactBook:
         return self._find_book()
 
-    def mark(self, event: Reserved, subject: Subject) -> Reserved:
-        """Return a reservation with the marks of its call."""
-        marks = self._marker.mark(self.book, subject)
-        return structs.replace(event, facts=marks) if marks else event
+    def look(self, subject: Subject) -> CallFacts:
+        """Return the facts of a call, to mark its reservation, and to read once it is reserved."""
+        book, target = self.book, subject.call.target
+        if book is not self._planned or len(self._plans) >= _PLANS:
+            self._plans.clear()
+            self._planned = book
+        place = subject.principal.key, subject.task, id(target)
+        plan = self._plans.get(place)
+        if plan is None or plan.target is not target:
+            plan = self._plans[place] = _Planner(book, subject, self._digests).make()
+        return CallFacts(book, subject, plan, self._digests)
 
-    def facts_of(self, subject: Subject, own: Tables, accounts: FactAccounts, call: str, now: float) -> DeclaredFacts:
-        """Return the facts of a reserved call. `own` are the tables of its task."""
-        book, holders = self.book, dict[Scope, Tables]()
-        for scope, owner in self._marker.owners(book, subject).items():
-            tables = own if scope == "task" else accounts.tables(owner)
+
+class CallFacts:
+    """The declared facts of one call. Each key is digested once."""
+
+    def __init__(self, book: FactBook, subject: Subject, plan: _Plan, digests: Digests) -> None:
+        self._book = book
+        self._subject = subject
+        self._plan = plan
+        self._digests = digests
+        self._keys: dict[int, str | None] = {}
+        self._marks: dict[str, Mark] = {}
+
+    def mark(self, event: Reserved) -> Reserved:
+        """Return a reservation with one mark for each fact that counts the call."""
+        counted, begun = self._plan.counted, self._plan.begun
+        self._marks = dict(counted.same)
+        for each in counted.others:
+            if self._meets(each.declared.fact.of) and (mark := self._mark(each)) is not None:
+                self._marks[mark.table] = mark
+        anew = [*begun.same.values()]
+        anew += [
+            _begin(each, key)
+            for each in begun.others
+            if self._meets(each.declared.fact.since) and (key := self._find_key(each.earlier))
+        ]
+        return structs.replace(event, facts=(*self._marks.values(), *anew)) if self._marks or anew else event
+
+    def read(self, own: Tables, accounts: FactAccounts, call: str, now: float) -> DeclaredFacts:
+        """Return the facts of the reserved call. `own` are the tables of its task."""
+        found = _Found({}, {}, [])
+        for owner, facts in self._plan.read.items():
+            tables = accounts.tables(owner) if owner else own
             if tables:
-                holders[scope] = tables
-        return self._marker.read(book, subject, holders, call, now)
+                self._read(facts, tables, call, now, found)
+        return DeclaredFacts(found.values, found.before, tuple(found.incomplete))
 
-    def begin_reading(self, event: Reserved, subject: Subject, now: float) -> AccountReading:
-        """Return the reading of the facts of a reserved call in its accounts, by the policy of this moment."""
-        book = self.book
-        owners = self._marker.owners(book, subject)
-        scopes: dict[str, Scope] = {owner: scope for scope, owner in owners.items() if owner and scope in book.scopes}
-        counted = frozenset(mark.owner for mark in event.facts if mark.owner)
+    def begin_reading(self, event: Reserved, now: float) -> AccountReading:
+        """Return the reading of the facts of the reserved call in its accounts."""
+
+        def read_account(owner: str, tables: Tables) -> DeclaredFacts:
+            found = _Found({}, {}, [])
+            self._read(self._plan.read[owner], tables, event.call, now, found)
+            return DeclaredFacts(found.values, found.before, tuple(found.incomplete))
+
+        names = frozenset(owner for owner in self._plan.read if owner)
         return AccountReading(
-            event.call,
-            scopes,
-            counted,
-            lambda scope, tables: self._marker.read(book, subject, {scope: tables}, event.call, now),
+            event.call, names, frozenset(mark.owner for mark in event.facts if mark.owner), read_account
         )
+
+    def _read(self, facts: Iterable[_Fact], tables: Tables, call: str, now: float, found: _Found) -> None:
+        """Put the facts of an account, or of the task, beside others."""
+        for each in facts:
+            declared = each.declared
+            table = tables.get(declared.table)
+            key = None if table is None else each.key or self._find_key(each.present)
+            if table is None or key is None:
+                continue
+            if key == _UNREADABLE:
+                past, value, lacks = None, None, each.counts
+            else:
+                past, value, lacks = read(table, key, now, declared.how, (call, self._marks.get(declared.table)))
+            if lacks:
+                found.incomplete.append(declared.name)
+            shown = None if past is None else to_fact(declared, past, now)
+            if shown is not None:
+                found.before[declared.name] = shown
+            if value is not past:
+                shown = None if value is None else to_fact(declared, value, now)
+            if shown is not None:
+                found.values[declared.name] = shown
+
+    def _mark(self, each: _Fact) -> Mark | None:
+        key = each.key if each.earlier == each.present else None
+        key = self._find_key(each.earlier) if key is None else key
+        if key is None:
+            return None
+        number, members, unreadable = "0", (), False
+        try:
+            if each.number:
+                found = find_value(self._subject.call.arguments, each.number)
+                number = write_number(found, is_amount=each.is_amount)
+            elif each.declared.aggregate == "distinct":
+                members = self._find_members(each)
+        except Unreadable:
+            unreadable = True
+        return _count(each, key, number, members, unreadable=unreadable)
+
+    def _find_key(self, number: int) -> str | None:
+        """Return the digest of a key; `None` if the call lacks a part, and `_UNREADABLE` if a part is no scalar."""
+        if number not in self._keys:
+            key = self._plan.keys[number]
+            self._keys[number] = self._make_key(key) if key.digest is None else key.digest
+        return self._keys[number]
+
+    def _make_key(self, key: _Key) -> str | None:
+        texts: list[str] = []
+        arguments = self._subject.call.arguments
+        for part in key.parts:
+            if isinstance(part, str):
+                texts.append(part)
+                continue
+            found = find_value(arguments, part)
+            if found is None:
+                return None
+            try:
+                texts.append(write_key(found, fold=key.fold))
+            except Unreadable:
+                return _UNREADABLE
+        return self._digests.of(texts)
+
+    def _find_members(self, each: _Fact) -> tuple[str, ...]:
+        """Return the different destinations, or values at a pointer, that a call adds. Raise `Unreadable`."""
+        content = self._subject.content
+        if each.members:
+            found = find_value(self._subject.call.arguments, each.members)
+            items = cast("Sequence[Json]", found) if isinstance(found, list | tuple) else (found,)
+            members = tuple(self._digests.of((write_key(item, fold=True),)) for item in items if item is not None)
+        elif content is None or not content.complete:
+            raise Unreadable
+        else:
+            members = tuple(f"{digest:016x}" for digest in sorted(content.destinations))
+        if len(members) > MAX_MEMBERS:
+            raise Unreadable
+        return members
+
+    def _meets(self, selection: Selection | None) -> bool:
+        """Return whether the arguments meet the conditions of a selection."""
+        if selection is None or not selection.arguments:
+            return True
+        # Pointers of a fact begin with `/arguments`, and pointers of a grant below it.
+        arguments = self._subject.call.arguments
+        return all(
+            self._book.holds(condition, arguments, pointer.removeprefix("/arguments"))
+            for pointer, condition in selection.arguments.items()
+        )
+
+
+class Digests:
+    """The maker of keyed digests."""
+
+    def __init__(self, key: bytes) -> None:
+        self._begun = blake2b(key=key[:64], digest_size=8)
+
+    def of(self, parts: Iterable[str]) -> str:
+        """Return the digest of some texts."""
+        digest, framed = self._begun.copy(), b""
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            framed += len(data).to_bytes(8, "big") + data
+        digest.update(framed)
+        return digest.hexdigest()
+
+
+def _count(each: _Fact, key: str, number: str, members: tuple[str, ...], *, unreadable: bool = False) -> Mark:
+    """Return the mark of a call that a fact counts."""
+    declared = each.declared
+    aggregate, ends, width, most = declared.aggregate, declared.ends, declared.width, declared.fact.keys
+    return Mark(declared.table, each.owner, key, aggregate, ends, width, most, number, members, unreadable)
+
+
+def _begin(each: _Fact, key: str) -> Mark:
+    """Return the mark of a call after which a fact begins anew."""
+    declared = each.declared
+    aggregate, ends, width, most = declared.aggregate, declared.since_ends, declared.width, declared.fact.keys
+    return Mark(declared.table, each.owner, key, aggregate, ends, width, most, begins=True)
+
+
+class _Planner:
+    """The maker of a plan for the calls of a caller to a target."""
+
+    def __init__(self, book: FactBook, subject: Subject, digests: Digests) -> None:
+        self._book = book
+        self._subject = subject
+        self._digests = digests
+        self._numbers: dict[tuple[tuple[str | _Path, ...], bool], int] = {}
+        self._keys: list[_Key] = []
+
+    def make(self) -> _Plan:
+        target, owners = self._subject.call.target, self._find_owners()
+        fitting = self._book.find_fitting(target)
+        prepared = (self._prepare(each, owners[each.scope]) for each in self._book.all if each.scope in owners)
+        facts = {fact.declared.name: fact for fact in prepared if fact is not None}
+        counted = [facts[each.name] for each in fitting.counted if each.name in facts]
+        begun = [facts[each.name] for each in fitting.begun if each.name in facts]
+        read = {owner: tuple(fact for fact in facts.values() if fact.owner == owner) for owner in owners.values()}
+        return _Plan(target, tuple(self._keys), self._split_counted(counted), self._split_begun(begun), read)
+
+    def _split_counted(self, facts: Sequence[_Fact]) -> _Marks:
+        same: dict[str, Mark] = {}
+        others: list[_Fact] = []
+        for each in facts:
+            key, members = self._keys[each.earlier].digest, self._find_members(each.declared)
+            if key is None or members is None or each.number or each.declared.fact.of.arguments:
+                others.append(each)
+            else:
+                same[each.declared.table] = _count(each, key, "0", members)
+        return _Marks(same, tuple(others))
+
+    def _split_begun(self, facts: Sequence[_Fact]) -> _Marks:
+        same: dict[str, Mark] = {}
+        others: list[_Fact] = []
+        for each in facts:
+            key, since = self._keys[each.earlier].digest, each.declared.fact.since
+            if key is None or since is None or since.arguments:
+                others.append(each)
+            else:
+                same[each.declared.table] = _begin(each, key)
+        return _Marks(same, tuple(others))
+
+    def _find_owners(self) -> dict[Scope, str]:
+        """Return the names of the accounts of a call, by scope; empty for its task. A party that the call lacks has none."""
+        found: dict[Scope, str] = {}
+        for scope in self._book.scopes:
+            if scope == "task":
+                found[scope] = ""
+            elif scope == "all":
+                found[scope] = "all"
+            elif (named := _name(scope, self._subject)) is not None:
+                found[scope] = f"{scope}:{self._digests.of((scope, named))}"
+        return found
+
+    def _prepare(self, declared: Declaration, owner: str) -> _Fact | None:
+        """Return a fact for the calls of the plan; `None` if these lack a key."""
+        earlier, present = self._find_parts(declared, earlier=True), self._find_parts(declared, earlier=False)
+        if earlier is None or present is None:
+            return None
+        fact, labels = declared.fact, self._subject.call.target.labels
+        number, what = self._number(present, declared), fact.distinct or ""
+        return _Fact(
+            declared,
+            owner,
+            fact.of.fits_target(self._subject.call.target),
+            self._number(earlier, declared),
+            number,
+            self._keys[number].digest,
+            () if fact.sum is None else _split(fact.sum),
+            fact.sum is not None and labels.roles.get(fact.sum.removeprefix("/arguments")) is Role.AMOUNT,
+            _split(what) if what.startswith("/") else (),
+        )
+
+    def _find_members(self, declared: Declaration) -> tuple[str, ...] | None:
+        """Return the members that each call adds; `None` if these depend on the call."""
+        target, what = self._subject.call.target, declared.fact.distinct
+        if what is None:
+            return ()
+        if what == "system":
+            return tuple(self._digests.of((name,)) for name in {target.audience, *(target.aggregates or ())})
+        return (self._digests.of((target.id if what == "tool" else target.upstream,)),) if what in _FIXED else None
+
+    def _find_parts(self, declared: Declaration, *, earlier: bool) -> tuple[str | _Path, ...] | None:
+        """Return the parts of a key. `earlier`: as a call that is counted, and not as the call under decision."""
+        parts: list[str | _Path] = []
+        for name in declared.by:
+            pointer = (name.that if earlier else name.this) if isinstance(name, Pair) else name
+            if pointer.startswith("/"):
+                parts.append(_split(pointer))
+                continue
+            named = _name(pointer, self._subject)
+            if named is None:
+                return None
+            parts.append(named)
+        return tuple(parts)
+
+    def _number(self, parts: tuple[str | _Path, ...], declared: Declaration) -> int:
+        """Return the number of a key in the plan. Facts often have the same key."""
+        texts = [part for part in parts if isinstance(part, str)]
+        is_fixed = len(texts) == len(parts)
+        fold = declared.aggregate in _LIMITS and not is_fixed
+        if (parts, fold) not in self._numbers:
+            self._numbers[parts, fold] = len(self._keys)
+            self._keys.append(_Key(parts, fold, self._digests.of(texts) if is_fixed else None))
+        return self._numbers[parts, fold]
+
+
+def _split(pointer: str) -> _Path:
+    """Return the names on the way to an argument."""
+    return tuple(split_pointer(pointer)[1:])
 
 
 def _name(key: str, subject: Subject) -> str | None:
@@ -279,70 +442,3 @@ def _name(key: str, subject: Subject) -> str | None:
         return subject.task
     places = {"tenant": target.tenant, "upstream": target.upstream, "system": target.audience, "tool": target.id}
     return places[key]
-
-
-def _argument(call: Call, pointer: str, *, fold: bool) -> str | None:
-    """Return the text of an argument as a key; `None` without one. Raise `Unreadable` for a list or an object."""
-    found = find_value(call.arguments, split_pointer(pointer)[1:])
-    return None if found is None else _text(found, fold=fold)
-
-
-def _text(value: Json, *, fold: bool) -> str:
-    """Return a scalar as a text. Raise `Unreadable` for another value. Equal numbers have equal texts."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        # The sum makes zero of a negative zero.
-        return f"{Decimal(repr(value)).normalize() + 0:f}" if abs(value) < _LARGEST else repr(value)
-    if not isinstance(value, str):
-        raise Unreadable
-    return " ".join(unicodedata.normalize("NFKC", value).casefold().split()) if fold else value
-
-
-def _read_number(call: Call, pointer: str) -> Decimal:
-    """Return the number at a pointer as an exact decimal. Raise `Unreadable`, also without one: a server may take all then.
-
-    A text counts where the label says that the argument is an amount. A negative number would take back what other calls add.
-    """
-    found = find_value(call.arguments, split_pointer(pointer)[1:])
-    is_text = isinstance(found, str) and call.target.labels.roles.get(pointer.removeprefix("/arguments")) is Role.AMOUNT
-    if isinstance(found, bool) or not (isinstance(found, int | float) or is_text):
-        raise Unreadable
-    try:
-        number = Decimal(str(found).strip())
-    except InvalidOperation:
-        raise Unreadable from None
-    if not number.is_finite() or number < 0 or number >= _LARGEST or len(number.as_tuple().digits) > _MOST_DIGITS:
-        raise Unreadable
-    if cast("int", number.as_tuple().exponent) < -_MOST_DIGITS:
-        raise Unreadable
-    return number
-
-
-def _put(into: dict[str, int | float | str], declared: Declaration, amount: Amount | None, now: float) -> None:
-    """Put a fact, as policy reads it, among the facts of a call. It stays absent if nothing fits."""
-    if amount is None:
-        return
-    match declared.aggregate:
-        case "count":
-            into[declared.name] = amount.calls
-        case "sum":
-            into[declared.name] = to_number(amount.total)
-        case "distinct":
-            into[declared.name] = len(amount.members)
-        case "first":
-            into[declared.name] = timestamp(amount.first)
-        case "last":
-            if declared.within is None or now - amount.last <= declared.within:
-                into[declared.name] = timestamp(amount.last)
-
-
-def to_number(total: Decimal) -> int | float:
-    """Return a decimal as a number of JSON, exactly; a number beyond that rounded up, since a sum is a limit's."""
-    whole = total.to_integral_value()
-    if whole == total:
-        return int(min(whole, Decimal(2**63 - 1)))
-    number = float(total)
-    while Decimal(repr(number)) < total:
-        number = math.nextafter(number, math.inf)
-    return number

@@ -60,4 +60,14 @@ def _mark(declared: Declaration, key: int) -> Mark:
     number = "1000.00" if declared.aggregate == "sum" else "0"
     members = (f"{key:016x}",) if declared.aggregate == "distinct" else ()
     ends = declared.ends
-    return Mark(declared.table, owner, f"{key:016x}", ends, declared.width, declared.fact.keys, number, members)
+    return Mark(
+        declared.table,
+        owner,
+        f"{key:016x}",
+        declared.aggregate,
+        ends,
+        declared.width,
+        declared.fact.keys,
+        number,
+        members,
+    )

@@ -1,24 +1,32 @@
 """The fold of declared facts. Pure: no I/O, no clock, no randomness.
 
 A call puts a mark on each fact that counts it. The mark goes into the event of the call with all that its fold needs, so a
-journal is folded alike under any later declaration. A table holds one fact: its keys, each with the calls that are open, and the
+journal is folded alike under any later declaration. A table holds one fact: its keys, each with its open calls, and with the
 closed calls in parts of the window. Beyond a bound a table is incomplete; it never counts less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from decimal import Context, Decimal
+from functools import lru_cache, reduce
 from math import floor
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct, field
 
+Aggregate: TypeAlias = Literal["count", "sum", "distinct", "first", "last"]
+Amount: TypeAlias = int | float | Decimal | set[str]
+"""What some calls come to: their number, a time, their sum, or their different values."""
+
 MAX_MEMBERS: Final = 1_024
-"""Different values of one key in one part of a window. With more, the fact is incomplete."""
+"""Different values of one key. With more, the fact is incomplete."""
 PARTS: Final = 60
 _EXACT: Final = Context(prec=80)
 _ZERO: Final = Decimal(0)
+
+
+_read_number: Final = lru_cache(maxsize=4096)(Decimal)
 
 
 class Mark(Struct, frozen=True, array_like=True):
@@ -33,6 +41,7 @@ class Mark(Struct, frozen=True, array_like=True):
     table: str
     owner: str
     key: str
+    aggregate: Aggregate
     ends: tuple[str, ...]
     width: float
     most: int
@@ -42,43 +51,100 @@ class Mark(Struct, frozen=True, array_like=True):
     begins: bool = False
 
 
-class Amount(Struct, array_like=True):
-    """Sum of some calls. `first` and `last` are the times of these calls."""
-
-    first: float
-    last: float
-    calls: int = 1
-    total: Decimal = _ZERO
-    members: set[str] = field(default_factory=set[str])
-    unreadable: bool = False
-
-    def add(self, other: Amount) -> None:
-        """Add another amount to this one."""
-        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
-        self.calls += other.calls
-        self.total = _EXACT.add(self.total, other.total)
-        self.members |= other.members
-        self.unreadable |= other.unreadable or len(self.members) > MAX_MEMBERS
-        if len(self.members) > MAX_MEMBERS:
-            self.members.clear()
-
-
 class Cell(Struct, array_like=True):
-    """One key of a fact: its open calls by id, and its closed calls by the part of the window. `joined` are all of `closed` as
-    one, `None` if nobody has asked since a part was over."""
+    """One key of a fact.
 
-    open: dict[str, Amount] = field(default_factory=dict[str, Amount])
+    `closed` has the closed calls by the part of the window. `joined` has all of `closed` as one, or `None` before it is made.
+    `oldest` is no later than the earliest part. `unclear` is the latest part with an unreadable closed call. `opened` counts
+    the open calls, and `unread` the unreadable open calls. `total` is the sum of the open calls. `open` has their times and
+    values.
+    """
+
     closed: dict[int, Amount] = field(default_factory=dict[int, Amount])
     joined: Amount | None = None
+    oldest: int = 0
+    unclear: int | None = None
+    opened: int = 0
+    unread: int = 0
+    total: Decimal = _ZERO
+    open: dict[str, Amount] = field(default_factory=dict[str, Amount])
 
-    def join(self, earliest: int) -> Amount | None:
+    def begin(self, call: str, at: float, mark: Mark) -> None:
+        """Count an open call."""
+        self.opened += 1
+        if mark.aggregate == "count":
+            return
+        if mark.aggregate == "sum":
+            self.total = _EXACT.add(self.total, _read_number(mark.number))
+        else:
+            self.open[call] = _amount_of(mark, at)
+        if mark.unreadable:
+            self.unread += 1
+
+    def end(self, call: str, mark: Mark) -> None:
+        """Count a call as open no longer."""
+        self.opened -= 1
+        if mark.aggregate == "count":
+            return
+        if mark.aggregate == "sum":
+            self.total = _EXACT.subtract(self.total, _read_number(mark.number)) if self.opened else _ZERO
+        else:
+            self.open.pop(call, None)
+        if mark.unreadable:
+            self.unread -= 1
+
+    def keep(self, at: float, mark: Mark) -> None:
+        """Add a closed call to its part of the window."""
+        part = floor(at / mark.width) if mark.width else 0
+        closed, aggregate = self.closed, mark.aggregate
+        if part < self.oldest or not closed:
+            self.oldest = part
+        if aggregate == "count":
+            closed[part] = cast("int", closed.get(part, 0)) + 1
+            self.joined = None if self.joined is None else cast("int", self.joined) + 1
+            return
+        amount = _amount_of(mark, at)
+        if mark.unreadable:
+            self.unclear = part if self.unclear is None else max(part, self.unclear)
+        if isinstance(amount, set):
+            self._keep_members(part, amount)
+            return
+        held = closed.get(part)
+        closed[part] = amount if held is None else _add(aggregate, held, amount)
+        if self.joined is not None:
+            self.joined = _add(aggregate, self.joined, amount)
+
+    def _keep_members(self, part: int, members: set[str]) -> None:
+        if self.joined is None:
+            self.joined = _join("distinct", self.closed.values()) or set[str]()
+        known = cast("set[str]", self.joined)
+        held = cast("set[str]", self.closed.setdefault(part, set[str]()))
+        if len(known | members) > MAX_MEMBERS:
+            self.unclear = part if self.unclear is None else max(part, self.unclear)
+            return
+        held |= members
+        known |= members
+
+    def begin_anew(self) -> None:
+        """Forget the closed calls."""
+        self.closed.clear()
+        self.joined = self.unclear = None
+
+    def join(self, aggregate: Aggregate, earliest: int) -> Any:
         """Return the closed calls from a part of the window on, and drop earlier parts."""
-        over = [part for part in self.closed if part < earliest] if self.closed else ()
-        for part in over:
-            del self.closed[part]
-        if self.joined is None or over:
-            self.joined = _joined(self.closed.values())
+        if self.closed and self.oldest < earliest:
+            for part in [part for part in self.closed if part < earliest]:
+                del self.closed[part]
+            self.oldest, self.joined = min(self.closed, default=earliest), None
+            if self.unclear is not None and self.unclear < earliest:
+                self.unclear = None
+        if self.joined is None and self.closed:
+            self.joined = _join(aggregate, self.closed.values())
         return self.joined
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.opened and not self.closed
 
 
 class Table(Struct, array_like=True):
@@ -120,7 +186,7 @@ def reserve(tables: Tables, call: str, at: float, marks: Iterable[Mark]) -> None
                 table.unkept.add(call)
                 continue
             cell = table.cells[mark.key] = Cell()
-        cell.open[call] = _amount(mark, at)
+        cell.begin(call, at, mark)
 
 
 def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Collection[str]) -> None:
@@ -130,36 +196,50 @@ def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Col
         counts = not wanted.isdisjoint(mark.ends)
         table = tables.get(mark.table)
         cell = None if table is None else table.cells.get(mark.key)
-        if table is not None:
-            table.unkept.discard(call)
-        amount = None if cell is None or mark.begins else cell.open.pop(call, None)
-        if mark.begins and counts and cell is not None:
-            cell.closed.clear()
-            cell.joined = None
-        elif counts and cell is not None and amount is not None:
-            _keep(cell, amount, mark.width)
-        elif counts and amount is None and not mark.begins:
-            # There was no room for its key, or its key could not be read.
-            tables.setdefault(mark.table, Table(mark.width)).lost = at
-        if table is not None and cell is not None and not cell.open and not cell.closed:
+        if mark.begins:
+            if counts and cell is not None:
+                cell.begin_anew()
+        else:
+            is_kept = cell is not None and table is not None and call not in table.unkept
+            if cell is not None and is_kept:
+                cell.end(call, mark)
+                if counts:
+                    cell.keep(at, mark)
+            elif counts:
+                # There was no room for its key, or its key could not be read.
+                table = tables.setdefault(mark.table, Table(mark.width))
+                table.lost = at
+            if table is not None and not is_kept:
+                table.unkept.discard(call)
+        if table is not None and cell is not None and cell.is_empty:
             del table.cells[mark.key]
 
 
-def _amount(mark: Mark, at: float) -> Amount:
-    number = _ZERO if mark.number == "0" else Decimal(mark.number)
-    return Amount(at, at, 1, number, set(mark.members), mark.unreadable)
+def _amount_of(mark: Mark, at: float) -> Amount:
+    """Return what one call adds to a sum, to different values, or to a time."""
+    if mark.aggregate == "sum":
+        return _read_number(mark.number)
+    return set(mark.members) if mark.aggregate == "distinct" else at
 
 
-def _keep(cell: Cell, amount: Amount, width: float) -> None:
-    """Add a closed call to its part of the window."""
-    part = floor(amount.first / width) if width else 0
-    if cell.joined is not None:
-        cell.joined.add(amount)
-    held = cell.closed.get(part)
-    if held is None:
-        cell.closed[part] = amount
-    else:
-        held.add(amount)
+def _add(aggregate: Aggregate, one: Any, other: Any) -> Amount:
+    """Return two amounts as one."""
+    if aggregate == "count":
+        return one + other
+    if aggregate == "sum":
+        return _EXACT.add(one, other)
+    if aggregate == "distinct":
+        return one if other <= one else one | other
+    return min(one, other) if aggregate == "first" else max(one, other)
+
+
+def _join(aggregate: Aggregate, amounts: Iterable[Amount]) -> Amount | None:
+    """Return some amounts as one; `None` for none."""
+    found = list(amounts)
+    if not found:
+        return None
+    first = set(found[0]) if isinstance(found[0], set) else found[0]
+    return reduce(lambda one, other: _add(aggregate, one, other), found[1:], first)
 
 
 def _make_room(table: Table, now: float) -> bool:
@@ -173,7 +253,7 @@ def _make_room(table: Table, now: float) -> bool:
     if table.swept == earliest:
         return False
     table.swept = earliest
-    over = [key for key, cell in table.cells.items() if not cell.open and max(cell.closed, default=0) < earliest]
+    over = [key for key, cell in table.cells.items() if not cell.opened and max(cell.closed, default=0) < earliest]
     for key in over:
         del table.cells[key]
     return len(table.cells) < before
@@ -187,49 +267,52 @@ def sweep(tables: Tables, now: float) -> None:
             del tables[name]
 
 
-class Reading(NamedTuple):
-    """The amounts of one key: of all counted calls but the call under decision, and of this call. `None`: there are none."""
-
-    before: Amount | None = None
-    mine: Amount | None = None
-    incomplete: bool = False
-
-
-NOTHING: Final = Reading()
+Reading: TypeAlias = tuple[Amount | None, Amount | None, bool]
+"""What one key comes to, without the call under decision, and with it, and whether that may be too little. `None`: there
+are no calls."""
+_NOTHING: Final[Reading] = None, None, False
+_LACKING: Final[Reading] = None, None, True
 
 
-def read(table: Table, key: str, now: float, ends: Collection[str], own: str | None) -> Reading:
-    """Return the amounts of a key. `own` is the call under decision, which counts as open."""
-    cell = table.cells.get(key)
+def read(table: Table, key: str, now: float, how: tuple[Aggregate, bool], own: tuple[str, Mark | None]) -> Reading:
+    """Return what a key comes to. `how` is the aggregate, and whether open calls count.
+
+    `own` is the call under decision. It counts as open by its mark, if that has the key and found room.
+    """
+    (aggregate, counts_open), (call, mine) = how, own
+    lost, cell = table.lost is not None and table.is_incomplete(now), table.cells.get(key)
     if cell is None:
-        return NOTHING._replace(incomplete=bool(table.unkept) or table.is_incomplete(now))
-    before = cell.join(floor(now / table.width) - PARTS if table.width else 0)
-    mine = None
-    if "open" in ends:
-        mine = cell.open.get(own) if own is not None else None
-        others = [amount for call, amount in cell.open.items() if call != own]
-        if others:
-            before = _joined(others if before is None else [before, *others])
-    incomplete = (
-        table.is_incomplete(now) or (before is not None and before.unreadable) or (mine is not None and mine.unreadable)
-    )
-    return Reading(before, mine, incomplete)
+        return _LACKING if lost or table.unkept else _NOTHING
+    closed = cell.join(aggregate, floor(now / table.width) - PARTS if table.width else 0)
+    lacks = lost or cell.unclear is not None
+    if not counts_open or not cell.opened:
+        return closed, closed, lacks
+    if mine is not None and (mine.key != key or call in table.unkept):
+        mine = None
+    lacks = lacks or cell.unread > 0
+    if aggregate == "count":
+        counted = cell.opened if closed is None else cell.opened + closed
+        return (counted if mine is None else counted - 1) or None, counted, lacks
+    if aggregate == "sum":
+        return *_read_total(cell, closed, mine), lacks
+    return *_read_open(cell, closed, aggregate, call, mine), lacks
 
 
-def _joined(amounts: Iterable[Amount]) -> Amount | None:
-    """Return some amounts as one; `None` for none."""
-    each: Iterator[Amount] = iter(amounts)
-    first = next(each, None)
-    if first is None:
-        return None
-    joined = Amount(first.first, first.last, first.calls, first.total, set(first.members), first.unreadable)
-    for amount in each:
-        joined.add(amount)
-    return joined
+def _read_total(cell: Cell, closed: Decimal | None, mine: Mark | None) -> tuple[Decimal | None, Decimal]:
+    """Return a sum with the open calls. It is at hand, as many calls may be open."""
+    total = cell.total if closed is None else _EXACT.add(cell.total, closed)
+    if mine is None:
+        return total, total
+    return None if closed is None and cell.opened == 1 else _EXACT.subtract(total, _read_number(mine.number)), total
 
 
-def add(one: Amount | None, other: Amount | None) -> Amount | None:
-    """Return two amounts as one."""
-    if one is None or other is None:
-        return one or other
-    return _joined((one, other))
+def _read_open(
+    cell: Cell, closed: Any, aggregate: Aggregate, call: str, mine: Mark | None
+) -> tuple[Amount | None, Amount | None]:
+    """Return a time, or different values, with the open calls."""
+    others = [amount for each, amount in cell.open.items() if each != call or mine is None]
+    before = _join(aggregate, others if closed is None else [closed, *others]) if others else closed
+    if mine is None:
+        return before, before
+    added = cell.open[call]
+    return before, added if before is None else _add(aggregate, before, added)

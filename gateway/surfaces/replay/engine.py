@@ -85,11 +85,11 @@ def ask(
         apply(state, event)
         counted = NO_DECLARED_FACTS
     else:
-        subject = Subject(principal, call, task.id, content)
-        event = declared.reader.mark(event, subject)
+        looked = declared.reader.look(Subject(principal, call, task.id, content))
+        event = looked.mark(event)
         apply(state, event)
         declared.accounts.reserve(event)
-        counted = declared.reader.facts_of(subject, state.declared, declared.accounts, call_id, now)
+        counted = looked.read(state.declared, declared.accounts, call_id, now)
     known = facts(state, now, call=call_id, content=content, depth=depth)
     trace = f"{number:032x}"
     context = Context(now, trace, None, None, task, SUPPORTED_OBLIGATIONS, signals=signals, enforced=enforced)

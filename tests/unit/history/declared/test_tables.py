@@ -21,7 +21,7 @@ class SearchedCells(dict[str, Cell]):
 
 
 def mark(key: str) -> list[Mark]:
-    return [Mark("calls@1", "", key, ("open", "done"), WIDTH, 2)]
+    return [Mark("calls@1", "", key, "count", ("open", "done"), WIDTH, 2)]
 
 
 def test_a_full_table_is_searched_once_in_a_part_of_the_window():
