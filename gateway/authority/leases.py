@@ -1,4 +1,4 @@
-"""The leases of this gateway: lent to calls, and ended at once.
+"""The leases of this gateway: lent to calls, and ended at once. `fleet.Fleet` has those of other gateways.
 
 A lease is on disk and in the journal before its broker is asked. When it ends, its value leaves memory in the same turn of the event
 loop: from then on no call carries it. Only then the broker is asked to end it (`ending.LeaseEnder`).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.ending import LeaseEnder, LeaseRecord
     from gateway.authority.model import Cause, Credential, LeaseGrounds
-    from gateway.authority.store import LeaseStore
     from gateway.model.caller import Principal
 
 log = structlog.get_logger("gateway.leases")
@@ -66,13 +65,18 @@ class Failures(Struct):
     until: float = 0.0
 
 
+async def _know_all(_lease: Lease) -> None:
+    """Return at once: no other gateway ends a task."""
+
+
 class LeaseFunctions(Struct, frozen=True):
     """Functions of the gateway for its leases.
 
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
     still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, and of the values
     kept since the gateway before this one. `is_barred` tells whether nothing may be lent for a request: the login behind it was
-    ended, or an operator has stopped it.
+    ended, or an operator has stopped it. `catch_up` takes in what other gateways did with the task of a lease. `replica` names this
+    gateway.
     """
 
     clock: Callable[[], float]
@@ -82,6 +86,8 @@ class LeaseFunctions(Struct, frozen=True):
     on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
     is_barred: Callable[[LeaseRequest], bool] = lambda _request: False
     elapsed: Callable[[], float] = time.monotonic
+    catch_up: Callable[[Lease], Awaitable[None]] = _know_all
+    replica: str = ""
 
 
 class Leases:
@@ -109,6 +115,8 @@ class Leases:
         self._flights: dict[Terms, asyncio.Task[Lent | BrokerRefusal]] = {}
         self._doomed: dict[str, Cause] = {}
         self._failures: dict[Terms, Failures] = {}
+        self.others = LeaseRegister()
+        """The leases of other gateways, as of the last look."""
 
     def now(self) -> float:
         """Return the time. It never goes back."""
@@ -223,19 +231,18 @@ class Leases:
 
     # --- life ------------------------------------------------------------------------------------------
 
-    async def restore(self, store: LeaseStore) -> int:
-        """End the leases of the gateway before this one, with their kept values. Return the number of leases."""
-        leases, values = await store.load(), await store.load_values()
-        for lease in leases:
-            ending = state.begin_end(lease, "restart", self.now())
-            self._register.put(ending)
-            if (value := values.get(lease.id)) is not None:
-                self._hooks.on_issued(ending, value)
-            self._ender.start(ending, values.get(lease.id))
-        for identifier in values.keys() - {lease.id for lease in leases}:
-            # Its lease has ended, or cannot be read: nobody needs the value.
-            await store.remove(identifier)
-        return len(leases)
+    def take_over(self, lease: Lease, value: Credential | None) -> None:
+        """End a lease of a gateway that has ended. `value` is its kept value."""
+        ending = state.begin_end(lease, "restart", self.now())
+        self._register.put(ending)
+        if value is not None:
+            self._hooks.on_issued(ending, value)
+        self._ender.start(ending, value)
+
+    async def follow_tasks(self) -> None:
+        """Take in what other gateways did with the tasks of open leases. Raises the first error of `catch_up`."""
+        lent = {(each.owner, each.task): each for each in self._register if each.state in {"requested", "active"}}
+        await asyncio.gather(*(self._hooks.catch_up(lease) for lease in lent.values()))
 
     async def sweep(self) -> None:
         """End leases after their time, and leases of closed tasks. Restart each end after a defect."""
@@ -276,20 +283,26 @@ class Leases:
 
     # --- for people ------------------------------------------------------------------------------------
 
-    def all(self) -> tuple[Lease, ...]:
-        """Return the open leases."""
+    def own(self) -> tuple[Lease, ...]:
+        """Return the open leases of this gateway."""
         return tuple(self._register)
 
+    def all(self) -> tuple[Lease, ...]:
+        """Return the open leases of all gateways."""
+        return (*self._register, *self.others)
+
     def get(self, identifier: str) -> Lease | None:
-        return self._register.get(identifier)
+        """Return an open lease of any gateway."""
+        return self._register.get(identifier) or self.others.get(identifier)
 
     def count(self, task: str) -> OpenLeases | None:
         """Return the numbers of a task's open and stuck leases, `None` if it has no open lease."""
-        found = self._register.of_task(task)
+        found = self.of_task(task)
         return OpenLeases(len(found), sum(lease.state == "stuck" for lease in found)) if found else None
 
     def of_task(self, task: str) -> tuple[Lease, ...]:
-        return self._register.of_task(task)
+        """Return the open leases of a task at all gateways."""
+        return (*self._register.of_task(task), *self.others.of_task(task))
 
     # --- small parts -----------------------------------------------------------------------------------
 
@@ -312,11 +325,11 @@ class Leases:
         found = self._brokers.get(broker)
         if found is None:
             return BrokerRefusal(reasons.CREDENTIAL_BROKER.reason(broker=broker))
-        if self._register.has_stuck(broker):
+        if self._register.has_stuck(broker) or self.others.has_stuck(broker):
             return _STUCK
         if request.seconds < max(found.min_ttl, MARGIN):
             return _TOO_SHORT
-        if len(self._register) >= MAX_OPEN or len(self._register.of_task(request.task)) >= MAX_OF_TASK:
+        if len(self._register) >= MAX_OPEN or len(self.of_task(request.task)) >= MAX_OF_TASK:
             return _TOO_MANY
         failed = self._failures.get(terms)
         if failed is not None and self.now() < failed.until:
@@ -329,7 +342,7 @@ class Leases:
     ) -> Lent | BrokerRefusal:
         if self._hooks.is_barred(request):
             return _ENDED
-        lease = _make_lease(request, broker)
+        lease = _make_lease(request, broker, self._hooks.replica)
         self._register.put(lease)
         if request.grounds is not None:
             self._permitted.put(lease.id, request.grounds)
@@ -392,6 +405,8 @@ class Leases:
             return excess or _ENDED
         try:
             await self._record.issue(active, issued.credential, now)
+            # Another gateway may have ended the task before the record of this lease was there to be seen.
+            await self._hooks.catch_up(active)
         except BaseException:
             self.end([active], "journal-outage")
             raise
@@ -431,7 +446,7 @@ class Leases:
             del self._failures[next(iter(self._failures))]
 
 
-def _make_lease(request: LeaseRequest, broker: Broker) -> Lease:
+def _make_lease(request: LeaseRequest, broker: Broker, replica: str) -> Lease:
     principal = request.principal
     return Lease(
         id=request.id,
@@ -449,6 +464,7 @@ def _make_lease(request: LeaseRequest, broker: Broker) -> Lease:
         dies=request.asked + max(request.seconds, _UNKNOWN_LIFE),
         ends_by=request.ends_by,
         known_as=principal.known_as,
+        replica=replica,
     )
 
 

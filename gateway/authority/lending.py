@@ -20,6 +20,7 @@ from gateway.model.target import Effect, Sensitivity
 
 if TYPE_CHECKING:
     from gateway.authority.connections.office import ConnectionOffice
+    from gateway.authority.fleet import Fleet
     from gateway.authority.introspection import ActiveTokens
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
@@ -79,6 +80,7 @@ class Authority:
     """The parts that lend credentials. `clock` gives seconds since the epoch."""
 
     leases: Leases
+    fleet: Fleet
     mint: Mint
     tokens: ActiveTokens
     terms: Mapping[str, UpstreamTerms]
@@ -168,12 +170,10 @@ class Authority:
         """End the leases of a task that has used up its budget, and the tokens of its calls, once.
 
         The policy may let such a task read on. Its refused calls then end no further leases, which would burden the issuers.
+        A task of other gateways may have nothing here.
         """
-        if task in self.spent:
-            return
-        self.spent.add(task)
-        self.tokens.end_task(task)
-        self.leases.end_task(task, "budget")
+        if task not in self.spent and self.tokens.end_task(task) + self.leases.end_task(task, "budget"):
+            self.spent.add(task)
 
 
 def process_terms(lease: Lease) -> str:

@@ -210,6 +210,8 @@ class Lease(Struct, frozen=True):
     ends_by: Cause = "lease-expired"
     known_as: str = ""
     """Words of the user's token for people: the display name and the mail."""
+    replica: str = ""
+    """The gateway that lent the lease, or has taken it over. It alone asks the broker for the end."""
 
     @property
     def is_open(self) -> bool:

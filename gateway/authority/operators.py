@@ -15,6 +15,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.authority.fleet import Fleet
     from gateway.authority.leases import Leases
     from gateway.base.control.operations import Control, OperatorName
 
@@ -103,27 +104,29 @@ ABANDON: Final = Operation(
 OPERATIONS: Final = (LIST, SHOW, REVOKE, ABANDON)
 
 
-def add_operations(control: Control, leases: Leases) -> None:
-    """Add the operations of leases."""
+def add_operations(control: Control, leases: Leases, fleet: Fleet) -> None:
+    """Add the operations of leases. They are about the leases of all gateways."""
 
     async def list_leases(asked: LeaseFilter, _by: OperatorName) -> list[ListedLease]:
+        await fleet.look()
         found = sorted(leases.all(), key=lambda lease: lease.requested)
         return [describe_lease(lease) for lease in found if lease.state == "stuck" or not asked.stuck]
 
     async def show(asked: LeaseName, _by: OperatorName) -> ListedLease | Reason:
+        await fleet.look()
         lease = leases.get(asked.id)
         return reasons.LEASE_UNKNOWN.reason() if lease is None else describe_lease(lease)
 
     async def revoke(chosen: LeaseSelection, _by: OperatorName) -> EndedLeases | Reason:
         if chosen.is_empty():
             return reasons.LEASE_INVALID.reason()
-        return EndedLeases(leases.end_all(chosen.predicate(), "operator"))
+        return EndedLeases(await fleet.end(chosen.predicate(), "operator"))
 
     async def abandon(asked: AbandonedEnd, _by: OperatorName) -> ListedLease | Reason:
         reason = asked.reason.strip()
         if not reason or len(reason) > _LONGEST_REASON:
             return reasons.LEASE_INVALID_REASON.reason()
-        lease = await leases.abandon(asked.id, reason)
+        lease = await fleet.abandon(asked.id, reason)
         return reasons.LEASE_UNKNOWN_ENDING.reason() if lease is None else describe_lease(lease)
 
     control.add({LIST: list_leases, SHOW: show, REVOKE: revoke, ABANDON: abandon})

@@ -106,6 +106,8 @@ class TaskLedger:
         self._clock = clock
         self.declared: FactReader | None = None
         """The facts that the policy in force declares. `app` sets it once the policy has started."""
+        self.on_denied: Callable[[str, tuple[str, ...]], None] = lambda _task, _codes: None
+        """Hears of each denial in a task with the codes of its reasons, also of those at other gateways."""
 
     # --- the log ---------------------------------------------------------------------------------------
 
@@ -260,6 +262,8 @@ class TaskLedger:
         closed call."""
         kept, event = self._require_open(task), Released(call_id, denied, asked, codes)
         self.append(kept, event, self._clock())
+        if denied:
+            self.on_denied(task.id, codes)
 
     def endorse(
         self, task: Task, values: frozenset[int], limits: Mapping[str, int] = MappingProxyType({})

@@ -101,6 +101,7 @@ class SharedLog:
         self._room = _OWNERS
         self._later: list[OwnerLog] = []
         """Owners with entries that are written later."""
+        self._denials: list[tuple[str, tuple[str, ...]]] = []
 
     def attach(self, history: History) -> None:
         """Fold the events of other gateways into this history."""
@@ -417,6 +418,8 @@ class SharedLog:
             self._tasks.use(kept, entry.used)
         if isinstance(event, TaskEnded):
             kept.ended = event.how
+        elif isinstance(event, Released) and event.denied:
+            self._denials.append((entry.task, event.codes))
         return True
 
     def _fold_waiting(self, owner: OwnerLog, looks: Iterable[Waiting], written: set[int]) -> None:
@@ -452,7 +455,10 @@ class SharedLog:
                 self._ledger.append(kept, Settled(call, "unknown"))
 
     def _tell_ends(self, before: Iterable[str]) -> None:
-        """Tell of tasks that were open here, and are over in the log."""
+        """Tell of the denials in the log, and of tasks that were open here and are over in the log."""
+        denials, self._denials = self._denials, []
+        for task, codes in denials:
+            self._ledger.on_denied(task, codes)
         for task in before:
             kept = self._tasks.find(task)
             if kept is None or kept.ended is not None:

@@ -84,15 +84,30 @@ def require_seen(log: Log, version: int, seen: int) -> None:
         )
 
 
-class Claim(Protocol):
-    """The right of this process to use the records. `id` names the process."""
+class Replica(Protocol):
+    """A process among those on the same records. `id` names it, and no later process has the same id."""
 
     @property
     def id(self) -> str: ...
 
     async def list_living(self) -> frozenset[str]:
-        """Return the ids of all processes with a claim. A claim that has ended does not come back. Raises `StoreError`."""
+        """Return the ids of all processes that use the records. A process that has ended does not come back. Raises `StoreError`."""
         ...
+
+
+class OnlyReplica:
+    """A process that has the records for itself."""
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+
+    async def list_living(self) -> frozenset[str]:
+        """Return this process alone."""
+        return frozenset({self.id})
+
+
+class Claim(Replica, Protocol):
+    """The right of this process to use the records."""
 
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""

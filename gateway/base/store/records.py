@@ -182,11 +182,13 @@ class Records(Generic[Form]):
 
     async def get(self, identifier: str) -> Form | None:
         """Return a record, or `None` if it is missing or unreadable. The log names an unreadable record; a vital one is an error."""
+        found = await self.find(identifier)
+        return None if found is None else found[0]
+
+    async def find(self, identifier: str) -> tuple[Form, int] | None:
+        """Return a record with its version. Missing and unreadable records are as for `get`."""
         found = await self._store.engine.read(self._kind.name, identifier)
-        opened = None if found is None else self._open(identifier, found.value)
-        if found is not None and opened is None:
-            self._report([identifier])
-        return opened
+        return None if found is None else self.open_rows([found]).get(identifier)
 
     def find_problem(self, identifier: str, sealed: bytes) -> Literal["unreadable", "later"] | None:
         """Return the problem of a stored value: no key for it, or a later release as its writer."""

@@ -28,7 +28,6 @@ from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.error_codes import REFUSED
 from gateway.model.errors import HistoryError, JournalError
 from gateway.model.facts import SessionFacts
-from gateway.model.reasons import policy_codes
 from gateway.model.target import ASSUMABLE, Labels, Target
 from gateway.policy import document
 from gateway.policy.observing import let_pass
@@ -118,8 +117,6 @@ def _say(name: str, labels: Labels) -> str:
 # --- the decision ----------------------------------------------------------------------------------------
 
 
-SPENT: Final = frozenset({policy_codes.BUDGET_CALLS, policy_codes.BUDGET_DENIALS})
-"""Reasons after which a task changes nothing any more. Those of other budgets pass."""
 _NO_STAND_INS: Final[dict[str, StandIn]] = {}
 
 
@@ -392,8 +389,6 @@ class Decider(Struct, frozen=True):
             self.ledger.let_pass(prepared.task, context.id)
             if recorded.endorsement is not None and releases is not None:
                 releases.endorsements.note_use(recorded.endorsement.id)
-        else:
-            self._end_if_spent(prepared.task.id, decision)
         code = decision.reasons[0].code if decision.reasons else "allowed"
         if self.questions.shadow is not None:
             self.questions.shadow.confirm(context.id)
@@ -403,16 +398,6 @@ class Decider(Struct, frozen=True):
             record_decision_span(
                 context, prepared.message, target, decision, asked=recorded.asked, seconds=recorded.seconds
             )
-
-    def _end_if_spent(self, task: str, decision: Decision) -> None:
-        """End the leases of a task that has used up its calls or its denials beyond the hard limit."""
-        authority = self.questions.authority
-        if (
-            authority is not None
-            and decision.is_denial
-            and not SPENT.isdisjoint(reason.code for reason in decision.reasons)
-        ):
-            authority.end_spent(task)
 
 
 def refuse_denied(decision: Decision) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ import structlog
 
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import LeaseEnder, LeaseRecord
+from gateway.authority.fleet import Fleet
 from gateway.authority.introspection import ActiveTokens
 from gateway.authority.leases import LeaseFunctions, Leases
 from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
@@ -27,7 +29,8 @@ from gateway.base.concurrency.background import Job
 from gateway.calls.pipeline.issue import ListingTransport
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
-from gateway.model.errors import LeasesLeftOpen
+from gateway.model.errors import GatewayError, LeasesLeftOpen
+from gateway.model.reasons import policy_codes
 from gateway.surfaces.app.connections import build_brokers, open_connections
 from gateway.upstreams.stdio import StdioUpstream
 
@@ -51,6 +54,12 @@ log = structlog.get_logger("gateway")
 
 _SWEEP_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks for what other gateways did."""
+_REST: Final = 10
+"""Times as long as a look is the least pause after it."""
+SPENT: Final = frozenset({policy_codes.BUDGET_CALLS, policy_codes.BUDGET_DENIALS})
+"""Reasons after which a task changes nothing any more. Those of other budgets pass."""
 
 
 class AuthorityParts(NamedTuple):
@@ -73,7 +82,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     """
     gateway = parts.gateway
     configuration, clock = gateway.configuration, gateway.clock
-    store = LeaseStore(gateway.store)
+    store, replica = LeaseStore(gateway.store), gateway.replica
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
     minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
@@ -83,22 +92,33 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     for broker in brokers.values():
         stack.push_async_callback(broker.aclose)
     leases = _leases(parts, store, brokers)
-    restored = await leases.restore(store)
-    if restored:
-        log.info("lease.restored", leases=restored)
+    fleet = Fleet(leases, store, replica.id, replica.list_living)
+    await store.drop_values()
+    restored = await fleet.look()
     if not terms and not restored:
         return None
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
-    add_operations(gateway.control, leases)
-    parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.all()))
+    if configuration.store is not None:
+        _follow(stack, leases, fleet)
+    add_operations(gateway.control, leases, fleet)
+    parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.own()))
     office = None if connected is None else connected.office
     if office is not None:
         office.connections.watch(partial(_end_connection, leases))
-    authority = Authority(leases, mint, tokens, terms, _lives(configuration), clock, _new_id, office, live=parts.live)
+    authority = Authority(
+        leases, fleet, mint, tokens, terms, _lives(configuration), clock, _new_id, office, live=parts.live
+    )
     gateway.history.tasks.subscribe(authority.end_task)
+    gateway.history.ledger.on_denied = partial(_end_if_spent, authority)
     gateway.history.tasks.subscribe(parts.signals.answers.end_task)
     return authority
+
+
+def _end_if_spent(authority: Authority, task: str, codes: tuple[str, ...]) -> None:
+    """End the leases of a task that a gateway denied a call because of its budget."""
+    if not SPENT.isdisjoint(codes):
+        authority.end_spent(task)
 
 
 def _end_connection(leases: Leases, connection: UserConnection) -> None:
@@ -166,6 +186,10 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         parts.live.release(lease.id)
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
 
+    async def catch_up(lease: Lease) -> None:
+        if not lease.task.startswith(MESSAGES) and lease.task != CATALOGUE:
+            await gateway.history.ledger.log.catch_up(lease.owner)
+
     async def withdraw(lease: Lease) -> bool | None:
         server = parts.upstreams.current.transports.get(lease.upstream)
         return await server.withdraw(lease.id) if isinstance(server, StdioUpstream) else None
@@ -182,6 +206,8 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         on_issued=hold,
         on_ending=parts.signals.answers.end_lease,
         is_barred=partial(_is_barred, parts),
+        catch_up=catch_up,
+        replica=gateway.replica.id,
     )
     return Leases(register, brokers, record, ender, hooks)
 
@@ -212,6 +238,21 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
             leases.end_all(lambda _lease: True, "journal-outage")
 
     stack.push_async_callback(Job.begin_repeating(sweep, "leases").stop)
+
+
+def _follow(stack: AsyncExitStack, leases: Leases, fleet: Fleet) -> None:
+    """Take in what other gateways did, again and again, until the stack ends. Many leases take more time between two looks."""
+
+    async def follow() -> None:
+        began = time.monotonic()
+        for look in (fleet.look, leases.follow_tasks):
+            try:
+                await look()
+            except GatewayError as error:
+                log.warning("leases.unfollowed", problem=error.message)
+        await asyncio.sleep(max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
+
+    stack.push_async_callback(Job.begin_repeating(follow, "leases of other gateways").stop)
 
 
 async def _drain(leases: Leases) -> None:

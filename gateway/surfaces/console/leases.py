@@ -16,7 +16,7 @@ from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route, read_reason
 
 if TYPE_CHECKING:
-    from gateway.authority.leases import Leases
+    from gateway.authority.fleet import Fleet
     from gateway.surfaces.console.visits import ConsoleParts
 
 PATH: Final = "/console/leases"
@@ -37,10 +37,10 @@ def lease_routes(console: ConsoleParts) -> list[Route]:
     ]
 
 
-def _leases(visit: ConsoleVisit) -> Leases:
+def _fleet(visit: ConsoleVisit) -> Fleet:
     authority = visit.console.gateway.authority
     assert authority is not None  # noqa: S101 - without an authority there are no routes that act
-    return authority.leases
+    return authority.fleet
 
 
 async def _list(visit: ConsoleVisit) -> Response:
@@ -69,7 +69,7 @@ async def _end(visit: ConsoleVisit) -> Response:
     chosen = LeaseSelection(all=True) if by == "all" else msgspec.convert({by: value}, LeaseSelection)
     choice: dict[str, Any] = {"by": by, **({} if by == "all" else {"value": value[:500]})}
     await visit.record("leases-end", chosen=choice, reason=reason)
-    ended = _leases(visit).end_all(chosen.predicate(), "operator")
+    ended = await _fleet(visit).end(chosen.predicate(), "operator")
     return see_other(f"{PATH}?ended={ended}")
 
 
@@ -80,5 +80,5 @@ async def _abandon(visit: ConsoleVisit) -> Response:
         return visit.refuse(reason)
     identifier = visit.value("id")
     await visit.record("lease-abandon", lease=identifier[:100], reason=reason)
-    abandoned = await _leases(visit).abandon(identifier, reason)
+    abandoned = await _fleet(visit).abandon(identifier, reason)
     return visit.refuse(reasons.LEASE_UNKNOWN_ON_PAGE.reason()) if abandoned is None else see_other(PATH)

@@ -14,7 +14,7 @@ from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
 from gateway.authority.effects import EFFECTS
 from gateway.authority.signals.store import EVENTS, SIGNALS
 from gateway.authority.stops.switch import STOPS
-from gateway.authority.store import LEASES, VALUES
+from gateway.authority.store import LEASES, ORDERS, VALUES
 from gateway.base.keys.key_ring import derive_ring, key_id
 from gateway.base.store.engine import CheckedForm, StoredForm
 from gateway.base.store.records import RecordKind, SealedStore
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 KINDS: Final[tuple[RecordKind[Any], ...]] = (
     LEASES,
     VALUES,
+    ORDERS,
     STOPS,
     EFFECTS,
     SIGNALS,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.authority.ending import LeaseEnder, LeaseRecord
+from gateway.authority.fleet import Fleet
 from gateway.authority.leases import LeaseFunctions, Leases
 from gateway.authority.model import (
     BrokerRefusal,
@@ -21,11 +22,14 @@ from gateway.authority.model import (
     Scope,
 )
 from gateway.authority.register import LeaseRegister
-from gateway.authority.store import LeaseStore
+from gateway.authority.store import LEASES, VALUES, LeaseStore
+from gateway.base.keys.key_ring import KeyRing
+from gateway.base.store.engine import Engine
+from gateway.base.store.records import SealedStore
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.errors import JournalError
 from gateway.model.target import Revocable
-from tests.unit.base.store.keeping import sealed_store
+from tests.unit.base.store.keeping import KEY, sealed_store
 
 AGENT = Principal(id="agent", issuer="https://idp.example", method=AuthMethod.JWT)
 
@@ -73,9 +77,13 @@ class ScriptedBroker:
         pass
 
 
+async def know_all(_lease: Lease) -> None:
+    """Know of no other gateway."""
+
+
 @dataclass
 class Lending:
-    """A gateway's leases in a test. `now` is the time of the clock, `elapsed` the time that passes, `open_tasks` are the open tasks, `entries` the journal."""
+    """A gateway's leases in a test. With an `engine` its records are shared, and `living` are the gateways that have not ended. `now` is the time of the clock, `elapsed` the time that passes, `open_tasks` are the open tasks, `entries` the journal."""
 
     folder: Path
     broker: ScriptedBroker = field(default_factory=ScriptedBroker)
@@ -86,13 +94,21 @@ class Lending:
     is_journal_down: Callable[[str], bool] = lambda _event: False
     keeps_values: bool = False
     withdraw: Callable[[Lease], Awaitable[bool | None]] | None = None
+    engine: Engine | None = None
+    name: str = "a"
+    living: set[str] = field(default_factory=set[str])
+    catch_up: Callable[[Lease], Awaitable[None]] = know_all
 
     def __post_init__(self) -> None:
         self.start()
 
     def start(self) -> None:
         """Build the leases, as a start of the gateway does."""
-        self.store = LeaseStore(sealed_store(self.folder))
+        self._starts = getattr(self, "_starts", 0) + 1
+        replica = f"{self.name}{self._starts}"
+        self.living.add(replica)
+        self.records = sealed_store(self.folder) if self.engine is None else SealedStore(self.engine, KeyRing(KEY))
+        self.store = LeaseStore(self.records)
         self.register = LeaseRegister()
         record = LeaseRecord(self.store, self._append, keeps_values=self.keeps_values)
         brokers = {self.broker.name: self.broker}
@@ -101,6 +117,8 @@ class Lending:
             is_open=lambda task, _now: task in self.open_tasks,
             fingerprint=lambda value: f"fp-{value}",
             elapsed=lambda: self.elapsed,
+            catch_up=self.catch_up,
+            replica=replica,
         )
         self.leases = Leases(
             self.register,
@@ -109,6 +127,25 @@ class Lending:
             lambda now: LeaseEnder(self.register, brokers, record, now=now, stuck_after=60.0, withdraw=self.withdraw),
             hooks,
         )
+        self.replica = replica
+        self.fleet = Fleet(self.leases, self.store, replica, self._list_living)
+
+    async def stored(self) -> tuple[Lease, ...]:
+        """Return the stored leases of all gateways."""
+        return tuple((await self.records.of(LEASES).load()).values())
+
+    async def stored_values(self) -> dict[str, Credential]:
+        """Return the kept values."""
+        return await self.records.of(VALUES).load()
+
+    async def restore(self) -> int:
+        """Take over the leases of the gateways before this one, as a start of the gateway does."""
+        self.living.intersection_update({self.replica})
+        await self.store.drop_values()
+        return await self.fleet.look()
+
+    async def _list_living(self) -> frozenset[str]:
+        return frozenset(self.living)
 
     async def _append(self, kind: str, fields: Any) -> None:
         if self.is_journal_down(fields["event"]):

@@ -105,7 +105,7 @@ async def test_three_days_without_a_proof_end_no_secret_that_may_outlive_its_tim
     assert [lease.state for lease in lending.leases.all()] == ["stuck"]
 
     lending.start()
-    assert await lending.leases.restore(lending.store) == 1
+    assert await lending.restore() == 1
     await settled(lending)
 
     assert lending.events()[-1] == "revoked"

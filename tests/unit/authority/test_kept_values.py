@@ -27,14 +27,14 @@ async def test_a_kept_value_is_sealed_and_shown_to_its_issuer_after_a_restart(
     await lent(lending)
     before = lending.leases
     lending.start()
-    await lending.leases.restore(lending.store)
+    await lending.restore()
     on_disk = written_in(tmp_path)
     await settled(lending)
 
     ((_, shown),) = lending.broker.ended
     assert (None if shown is None else shown.value) == ("secret-1" if is_kept else None)
     assert b"secret-1" not in on_disk
-    assert await lending.store.load_values() == {}
+    assert await lending.stored_values() == {}
     await before.drain(0.0)
 
 
@@ -52,7 +52,7 @@ async def test_a_value_of_another_lease_does_not_open(tmp_path: Path):
     )
 
     with pytest.raises(StoreError, match="2 records of the kind 'value of a lease' cannot be read: l1, l2"):
-        await lending.store.load_values()
+        await lending.stored_values()
 
 
 async def test_a_value_without_a_lease_is_removed_at_the_start(tmp_path: Path):
@@ -61,8 +61,8 @@ async def test_a_value_without_a_lease_is_removed_at_the_start(tmp_path: Path):
     edit(tmp_path, "delete from records where kind = 'lease'")
     lending.start()
 
-    assert await lending.leases.restore(lending.store) == 0
-    assert await lending.store.load_values() == {}
+    assert await lending.restore() == 0
+    assert await lending.stored_values() == {}
 
 
 async def test_a_token_of_the_gateway_leads_to_its_lease(lending: Lending):

@@ -44,7 +44,7 @@ async def test_a_lease_is_in_the_journal_before_its_broker_is_asked(lending: Len
 
     assert lending.events() == ["requested"]
     assert lending.entries[0]["decision"] == "d1"
-    assert [lease.state for lease in await lending.store.load()] == ["requested"]
+    assert [lease.state for lease in await lending.stored()] == ["requested"]
 
     lending.broker.gate.set()
     await asking
@@ -138,7 +138,7 @@ async def test_the_broker_gets_the_value_to_end_and_the_proof_is_recorded(lendin
     assert lending.events() == ["requested", "issued", "ending", "revoked"]
     assert lending.entries[2]["cause"] == "task-completed"
     assert lending.entries[3]["proof"]["kind"] == "lookup"
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()
     assert len(lending.leases.all()) == 0
 
 
@@ -234,7 +234,7 @@ async def test_without_the_journal_nothing_is_lent(lending: Lending, event: str)
     assert lending.leases.find(lending.request()) is None
     assert lending.broker.asked == (event == "issued")
     assert len(lending.broker.ended) == lending.broker.asked
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()
 
 
 async def test_without_the_store_nobody_is_asked(lending: Lending):
@@ -312,7 +312,7 @@ async def test_a_stop_does_not_wait_for_time_to_end_a_credential(lending: Lendin
 
     assert (left.state, left.waits) == ("ending", True)
     lending.start()
-    assert await lending.leases.restore(lending.store) == 1
+    assert await lending.restore() == 1
     await settled(lending)
     assert lending.leases.all() == ()
 
@@ -393,7 +393,7 @@ async def test_only_an_operator_gives_up_an_end(lending: Lending):
     assert lending.events()[-1] == "abandoned"
     assert lending.entries[-1]["problem"] == "the system is gone"
     assert lending.leases.all() == ()
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()
 
 
 @pytest.mark.parametrize("is_active", [True, False])
@@ -410,12 +410,12 @@ async def test_a_restart_ends_each_lease_of_the_gateway_before(lending: Lending,
         asking.cancel()
     lending.start()
 
-    assert await lending.leases.restore(lending.store) == 1
+    assert await lending.restore() == 1
     await settled(lending)
     assert lending.broker.ended == [("l1", None)]
     assert lending.events()[-2:] == ["ending", "revoked"]
     assert lending.entries[-2]["cause"] == "restart"
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()
 
 
 async def test_a_stuck_lease_is_not_forgotten_over_a_restart(lending: Lending):
@@ -430,7 +430,7 @@ async def test_a_stuck_lease_is_not_forgotten_over_a_restart(lending: Lending):
     assert [lease.state for lease in left] == ["stuck"]
     lending.start()
 
-    await lending.leases.restore(lending.store)
+    await lending.restore()
     assert (await refused(lending, 2)).code == "credential/stuck"
     lending.broker.ends = []
     await settled(lending)
@@ -443,7 +443,7 @@ async def test_a_lease_that_cannot_be_read_is_named_and_keeps_the_gateway_from_s
     lending.start()
 
     with pytest.raises(StoreError, match="cannot be read: l1"):
-        await lending.leases.restore(lending.store)
+        await lending.restore()
 
 
 async def test_a_defect_of_a_broker_is_no_end(lending: Lending):

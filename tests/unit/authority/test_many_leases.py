@@ -44,7 +44,7 @@ async def test_ends_at_the_same_time_share_writes_and_each_is_proven(lending: Le
     await lending.leases._ender.settle(60)  # pyright: ignore[reportPrivateUsage]
 
     assert lending.leases.all() == ()
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()
     assert sum(sizes) == 2 * MANY
     assert max(sizes) <= AT_ONCE
     assert len(sizes) <= MANY / 4

@@ -22,7 +22,7 @@ async def lending(tmp_path: Path) -> Lending:
 
 async def ask(lending: Lending, do: str, **fields: Any) -> Any:
     control = new_control()
-    add_operations(control, lending.leases)
+    add_operations(control, lending.leases, lending.fleet)
     return await perform(control, f"leases/{do}", **fields)
 
 

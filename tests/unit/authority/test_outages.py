@@ -37,7 +37,7 @@ async def test_an_end_in_an_outage_of_the_journal_is_recorded_after_it(lending: 
     lending.leases.end_task("t1", "task-completed")
     await settled(lending)
     assert lending.events() == ["requested", "issued"]
-    assert len(await lending.store.load()) == 1, "a crash now would hide the end"
+    assert len(await lending.stored()) == 1, "a crash now would hide the end"
 
     await lending.leases.catch_up()
     lending.is_journal_down = lambda event: event == "revoked"
@@ -47,7 +47,7 @@ async def test_an_end_in_an_outage_of_the_journal_is_recorded_after_it(lending: 
     await lending.leases.catch_up()
 
     assert lending.events()[2:] == ["ending", "revoked"]
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()
     await lending.leases.catch_up()
     assert len(lending.entries) == 4
 
@@ -60,7 +60,7 @@ async def test_a_crash_in_an_outage_of_the_journal_hides_no_end(lending: Lending
     lending.is_journal_down = lambda _event: False
 
     lending.start()
-    assert await lending.leases.restore(lending.store) == 1
+    assert await lending.restore() == 1
     await settled(lending)
 
     assert lending.events()[-1] == "revoked"
@@ -75,4 +75,4 @@ async def test_an_end_after_an_outage_is_recorded_after_the_entries_of_the_outag
     await settled(lending)
 
     assert lending.events() == ["requested", "issued", "ending", "revoked"]
-    assert await lending.store.load() == ()
+    assert await lending.stored() == ()

@@ -53,6 +53,7 @@ class Bench:
         numbers = iter(range(10**6))
         authority = Authority(
             self.lending.leases,
+            self.lending.fleet,
             Mint(KeyRing(SigningKey(ECKey.generate_key("P-256"))), "https://gateway.example"),
             ActiveTokens(),
             terms,
