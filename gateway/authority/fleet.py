@@ -34,9 +34,9 @@ _ORDERED_AT_ONCE: Final = 500
 
 
 class Fleet:
-    """The leases of this gateway beside those of the others. `replica` names this gateway, and `list_living` all that have not ended.
+    """The leases of all gateways. `replica` names this gateway, and `list_living` the gateways that have not ended.
 
-    A gateway alone is the only one, so the leases of any other are those of gateways before it.
+    For a gateway alone, every other gateway has ended.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Fleet:
         for some in _portions(lost, AT_ONCE):
             taken += sum(await asyncio.gather(*(self._take(identifier, living) for identifier in some)))
         if taken:
-            log.info("lease.taken-over", leases=taken)
+            log.info("lease.restored", leases=taken)
         return taken
 
     async def _take(self, identifier: str, living: frozenset[str]) -> bool:

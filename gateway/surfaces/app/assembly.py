@@ -25,7 +25,7 @@ from gateway.authority.signals.register import SignalRegister
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
 from gateway.base.keys.key_ring import derive_ring, subkey
-from gateway.base.store.engine import Claim, OnlyReplica
+from gateway.base.store.engine import Claim
 from gateway.base.store.records import SealedStore
 from gateway.calls.binding.ownership import Ownership, Sessions
 from gateway.calls.binding.vault import Vault
@@ -160,10 +160,8 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
     served = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(stack, configuration, (origins, inspector.detector, vault), base, clock)
-    replica = base.claim or OnlyReplica(secrets.token_hex(16))
-    begun = configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control
-    parts = DeskParts(*begun, replica)
-    lends = AuthorityParts(parts, inspector, base.metrics, served, base.signalled, live, base.stopped)
+    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
+    lends = AuthorityParts(parts, inspector, base.metrics, served, base.signalled, live, base.stopped, base.claim)
     authority, catalogue, review = await _lending(stack, lends, base)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)
     ownership, unanswered = Ownership(clock), Ownership(clock)

@@ -26,6 +26,7 @@ from gateway.authority.operators import add_operations
 from gateway.authority.register import LeaseRegister
 from gateway.authority.store import LeaseStore
 from gateway.base.concurrency.background import Job
+from gateway.base.store.engine import OnlyReplica
 from gateway.calls.pipeline.issue import ListingTransport
 from gateway.config.authority import GatewayCredential, LeasedCredential
 from gateway.config.brokers import OWN
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.authority.broker import Broker
     from gateway.authority.connections.model import UserConnection
     from gateway.authority.model import LeaseRequest
+    from gateway.base.store.engine import Claim
     from gateway.config import Configuration
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.inspection.inspector import Inspector
@@ -72,6 +74,7 @@ class AuthorityParts(NamedTuple):
     signals: SignalMemory
     live: LiveValues
     stops: StopMemory
+    claim: Claim | None
 
 
 async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Authority | None:
@@ -82,7 +85,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     """
     gateway = parts.gateway
     configuration, clock = gateway.configuration, gateway.clock
-    store, replica = LeaseStore(gateway.store), gateway.replica
+    store, replica = LeaseStore(gateway.store), parts.claim or OnlyReplica(secrets.token_hex(16))
     terms = _terms(configuration)
     tokens, mint = ActiveTokens(), _mint(gateway)
     minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
@@ -91,7 +94,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
     for broker in brokers.values():
         stack.push_async_callback(broker.aclose)
-    leases = _leases(parts, store, brokers)
+    leases = _leases(parts, store, brokers, replica.id)
     fleet = Fleet(leases, store, replica.id, replica.list_living)
     await store.drop_values()
     restored = await fleet.look()
@@ -170,7 +173,7 @@ def _mint(parts: DeskParts) -> Mint:
     return Mint(parts.keys.access, configuration.authority.issuer or configuration.base_url)
 
 
-def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker]) -> Leases:
+def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker], replica: str) -> Leases:
     gateway, fingerprints = parts.gateway, parts.inspector.detector.fingerprints
     keeps_values = gateway.configuration.authority.leases.keep == "sealed"
     register, record = LeaseRegister(), LeaseRecord(store, gateway.journal.append, keeps_values=keeps_values)
@@ -207,7 +210,7 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         on_ending=parts.signals.answers.end_lease,
         is_barred=partial(_is_barred, parts),
         catch_up=catch_up,
-        replica=gateway.replica.id,
+        replica=replica,
     )
     return Leases(register, brokers, record, ender, hooks)
 
@@ -249,7 +252,7 @@ def _follow(stack: AsyncExitStack, leases: Leases, fleet: Fleet) -> None:
             try:
                 await look()
             except GatewayError as error:
-                log.warning("leases.unfollowed", problem=error.message)
+                log.warning("lease.unfollowed", problem=error.message)
         await asyncio.sleep(max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
 
     stack.push_async_callback(Job.begin_repeating(follow, "leases of other gateways").stop)

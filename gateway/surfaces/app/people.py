@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.base.control.operations import Control
-    from gateway.base.store.engine import Replica
     from gateway.base.store.records import SealedStore
     from gateway.config import Configuration
     from gateway.config.keys import Keys
@@ -50,7 +49,7 @@ _SWEEP_SECONDS: Final = 1.0
 
 
 class DeskParts(NamedTuple):
-    """The parts of the gateway for the desk. `replica` names this gateway among those on the same records."""
+    """The parts of the gateway for the desk."""
 
     configuration: Configuration
     keys: Keys
@@ -60,7 +59,6 @@ class DeskParts(NamedTuple):
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     control: Control
-    replica: Replica
 
 
 class ApprovalRegisters(NamedTuple):

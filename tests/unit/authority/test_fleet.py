@@ -16,6 +16,8 @@ from gateway.model.errors import HistoryError
 from tests.unit.authority.lending import Lending, ScriptedBroker
 from tests.unit.base.store.engines import open_store
 from tests.unit.clock import Clock
+from tests.unit.history.recording import AGENT as TASK_AGENT
+from tests.unit.history.shared.replicas import Replica
 
 Start = Callable[..., Lending]
 
@@ -235,3 +237,65 @@ async def test_the_tasks_of_open_leases_are_followed(start: Start):
     followed.clear()
     await a.leases.follow_tasks()
     assert followed == ["t2"]
+
+
+# --- the tasks of other gateways -----------------------------------------------------------------------------
+
+
+class Working:
+    """A gateway with its own view of a shared history, and leases for the tasks there."""
+
+    def __init__(self, start: Start, place: str, name: str) -> None:
+        self.history = Replica(name, open_store(place, Clock(1000.0)))
+        self.lending = start(name, catch_up=lambda _lease: self.history.log.catch_up(TASK_AGENT.key))
+        self.history.history.tasks.subscribe(lambda task, _how: self.note_end(task))
+
+    def note_end(self, task: str) -> None:
+        self.lending.leases.end_task(task, "task-completed")
+
+    async def close(self) -> None:
+        await self.history.log.close()
+        self.history.engine.close()
+
+
+@pytest.fixture
+async def working(start: Start, place: str) -> AsyncGenerator[Callable[[str], Working]]:
+    begun: list[Working] = []
+
+    def begin(name: str) -> Working:
+        begun.append(Working(start, place, name))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        await each.close()
+
+
+async def test_a_task_that_ends_at_one_gateway_ends_its_leases_at_the_others(working: Callable[[str], Working]):
+    a, b = working("a"), working("b")
+    task = await a.history.enter()
+    assert await b.history.enter() == task
+    a.lending.open_tasks.add(task.id)
+    await lend(a.lending, task=task.id)
+
+    b.history.history.tasks.end(task, "completed")
+    await b.history.log.confirm(TASK_AGENT.key)
+    await a.lending.leases.follow_tasks()
+    await settle(a.lending)
+    assert ends(a.lending) == ["l1"]
+
+
+async def test_a_denial_at_one_gateway_is_told_with_its_codes_at_the_others_once(working: Callable[[str], Working]):
+    a, b = working("a"), working("b")
+    told: list[tuple[str, tuple[str, ...]]] = []
+    a.history.history.ledger.on_denied = lambda task, codes: told.append((task, codes))
+    task = await a.history.enter()
+    a.lending.open_tasks.add(task.id)
+    await lend(a.lending, task=task.id)
+
+    call, at_b, _ = await b.history.reserve("crm")
+    b.history.history.ledger.release(at_b, call, denied=True, codes=("budget/calls",))
+    await b.history.log.confirm(TASK_AGENT.key)
+    await a.lending.leases.follow_tasks()
+    await a.lending.leases.follow_tasks()
+    assert told == [(task.id, ("budget/calls",))]
