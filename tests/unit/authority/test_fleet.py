@@ -247,8 +247,11 @@ class Working:
 
     def __init__(self, start: Start, place: str, name: str) -> None:
         self.history = Replica(name, open_store(place, Clock(1000.0)))
-        self.lending = start(name, catch_up=lambda _lease: self.history.log.catch_up(TASK_AGENT.key))
+        self.lending = start(name, catch_up=self.catch_up)
         self.history.history.tasks.subscribe(lambda task, _how: self.note_end(task))
+
+    async def catch_up(self, _lease: Lease) -> None:
+        await self.history.log.catch_up(TASK_AGENT.key)
 
     def note_end(self, task: str) -> None:
         self.lending.leases.end_task(task, "task-completed")
