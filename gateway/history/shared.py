@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from gateway.base.store.engine import Append, Log, require_seen
-from gateway.history.events import Exposed, Reading, Reserved, Settled, TaskEnded
+from gateway.history.events import Exposed, Reading, Released, Reserved, Settled, TaskEnded
 from gateway.history.new_events import lost_result
 from gateway.history.shared_accounts import SharedAccounts, list_accounts
 from gateway.history.shared_forms import (

@@ -75,7 +75,8 @@ async def test_a_lease_of_another_gateway_is_listed_and_counted(start: Start):
     assert count is not None
     assert count.open == 1
     a.leases.end_task("t1", "task-completed")
-    await settle(a, b)
+    await settle(a)
+    await b.fleet.look()
     assert b.leases.all() == ()
 
 
