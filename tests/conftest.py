@@ -138,6 +138,18 @@ def node(node_path: Path, node_modules: Path) -> Node:
 
 
 @pytest.fixture(scope="session")
+def porcupine_path() -> Path:
+    """The check of `tools/porcupine` for histories of calls."""
+    return _tool(TOOLS / "porcupine", "porcupine", "Go")
+
+
+@pytest.fixture(scope="session")
+def toxiproxy_path() -> Path:
+    """The server of toxiproxy."""
+    return _tool(TOOLS / "toxiproxy", "toxiproxy", "Go")
+
+
+@pytest.fixture(scope="session")
 def haproxy_path() -> Path:
     """HAProxy, from the system."""
     found = shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))

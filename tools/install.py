@@ -1,4 +1,5 @@
-"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, Helm, a client in Go, Node packages, Keycloak.
+"""Install the programs that the tests drive the gateway with into `.tools/`: OPA, Regal, Helm, a client in Go, porcupine, toxiproxy, Node
+packages, Keycloak.
 
 Each step is pinned by files in this folder (a Go module with its checksums, an npm lock file, a digest) and is skipped while
 they are unchanged. What cannot be installed is named, with its remedy; that is an error only under `CI=true`.
@@ -116,6 +117,14 @@ def _build_gosdk() -> None:
     _go_build("gosdk", ".")
 
 
+def _build_porcupine() -> None:
+    _go_build("porcupine", ".")
+
+
+def _build_toxiproxy() -> None:
+    _go_build("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server")
+
+
 def _go_build(name: str, package: str, *flags: str) -> None:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
@@ -218,6 +227,20 @@ STEPS = (
         TARGET / "gosdk",
         _build_gosdk,
         "about 30 s",
+    ),
+    Step(
+        "porcupine",
+        tuple(PINS / "porcupine" / name for name in ("go.mod", "go.sum", "main.go")),
+        TARGET / "porcupine",
+        _build_porcupine,
+        "about 5 s",
+    ),
+    Step(
+        "toxiproxy",
+        (PINS / "toxiproxy/go.mod", PINS / "toxiproxy/go.sum"),
+        TARGET / "toxiproxy",
+        _build_toxiproxy,
+        "about 20 s",
     ),
     Step(
         "node",

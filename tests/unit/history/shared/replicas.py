@@ -84,8 +84,16 @@ class Replica:
 
     async def call(self, audience: str, content: CallContent = NOTHING, shows: ResultContent | None = None) -> bool:
         """Make a whole call, and return whether the policy allowed it."""
+        return (await self.call_numbered(audience, content, shows))[0]
+
+    async def call_numbered(
+        self, audience: str, content: CallContent = NOTHING, shows: ResultContent | None = None
+    ) -> tuple[bool, int]:
+        """Make a whole call, and return whether the policy allowed it, with its number in the task."""
         call, task, counted = await self.reserve(audience, content)
         ledger = self.history.ledger
+        number = counted.fields["number"]
+        assert isinstance(number, int)
         raises = counted.fields.get("raises", {})
         assert isinstance(raises, dict)
         raised = raises.get("audiences", 0)
@@ -94,12 +102,12 @@ class Replica:
             ledger.release(task, call, denied=True)
             with suppress(HistoryError):
                 await self.log.confirm(AGENT.key)
-            return False
+            return False, number
         ledger.let_pass(task, call)
         if shows is not None:
             await ledger.commit(AGENT.key, lambda: ledger.observe(task, call, shows))
         ledger.settle(task, call)
-        return True
+        return True, number
 
     async def facts(self, task: Task | None = None) -> dict[str, object]:
         """Return what this gateway knows of a task after a look at the log."""
