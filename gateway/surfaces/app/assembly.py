@@ -83,6 +83,7 @@ from gateway.surfaces.app.stops import StopMemory, open_stops
 from gateway.surfaces.stored.check import KINDS, require_no_earlier
 from gateway.surfaces.stored.opening import hold_records, require_known_records
 from gateway.upstreams.catalogue.catalogue import Catalogue
+from gateway.upstreams.catalogue.first_use import FirstPins
 from gateway.upstreams.catalogue.lockfile import PackagePins
 from gateway.upstreams.catalogue.pins import PinChange
 from gateway.upstreams.http import HttpUpstream
@@ -341,9 +342,7 @@ async def _lending(
     policy, observing, register = base.policy, base.observing, parts.signals.register
     review = partial(_review, stack, authority, policy, gateway.history, observing=observing, signals=register)
     listed = lend_to_listings(parts.upstreams.current.transports, authority)
-    catalogue, reviewing = await _catalogue(
-        stack, gateway.configuration, listed, base.recorder, gateway.clock, review=review
-    )
+    catalogue, reviewing = await _catalogue(stack, gateway.configuration, listed, base, gateway.clock, review=review)
     open_observe_mode(stack, observing, base.recorder, time.monotonic, partial(_enforce, policy, reviewing))
     return authority, catalogue, reviewing
 
@@ -352,13 +351,13 @@ async def _catalogue(
     stack: AsyncExitStack,
     configuration: Configuration,
     transports: Mapping[str, UpstreamTransport],
-    recorder: EventRecorder,
+    base: _Base,
     clock: Clock,
     *,
     review: Callable[[Catalogue], LeaseReview | None],
 ) -> tuple[Catalogue, LeaseReview | None]:
     """Return the catalogue of the upstreams' tools, which lists again and again, and the review of leases."""
-    changes = DefinitionChanges(recorder, clock)
+    changes = DefinitionChanges(base.recorder, clock)
 
     def note(change: PinChange) -> None:
         changes.note(catalogue, change)
@@ -372,6 +371,7 @@ async def _catalogue(
         clock=clock,
         on_change=note,
         credential_of=configuration.credential_of,
+        first=None if configuration.store is None else FirstPins(base.store),
     )
     reviewing = review(catalogue)
     await catalogue.start()

@@ -31,6 +31,7 @@ from gateway.record.journal.chain import FORMAT as JOURNAL_FORMAT
 from gateway.record.journal.chain import Chain
 from gateway.surfaces.stored.opening import find_place, look_at_records
 from gateway.upstreams.catalogue import lockfile
+from gateway.upstreams.catalogue.first_use import FIRST_PINS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -57,6 +58,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     PROOFS,
     SHARED_TASKS,
     ACCOUNTS,
+    FIRST_PINS,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

@@ -48,7 +48,6 @@ def find_unshared(configuration: Configuration) -> tuple[str, ...]:
         "leases": any(isinstance(credential, LeasedCredential) for credential in credentials),
         "connections": configuration.connections is not None,
         "the watch over signals": any(stream.stream is not None for stream in configuration.signals),
-        "pins of first use": configuration.catalogue.trust == "first_use",
         "the console": configuration.console is not None,
     }
     return tuple(name for name, is_kept in kept.items() if is_kept)

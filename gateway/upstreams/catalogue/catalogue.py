@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.config import CatalogueSettings, Upstream
     from gateway.model.wire import Json, UpstreamTransport
+    from gateway.upstreams.catalogue.first_use import FirstPins
     from gateway.upstreams.catalogue.pins import Definition, Lock, PinChange, Subject
 
 TargetType: TypeAlias = Literal["tool", "resource", "prompt"]
@@ -67,7 +68,8 @@ class UpstreamStatus:
 class Catalogue:
     """The definitions and pins of all upstreams, for use from one event loop. Raises `ConfigurationError` for an
     unreadable lock file. `clock` gives seconds since the epoch. `on_change` is called once for each change of a
-    definition's state. `credential_of` gives the gateway's credential for an upstream."""
+    definition's state. `credential_of` gives the gateway's credential for an upstream. `first` has the pins of first use of
+    all gateways on the same records."""
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class Catalogue:
         clock: Callable[[], float],
         on_change: Callable[[PinChange], None] = lambda _: None,
         credential_of: Callable[[str], TargetCredential | None] = lambda _: None,
+        first: FirstPins | None = None,
     ) -> None:
         self._upstreams = dict(upstreams)
         """The settings by upstream, also of removed upstreams: calls under way ask for them."""
@@ -105,7 +108,7 @@ class Catalogue:
             after=self._take_in_listing,
             is_pinned=self.is_pinned_resource,
         )
-        self._keeper = LockKeeper(settings.lock, self._ledger, self._listings.expect_pins)
+        self._keeper = LockKeeper(settings.lock, self._ledger, self._listings.expect_pins, first)
         self._unnamed: dict[str, Target] = {}
         self._name_upstreams(upstreams)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import structlog
 
 from gateway.base.concurrency.background import Job, Pause, in_thread
-from gateway.model.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError, StoreError
 from gateway.upstreams.catalogue import lockfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from gateway.upstreams.catalogue.first_use import FirstPins
     from gateway.upstreams.catalogue.ledger import CatalogueLedger
     from gateway.upstreams.catalogue.pins import Lock, Pinned, Subject
 
@@ -28,15 +29,22 @@ _STALE: Final = (-1, -1, -1)
 """The signature of no file."""
 
 ClearedNames: TypeAlias = "Mapping[tuple[str, Subject], Iterable[str]]"
-_FirstPins: TypeAlias = "tuple[str, Subject, Mapping[str, Pinned]]"
+_FreshPins: TypeAlias = "tuple[str, Subject, Mapping[str, Pinned]]"
 _NONE: Final[ClearedNames] = MappingProxyType({})
 
 
 class LockKeeper:
     """The keeper of one lock file. Raises `ConfigurationError` for an unreadable file. `on_adopted` is called for each
-    upstream with other pins than before."""
+    upstream with other pins than before. `first` has the pins of first use of all gateways."""
 
-    def __init__(self, path: Path, ledger: CatalogueLedger, on_adopted: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        ledger: CatalogueLedger,
+        on_adopted: Callable[[str], None],
+        first: FirstPins | None = None,
+    ) -> None:
+        self._first = first
         self.problem: str | None = None
         self._path = path
         self._ledger = ledger
@@ -68,16 +76,16 @@ class LockKeeper:
         self._on_pinned = told
 
     async def flush(self) -> None:
-        """Write first-use pins into the lock file. A pin in the file by now is never replaced."""
+        """Write first-use pins into the lock file. A pin in the file, or of another gateway, is never replaced."""
         async with self._writing:
-            fresh: list[_FirstPins] = [
+            fresh: list[_FreshPins] = [
                 (name, subject, definitions.fresh) for name, subject, definitions in self._ledger if definitions.fresh
             ]
             if not fresh:
                 return
             try:
-                await self._amend(partial(_add_first, fresh))
-            except ConfigurationError as error:
+                await self._amend(partial(_add_first, await self._agree(fresh)))
+            except (ConfigurationError, StoreError) as error:
                 self._tell_unusable(error.message)
 
     async def begin_with(self, upstreams: Container[str]) -> None:
@@ -103,23 +111,45 @@ class LockKeeper:
             except ConfigurationError as error:
                 self._tell_unusable(error.message)
                 return
+            await self._tell_others(lock)
             await self._adopt(lock)
             self._signature, self.problem, self._found = signature, None, signature is not None
 
     async def pin(self, change: Callable[[Lock], Lock], cleared: ClearedNames) -> None:
         """Write a person's pins, and put them into force. Raises `ConfigurationError`."""
         async with self._writing:
-            await self._amend(change, cleared)
+            await self._amend(change, cleared, by_person=True)
 
     async def _follow(self) -> None:
         await self._pause.rest(_LOCK_POLL_SECONDS)
         await self.flush()
         await self.reload()
 
-    async def _amend(self, change: Callable[[Lock], Lock], cleared: ClearedNames = _NONE) -> None:
+    async def _agree(self, fresh: Sequence[_FreshPins]) -> Sequence[_FreshPins]:
+        """Return the pins of first use as all gateways have them. Raises `StoreError`."""
+        if self._first is None:
+            return fresh
+        return [(name, subject, await self._first.agree(name, subject, pinned)) for name, subject, pinned in fresh]
+
+    async def _tell_others(self, lock: Lock) -> None:
+        """Tell other gateways of the pins that a person has changed."""
+        if self._first is None:
+            return
+        try:
+            for name, subject, definitions in self._ledger:
+                before = {**definitions.fresh, **definitions.pins}
+                await self._first.replace(name, subject, before, {**definitions.fresh, **lock.of(name, subject)})
+        except StoreError as error:
+            log.warning("catalogue.pins-untold", problem=error.message)
+
+    async def _amend(
+        self, change: Callable[[Lock], Lock], cleared: ClearedNames = _NONE, *, by_person: bool = False
+    ) -> None:
         lock = await in_thread(partial(lockfile.amend, self._path, change, existing=self._found))
         # Another process may have written since: the next look at the file must read it.
         self._signature, self.problem, self._found = _STALE, None, True
+        if by_person:
+            await self._tell_others(lock)
         await self._adopt(lock, cleared)
 
     async def _adopt(self, lock: Lock, cleared: ClearedNames = _NONE) -> None:
@@ -139,7 +169,7 @@ class LockKeeper:
             log.error("catalogue.lock-unusable", problem=problem)
 
 
-def _add_first(fresh: Iterable[_FirstPins], lock: Lock) -> Lock:
+def _add_first(fresh: Iterable[_FreshPins], lock: Lock) -> Lock:
     """Return the lock with pins of first use, each where it has none."""
     for upstream, subject, pinned in fresh:
         for name, pin in pinned.items():

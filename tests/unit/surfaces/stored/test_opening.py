@@ -256,7 +256,7 @@ async def test_commands_find_the_records_in_the_database(
 ):
     settings = config.parse(f"{{state: state, {store[:-1]}}}", base=tmp_path)
     (empty,) = await look_at_store(settings)
-    assert "0 records; one gateway at a time, because of pins of first use" in empty.found
+    assert "0 records; several gateways may use it" in empty.found
     tables = "select count(*) from pg_tables where schemaname = current_schema"
     assert await postgresql.execute(tables, url=schema_url) == [(0,)]
     async with gateway(tmp_path, store) as there:
@@ -349,7 +349,7 @@ async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
     ("more", "kept"),
     [
         ("catalogue: {trust: locked}", ()),
-        ("catalogue: {trust: first_use}", ("pins of first use",)),
+        ("catalogue: {trust: first_use}", ()),
         ("approvals: {}\ncatalogue: {trust: locked}", ("approvals",)),
         ("console: {}\ncatalogue: {trust: locked}", ("the console",)),
         (
