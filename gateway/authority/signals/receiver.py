@@ -25,7 +25,7 @@ from gateway.authority.signals.set import (
     StreamVerification,
     read_meaning,
 )
-from gateway.authority.signals.store import StoredEvent
+from gateway.authority.signals.store import StoredEvent, StreamSign
 from gateway.authority.signals.subjects import SignalSubject, digest_subject, issuers_named, may_name, read_subject
 from gateway.base.concurrency.background import to_the_end
 from gateway.model.errors import GatewayError, StoreError
@@ -150,7 +150,9 @@ class SignalReceiver:
         try:
             if outcome.action != "verified":
                 await self._append(KIND, _entry(stream, event, outcome, now))
-            await self._store.note(known, now, put=put)
+            watch = stream.watch
+            sign = StreamSign(now, watch.last_verified, watch.last_state, watch.status)
+            await self._store.note(known, now, put=put, sign=(stream.name, sign))
         finally:
             # After the answer to the transmitter, which waits for a second only.
             if signal is not None and outcome.action == "ended":
@@ -188,6 +190,12 @@ class SignalReceiver:
                 (self._on_end if signal.effect == "end" else self._on_note)(signal)
         for identifier in gone:
             self.register.remove(identifier)
+
+    async def follow_streams(self, streams: Mapping[str, SignalStream]) -> None:
+        """Take over the signs of life that other gateways had of streams. Raises `GatewayError`."""
+        for name, sign in (await self._store.look_at_signs()).items():
+            if name in streams and streams[name].watch.hear(sign.event, sign.verified, sign.state, sign.status):
+                log.warning("signals.heard-again", stream=name)
 
     async def forget(self, identifier: str) -> Signal | None:
         """Take a signal out of force, on the word of an operator. Return it, or `None` if there is none."""

@@ -26,6 +26,18 @@ SIGNALS: Final = RecordKind("signal", Signal, "an ended login is let in again", 
 EVENTS: Final = RecordKind("event of a transmitter", str, "an event that comes again is taken again")
 
 
+class StreamSign(msgspec.Struct, frozen=True):
+    """The last signs of life of a stream: times of an event and of a verification event, with the `state` of the latter."""
+
+    event: float
+    verified: float | None = None
+    state: str | None = None
+    status: str = "unknown"
+
+
+SIGNS: Final = RecordKind("stream of signals", StreamSign, "the watch over a stream begins anew")
+
+
 class StoredEvent(msgspec.Struct, frozen=True):
     """An event to be known again. `digest` names it, and `content` is the digest of its token."""
 
@@ -39,7 +51,8 @@ class SignalStore:
     def __init__(self, store: SealedStore) -> None:
         self._store = store
         self._signals, self._events = store.of(SIGNALS), store.of(EVENTS)
-        self._followed = FollowedRecords(self._signals)
+        self._signs = store.of(SIGNS)
+        self._followed, self._followed_signs = FollowedRecords(self._signals), FollowedRecords(self._signs)
         self._count = 0
 
     async def load(self) -> tuple[Signal, ...]:
@@ -51,16 +64,24 @@ class SignalStore:
         """Return what this and other gateways changed since the look before: changed signals, and the ids of removed ones."""
         return await self._followed.look()
 
+    async def look_at_signs(self) -> dict[str, StreamSign]:
+        """Return the new signs of life of streams since the look before, by stream."""
+        return (await self._followed_signs.look())[0]
+
     async def content_of(self, digest: str) -> str | None:
         """Return the digest of the token that brought an event, `None` for an event that never came."""
         return await self._events.get(digest)
 
-    async def note(self, event: StoredEvent, now: float, *, put: Signal | None = None) -> None:
-        """Write an event with its signal, both or none. They are on disk when this returns."""
+    async def note(
+        self, event: StoredEvent, now: float, *, put: Signal | None = None, sign: tuple[str, StreamSign] | None = None
+    ) -> None:
+        """Write an event with its signal and the sign of its stream, all or none. They are on disk when this returns."""
         if self._count >= MOST_EVENTS:
             raise StoreError(f"{MOST_EVENTS:,} events came within a week", "find out why the transmitter sends so many")
         signal = () if put is None else (self._signals.changed(put.id, put),)
-        await self._store.change(self._events.changed(event.digest, event.content, expires=now + KEPT), *signal)
+        signs = () if sign is None else (self._signs.changed(*sign),)
+        written = self._events.changed(event.digest, event.content, expires=now + KEPT)
+        await self._store.change(written, *signal, *signs)
         if put is not None:
             self._followed.note(put.id)
         self._count += 1

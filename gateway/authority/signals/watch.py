@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 _MOST_QUESTIONS: Final = 8
+_CLOCKS_APART: Final = 1.0
+"""Seconds between the clocks of two gateways on the same records."""
 
 
 class StreamWatch:
@@ -22,6 +24,8 @@ class StreamWatch:
         self._latest_question: float | None = None
         self.last_event: float | None = None
         self.last_verified: float | None = None
+        self.last_state: str | None = None
+        """The state of the last verification event."""
         self.status = "unknown"
         self.problem: str | None = None
         self.is_silent = False
@@ -34,9 +38,21 @@ class StreamWatch:
 
     def note_verified(self, state: str | None, now: float) -> float | None:
         """Note a verification event. Return the seconds since its question, `None` if the gateway did not ask."""
-        self.last_verified = now
+        self.last_verified, self.last_state = now, state
         asked = self._asked.pop(state, None) if state is not None else None
         return None if asked is None else now - asked
+
+    def hear(self, event: float, verified: float | None, state: str | None, status: str) -> bool:
+        """Take over the signs that another gateway had. Return whether they end a silence."""
+        if self.last_event is not None and event <= self.last_event:
+            return False
+        self.status = status
+        if verified is not None and (self.last_verified is None or verified > self.last_verified):
+            self.note_verified(state, verified)
+        if self._unanswered is not None and event < self._unanswered - _CLOCKS_APART:
+            self.last_event = event
+            return False
+        return self.note_event(event)
 
     def is_waiting(self, state: str) -> bool:
         """Return whether a question has no answer yet."""

@@ -145,7 +145,7 @@ async def _open_base(stack: AsyncExitStack, configuration: Configuration, clock:
     observing = build_observe_mode(configuration, clock, time.monotonic)
     shadow = _shadow(stack, configuration, recorder)
     store, claim = await _open_store(stack, configuration, keys, clock)
-    signalled, stopped = await SignalMemory.open(configuration, store), await StopMemory.open(store)
+    signalled, stopped = await SignalMemory.open(configuration, store, claim), await StopMemory.open(store)
     proofs = open_proofs(stack, configuration, store)
     identities = await _identities(stack, configuration, clock, signalled.is_ended, proofs)
     control = Control(OPERATIONS, recording(journal))

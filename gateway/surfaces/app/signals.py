@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from gateway.authority.signals.operators import SignalOperators, StreamInfo
-from gateway.authority.signals.polling import Poller, Verifier
+from gateway.authority.signals.polling import TICK, Poller, Verifier
 from gateway.authority.signals.receiver import SignalReceiver, SignalStream
 from gateway.authority.signals.register import SignalRegister
 from gateway.authority.signals.set import SetRules
@@ -25,16 +25,17 @@ from gateway.calls.pipeline.revocation import EndedLogins, SeenCallers, Signals,
 from gateway.calls.response.open_answers import OpenAnswers
 from gateway.identity.assembly import transmitter_keys
 from gateway.model.call import SIGNAL_TYPES
-from gateway.model.errors import GatewayError
+from gateway.model.errors import GatewayError, StoreError
 from gateway.record.telemetry.metrics import SignalCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AsyncExitStack
 
     from gateway.authority.lending import Authority
     from gateway.authority.signals.register import Signal
     from gateway.authority.signals.set import SetFault
+    from gateway.base.store.engine import Claim
     from gateway.base.store.records import SealedStore
     from gateway.calls.pipeline.lease_review import LeaseReview
     from gateway.config import Configuration
@@ -62,7 +63,8 @@ class Lending(NamedTuple):
 class SignalMemory:
     """The signals in force and the callers, before the receiver: identities need both first."""
 
-    def __init__(self, configuration: Configuration, store: SealedStore) -> None:
+    def __init__(self, configuration: Configuration, store: SealedStore, claim: Claim | None) -> None:
+        self.claim = claim
         self.register = SignalRegister()
         self.seen = SeenCallers()
         leases, grace = configuration.authority.leases, configuration.limits.drain.total_seconds()
@@ -72,9 +74,9 @@ class SignalMemory:
         """Tells whether the login behind a caller was ended; `None` without signals."""
 
     @classmethod
-    async def open(cls, configuration: Configuration, store: SealedStore) -> SignalMemory:
+    async def open(cls, configuration: Configuration, store: SealedStore, claim: Claim | None) -> SignalMemory:
         """Take over the signals of the gateway before this one, if any are configured. Raises `StoreError`."""
-        memory = cls(configuration, store)
+        memory = cls(configuration, store, claim)
         if configuration.signals:
             await memory.load()
         return memory
@@ -123,14 +125,14 @@ async def open_signals(
     infos: dict[str, StreamInfo] = {}
     for settings in configuration.signals:
         source = await _open_source(stack, settings, configuration, clock)
-        verifier = _open_stream(stack, settings, source, receiver, clock)
+        verifier = _open_stream(stack, settings, source, receiver, clock, claim=memory.claim)
         sources.append(source)
         name = source.stream.name
         infos[name] = StreamInfo(source.stream, settings.delivery, verifier, partial(_has_keys, source))
     recorder.metrics.observe_signals(partial(_count, receiver, infos))
     _sweep(stack, receiver)
     if configuration.store is not None:
-        _follow(stack, receiver)
+        _follow(stack, receiver, {name: info.stream for name, info in infos.items()})
     operators = SignalOperators(receiver, infos, monotonic=parts.monotonic, new_state=_new_state)
     operators.add_operations(parts.control)
     return Signals(memory.register, receiver, tuple(sources))
@@ -168,9 +170,11 @@ def _open_stream(
     source: VerifiedStream,
     receiver: SignalReceiver,
     clock: Callable[[], float],
+    *,
+    claim: Claim | None,
 ) -> Verifier | None:
-    """Poll and watch a stream until the stack ends. Return the verifier of the stream, `None` without access to the
-    stream."""
+    """Poll and watch a stream until the stack ends, while this is the first of the gateways with a claim. Return the verifier
+    of the stream, `None` without access to the stream."""
     if settings.stream is None:
         return None
     stream, name = source.stream, source.stream.name
@@ -187,10 +191,28 @@ def _open_stream(
     verifier = Verifier(transmitter, name, stream.watch, clock=clock, new_state=_new_state, on_silence=end_all)
     if settings.delivery == "poll":
         poller = Poller(transmitter, name, take, stream.watch, time.monotonic)
-        stack.push_async_callback(Job.begin_repeating(poller.step, f"poll of {name}").stop)
+        step = partial(step_if_first, claim, poller.step)
+        stack.push_async_callback(Job.begin_repeating(step, f"poll of {name}").stop)
     if settings.verify_every is not None:
-        stack.push_async_callback(Job.begin_repeating(verifier.step, f"watch over {name}").stop)
+        step = partial(step_if_first, claim, verifier.step)
+        stack.push_async_callback(Job.begin_repeating(step, f"watch over {name}").stop)
     return verifier
+
+
+async def step_if_first(claim: Claim | None, step: Callable[[], Awaitable[None]]) -> None:
+    """Do a step, if no other gateway does: the one with the first id of all gateways that have not ended.
+
+    During a change of gateways two may do a step. An event that comes twice has no further effect.
+    """
+    if claim is not None:
+        try:
+            is_first = claim.id == min(await claim.list_living(), default="")
+        except StoreError:
+            is_first = False
+        if not is_first:
+            await asyncio.sleep(TICK)
+            return
+    await step()
 
 
 def _review_leases(review: LeaseReview | None, signal: Signal) -> None:
@@ -217,13 +239,14 @@ def _sweep(stack: AsyncExitStack, receiver: SignalReceiver) -> None:
     stack.push_async_callback(Job.begin_repeating(sweep, "signals").stop)
 
 
-def _follow(stack: AsyncExitStack, receiver: SignalReceiver) -> None:
+def _follow(stack: AsyncExitStack, receiver: SignalReceiver, streams: Mapping[str, SignalStream]) -> None:
     """Take over the signals of other gateways again and again, until the stack ends. Many signals take more time between two looks."""
 
     async def follow() -> None:
         began = time.monotonic()
         try:
             await receiver.follow()
+            await receiver.follow_streams(streams)
         except GatewayError as error:
             log.warning("signals.unfollowed", problem=error.message)
         await asyncio.sleep(max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))

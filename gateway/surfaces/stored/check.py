@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, ENDORSEMENTS, POSITIONS
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
 from gateway.authority.effects import EFFECTS
-from gateway.authority.signals.store import EVENTS, SIGNALS
+from gateway.authority.signals.store import EVENTS, SIGNALS, SIGNS
 from gateway.authority.stops.switch import STOPS
 from gateway.authority.store import LEASES, ORDERS, VALUES
 from gateway.base.keys.key_ring import derive_ring, key_id
@@ -59,6 +59,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     SHARED_TASKS,
     ACCOUNTS,
     FIRST_PINS,
+    SIGNS,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

@@ -47,7 +47,6 @@ def find_unshared(configuration: Configuration) -> tuple[str, ...]:
         "approvals": configuration.approvals is not None,
         "leases": any(isinstance(credential, LeasedCredential) for credential in credentials),
         "connections": configuration.connections is not None,
-        "the watch over signals": any(stream.stream is not None for stream in configuration.signals),
         "the console": configuration.console is not None,
     }
     return tuple(name for name, is_kept in kept.items() if is_kept)

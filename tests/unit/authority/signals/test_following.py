@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.authority.signals.receiver import SignalReceiver
+from gateway.authority.signals.receiver import SignalReceiver, SignalStream
 from gateway.authority.signals.register import Effect, Signal, SignalRegister
+from gateway.authority.signals.set import SSF, SecurityEvent, SetRules
 from gateway.authority.signals.store import SignalStore, StoredEvent
 from gateway.authority.signals.subjects import SignalSubject
+from gateway.authority.signals.watch import StreamWatch
 from tests.unit.base.store.keeping import sealed_store
 
 ISSUER = "https://idp.example"
@@ -92,3 +94,18 @@ async def test_an_end_that_could_not_be_written_stays_in_force(tmp_path: Path):
 
     await there.receiver.follow()
     assert there.register.get(signal().id) == signal()
+
+
+async def test_an_event_at_one_gateway_is_a_sign_of_life_of_its_stream_at_each(tmp_path: Path):
+    one, other = Following(tmp_path), Following(tmp_path)
+    rules = SetRules(ISSUER, frozenset({"https://gateway.example/ssf/idp"}))
+    streams = [SignalStream("idp", rules, frozenset({ISSUER}), {}, StreamWatch(300.0, 900.0)) for _ in range(2)]
+    await other.receiver.follow_streams({"idp": streams[1]})
+    streams[0].watch.note_question("mine", 950.0)
+    event = SecurityEvent("jti-1", 990.0, f"{SSF}verification", {"state": "mine"})
+
+    assert await one.receiver.take(streams[0], event, b"token") is None
+    await other.receiver.follow_streams({"idp": streams[1]})
+
+    assert (streams[1].watch.last_event, streams[1].watch.last_verified) == (1_000.0, 1_000.0)
+    assert streams[1].watch.last_state == "mine"

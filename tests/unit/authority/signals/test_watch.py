@@ -115,3 +115,32 @@ def test_questions_that_are_never_answered_are_bounded():
     assert watch.is_waiting("q-99")
     assert watch.note_verified("unknown", 1.0) is None
     assert watch.last_verified == 1.0
+
+
+async def test_an_event_at_another_gateway_is_a_sign_of_life():
+    here = Watched()
+    await here.later(0)
+    assert not here.watch.hear(here.now + 5, here.now + 5, here.transmitter.asked[-1], "enabled")
+    assert not here.watch.is_waiting(here.transmitter.asked[-1])
+    await here.later(EVERY)
+
+    assert (here.ends, here.watch.is_silent, here.watch.status) == (0, False, "enabled")
+
+
+async def test_an_event_at_another_gateway_before_a_question_does_not_answer_it():
+    here = Watched()
+    await here.later(0)
+    assert not here.watch.hear(here.now - 5, None, None, "enabled")
+    await here.later(EVERY)
+
+    assert here.ends == 1
+
+
+async def test_an_event_at_another_gateway_ends_a_silence_once():
+    here = Watched()
+    await here.later(0)
+    await here.later(EVERY)
+    assert here.watch.is_silent
+    assert here.watch.hear(here.now + 1, None, None, "enabled")
+    assert not here.watch.hear(here.now + 1, None, None, "enabled")
+    assert not here.watch.is_silent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from joserfc.jwk import ECKey
@@ -14,6 +15,8 @@ from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.config.keys import Keys
 from gateway.identity.identities import Identities
 from gateway.model.caller import AuthMethod, Principal
+from gateway.model.errors import StoreError
+from gateway.surfaces.app import signals
 from gateway.surfaces.app.signals import SignalMemory
 from tests.unit.base.store.keeping import sealed_store
 from tests.unit.harness import allow, bench, call, deciding
@@ -51,7 +54,7 @@ def everybody(at: float, effect: Effect, issuer: str = ISSUER) -> Signal:
 
 def memory_of(folder: Path, *, signals: bool) -> SignalMemory:
     more = {"signals": [STREAM]} if signals else {}
-    return SignalMemory(configuration(folder, **more), sealed_store(folder))
+    return SignalMemory(configuration(folder, **more), sealed_store(folder), None)
 
 
 async def test_a_first_signal_ends_a_login_that_was_verified_before_it(tmp_path: Path):
@@ -141,3 +144,32 @@ async def test_a_login_that_the_first_signal_ends_during_the_decision_sends_no_c
 
         assert b"identity/revoked" in answer.body
         assert len(there.upstream.sent) == sent
+
+
+@dataclass
+class Claimed:
+    """The claim of one gateway beside others. `living` are the ids of all."""
+
+    id: str
+    living: frozenset[str] | None
+
+    async def list_living(self) -> frozenset[str]:
+        if self.living is None:
+            raise StoreError("PostgreSQL is away", "start it")
+        return self.living
+
+
+async def test_one_of_the_living_gateways_polls_a_stream(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(signals, "TICK", 0.0)
+    both = frozenset({"a", "b"})
+    claims = [None, Claimed("a", both), Claimed("b", both), Claimed("b", frozenset({"b"})), Claimed("a", None)]
+    steps: list[object] = []
+
+    for claim in claims:
+
+        async def step(claim: object = claim) -> None:
+            steps.append(claim)
+
+        await signals.step_if_first(cast("Any", claim), step)
+
+    assert steps == [None, claims[1], claims[3]]

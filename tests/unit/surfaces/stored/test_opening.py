@@ -197,7 +197,7 @@ async def test_a_gateway_without_the_sealing_key_of_the_records_is_refused(tmp_p
     async with gateway(tmp_path / "one", store) as there:
         await stop(there)
 
-    with pytest.raises(StoreError, match="1 records in PostgreSQL are sealed with another key"):
+    with pytest.raises(StoreError, match=r"the [0-9]+ records in PostgreSQL are sealed with another key"):
         async with gateway(tmp_path / "two", store):
             pytest.fail("it started")
 
@@ -254,12 +254,13 @@ def there_text(there: Bench, store: str) -> str:
 async def test_commands_find_the_records_in_the_database(
     tmp_path: Path, store: str, postgresql: PostgresServer, schema_url: str
 ):
+    locked = f"{store}catalogue: {{trust: locked}}\n"
     settings = config.parse(f"{{state: state, {store[:-1]}}}", base=tmp_path)
     (empty,) = await look_at_store(settings)
     assert "0 records; several gateways may use it" in empty.found
     tables = "select count(*) from pg_tables where schemaname = current_schema"
     assert await postgresql.execute(tables, url=schema_url) == [(0,)]
-    async with gateway(tmp_path, store) as there:
+    async with gateway(tmp_path, locked) as there:
         await stop(there)
         (found,) = await look_at_store(there.configuration)
         assert "1 record;" in found.found
@@ -268,13 +269,13 @@ async def test_commands_find_the_records_in_the_database(
     await postgresql.execute("update opagate_records set value = value || 'x'", url=schema_url)
     assert await states(there.configuration) == {"stop": "fail"}
     with pytest.raises(StoreError, match="1 records of the kind 'stop' cannot be read"):
-        async with gateway(tmp_path, store):
+        async with gateway(tmp_path, locked):
             pytest.fail("it started")
 
     forgotten = await _forget(there.configuration, "all")
     assert len(forgotten["ids"]) == 1
     assert await states(there.configuration) == {}
-    async with gateway(tmp_path, store) as again:
+    async with gateway(tmp_path, locked) as again:
         assert await list_stops(again) == []
         assert [entry["record"] for entry in again.entries("forgotten")] == ["stop"]
 
@@ -290,7 +291,7 @@ async def test_a_copy_has_the_records_of_the_database_and_comes_back_by_a_move(
     await postgresql.execute("delete from opagate_records", url=schema_url)
     restore(there.configuration, tmp_path / "copy")
 
-    assert (await _move(there.configuration))[0] == 1
+    assert (await _move(there.configuration))[0] > 1, "a stop, and pins of first use"
     async with gateway(tmp_path, store) as again:
         assert await list_stops(again) == ["triage"]
         assert [entry["made"] for entry in again.entries("restored")] == ["1970-01-01T00:00:01.000Z"]
@@ -300,7 +301,7 @@ async def test_callers_go_on_with_new_tasks_in_a_copy_of_the_records(tmp_path: P
     """The logs of their tasks are not in the copy, so neither is what depends on the logs."""
     before, after = SqliteStore(tmp_path / "before.db"), SqliteStore(tmp_path / "after.db")
     replica = Replica("a", before)
-    for _ in range(100):
+    for _ in range(300):
         assert await replica.call("github")
     assert await replica.log.confirm(AGENT.key)
     assert await before.count("history")

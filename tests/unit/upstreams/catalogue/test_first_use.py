@@ -38,7 +38,7 @@ def begin(folder: Path, store: SealedStore, *, said: object = None, evil: bool =
     return there, there.catalogue(first=FirstPins(store))
 
 
-def pin_of(catalogue: Catalogue) -> Pin:
+def pin_of(catalogue: Catalogue) -> Pin | None:
     return catalogue.target("files", "tool", "read_file").pin
 
 
