@@ -105,6 +105,7 @@ PURE = (
     "gateway.history.exposure",
     "gateway.history.facts",
     "gateway.history.fold",
+    "gateway.history.jobs",
     "gateway.history.new_events",
     "gateway.history.reach",
     "gateway.history.state",

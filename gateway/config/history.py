@@ -54,6 +54,11 @@ class HistorySettings(Settings):
         default=timedelta(hours=4),
         description="How long an implicit task lives at most, however much it is used; never less than `idle`.",
     )
+    warm: Duration = Field(
+        default=timedelta(hours=4),
+        description="How long untrusted or confidential text of one task labels all tasks for the same user: see"
+        " docs/multi-agent.md.",
+    )
     tasks: Count = Field(
         default=20_000,
         gt=0,

@@ -38,6 +38,7 @@ from gateway.history.new_events import lost_result
 from gateway.history.states import decode_row, read_task
 from gateway.history.store import Checkpoint, StoreReplaced
 from gateway.history.task_history import TaskHistory, declared_size
+from gateway.model.caller import name_job
 from gateway.model.errors import HistoryError
 from gateway.model.task import Task
 from gateway.model.wire import JsonObject
@@ -78,7 +79,8 @@ def restore(history: History, store: Store) -> Restored:
         if stored is None:
             return Restored()
         accounts = history.states.accounts
-        found = [decode_row(task) for task in stored.tasks if not accounts.restore(task, store)]
+        tasks = [row for row in stored.tasks if not accounts.restore(row, store)]
+        found = [decode_row(row) for row in tasks if not history.states.jobs.restore(row)]
         for kept in found:
             if kept.carries:
                 history.states.load(kept)
@@ -97,6 +99,7 @@ def _discard(history: History, store: Store) -> None:
     """Forget the snapshots, and accounts that were taken over already: the whole journal is read."""
     store.discard()
     history.states.accounts = FactAccounts()
+    history.states.jobs.forget_all()
 
 
 def rebuild(history: History, entries: Iterable[JsonObject], restored: Restored) -> Rebuilt:
@@ -218,7 +221,7 @@ class _Rebuild:
             raise ValueError("a call is no reservation")  # noqa: TRY004 - damaged input, as all others here
         self._history.tasks.forget(event.at)
         task_id = cast("str", cast("JsonObject", entry["task"])["id"])
-        kept = self._task(task_id, lambda: cast("str", cast("JsonObject", entry["principal"])["key"]), fields, event.at)
+        kept = self._task(task_id, lambda: _read_caller(cast("JsonObject", entry["principal"])), fields, event.at)
         if kept is None or self.seq <= kept.seq:
             return
         self._calls[event.call] = kept
@@ -228,7 +231,7 @@ class _Rebuild:
     def exposed(self, entry: JsonObject) -> None:
         event, at = from_fields(entry), cast("float", entry["at"])
         self._history.tasks.forget(at)
-        kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, at)
+        kept = self._task(cast("str", entry["task"]), lambda: _read_names(entry), entry, at)
         if kept is not None and self.seq > kept.seq:
             self._fold(kept, event, at)
 
@@ -243,7 +246,7 @@ class _Rebuild:
 
     def _read(self, entry: JsonObject, event: Reading) -> None:
         self._history.tasks.forget(event.at)
-        kept = self._task(cast("str", entry["task"]), lambda: cast("str", entry["owner"]), entry, event.at)
+        kept = self._task(cast("str", entry["task"]), lambda: _read_names(entry), entry, event.at)
         if kept is not None and self.seq > kept.seq:
             self._fold(kept, event, event.at)
 
@@ -280,7 +283,8 @@ class _Rebuild:
                 return
             task = read_task(declared)
             size = declared_size(task, event) if isinstance(event, TaskOpened) else 0
-            kept = TaskHistory(task, cast("str", entry["owner"]), _parties(entry), task.opened, size=size)
+            owner, job, agent = _read_names(entry)
+            kept = TaskHistory(task, owner, _parties(entry), task.opened, size=size, job=job, agent=agent)
             self._history.tasks.admit(kept)
         if self.seq <= kept.seq:
             return
@@ -298,13 +302,15 @@ class _Rebuild:
             if kept.ended is None and self.seq > kept.seq:
                 self._fold(kept, event, kept.used)
 
-    def _task(self, task_id: str, owner: Callable[[], str], fields: JsonObject, at: float) -> TaskHistory | None:
+    def _task(self, task_id: str, read: Callable[[], _Names], fields: JsonObject, at: float) -> TaskHistory | None:
         """Return the task of a call or a reading. An implicit task begins with its first entry; a declared task has an
         entry of its own. A task missing from a snapshot had ended by then."""
         kept = self._history.tasks.find(task_id)
         if kept is None and "opened" in fields and self.seq > self._stored:
             opened = cast("float", fields["opened"])
-            kept = TaskHistory(Task(task_id, "implicit", opened), owner(), _parties(fields), at)
+            owner, job, agent = read()
+            task = Task(task_id, "implicit", opened)
+            kept = TaskHistory(task, owner, _parties(fields), at, job=job, agent=agent)
             self._history.tasks.admit(kept)
         return kept
 
@@ -318,6 +324,22 @@ class _Rebuild:
             if isinstance(event, Released | Settled):
                 self._calls.pop(event.call, None)
         self.events += 1
+
+
+_Names = tuple[str, str, str]
+"""The owner of a task, the name of its job, and its agent for people."""
+
+
+def _read_names(fields: JsonObject) -> _Names:
+    """Return the names in an entry without a principal (`TaskHistory.names`). An entry of an earlier release has the owner alone."""
+    owner = cast("str", fields["owner"])
+    return owner, cast("str", fields.get("job", owner)), cast("str", fields.get("agent", ""))
+
+
+def _read_caller(principal: JsonObject) -> _Names:
+    """Return the names in the principal of a `call` entry."""
+    agent, user = cast("str", principal["id"]), cast("str | None", principal.get("user"))
+    return cast("str", principal["key"]), name_job(cast("str", principal["issuer"]), user or agent), agent
 
 
 def _parties(fields: JsonObject) -> tuple[str, ...]:

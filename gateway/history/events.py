@@ -87,6 +87,34 @@ _STORED_NAMES: Final = {
 """Field → its name in the journal and in snapshots, where that is an older one."""
 
 
+class JobMark(Struct, frozen=True, omit_defaults=True):
+    """A label that a call of another task of the job has read. `label` is `untrusted`, or a sensitivity.
+
+    `audience`, `tenant` and `environment` are the system. `agent` made the call, the `number`th of its task. A reading outside of a
+    call has no `call`. `tool` is as in `Reserved`, and `at` the time of the reading in seconds since the epoch.
+    """
+
+    label: str
+    audience: str
+    tenant: str | None
+    environment: str | None
+    task: str
+    agent: str
+    number: int
+    call: str | None
+    tool: str
+    at: float
+
+    @property
+    def system(self) -> System:
+        """Return the system that was read from."""
+        return System(self.audience, self.tenant, self.environment)
+
+
+UNTRUSTED: Final = "untrusted"
+"""The label of a mark that stands for untrusted text."""
+
+
 class _Event(Struct, frozen=True, omit_defaults=True, tag_field="event", tag=str.lower):
     """An event, with its kind in the field `event`."""
 
@@ -138,6 +166,7 @@ class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
     `mint`, `trusted` and `sensitivity` describe the coming result. `directed`: links in the result may be followed.
     `pointed`: the goal names each text of this reading call. `unnamed` are the systems that the call writes to under
     foreign influence, for the first time and without a name in goal or contract. `facts` are the marks on declared facts.
+    `inherited` are the marks of the job that the task takes over with the call.
     """
 
     call: str
@@ -166,6 +195,7 @@ class Reserved(TouchingEvent, frozen=True, kw_only=True, rename=_STORED_NAMES):
     unnamed: tuple[str, ...] = ()
     tool: str = ""
     facts: tuple[Mark, ...] = ()
+    inherited: tuple[JobMark, ...] = ()
 
     @property
     def named_outside(self) -> tuple[int, ...]:

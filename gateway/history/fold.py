@@ -13,10 +13,12 @@ from msgspec import structs
 from gateway.history.declared import tables
 from gateway.history.events import (
     NO_DIGESTS,
+    UNTRUSTED,
     Confirmed,
     Endorsed,
     Event,
     Exposed,
+    JobMark,
     NewLabels,
     Observed,
     Passed,
@@ -30,6 +32,7 @@ from gateway.history.events import (
     TaskOpened,
     Touch,
     list_ends,
+    shared_touch,
     shown_in,
     unpack,
 )
@@ -129,8 +132,19 @@ def _reserve(state: TaskState, event: Reserved) -> None:
         _count_exposed(state, touch, event.exposed, 1)
     if event.credentials:
         _present(state, event)
+    if event.inherited:
+        _inherit(state, event.inherited)
     if event.facts:
         tables.reserve(state.declared, event.call, event.at, tables.of_owner(event.facts, ""))
+
+
+def _inherit(state: TaskState, marks: Iterable[JobMark]) -> None:
+    """Label the task as if it had read what another task of its job has. Its refusal takes no mark back."""
+    for mark in marks:
+        is_untrusted = mark.label == UNTRUSTED
+        touch = shared_touch(mark.audience, False, mark.tenant, mark.environment)  # noqa: FBT003 - cached by position
+        _label(state, touch, Sensitivity.PUBLIC if is_untrusted else Sensitivity(mark.label), untrusted=is_untrusted)
+    state.inherited += marks
 
 
 def _release(state: TaskState, event: Released) -> None:

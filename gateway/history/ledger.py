@@ -35,6 +35,7 @@ from gateway.history.events import (
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
+from gateway.history.jobs import Jobs
 from gateway.history.log import HistoryLog, JournalAsLog
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
 from gateway.history.registry import TaskRegistry, new_task_id
@@ -116,16 +117,16 @@ class TaskLedger:
 
         All gateways have one implicit task for requests that name no task. Raises `HistoryError`.
         """
-        await self.log.catch_up(principal.key)
+        await self.log.catch_up(principal.job)
         if names_task:
             return
         for _ in range(_ATTEMPTS):
             self._tasks.forget(now)
             present = self._tasks.find_present(principal, now)
-            if present is not None and self.log.has_begun(principal.key, present.id):
+            if present is not None and self.log.has_begun(principal.job, present.id):
                 return
             self._tasks.open_implicit(principal, now)
-            await self.log.confirm(principal.key)
+            await self.log.confirm(principal.job)
         raise _make_race_error()
 
     async def commit(self, owner: str, make: Callable[[], Made]) -> Made:
@@ -177,6 +178,9 @@ class TaskLedger:
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
+        marks = self._states.jobs.find_new(kept, state, now)
+        if marks and (principal is None or not principal.is_in_person):
+            event = structs.replace(event, inherited=marks)
         declared, reading = NO_DECLARED_FACTS, None
         if principal is not None and self.declared is not None and self.declared.book.all:
             looked = self.declared.look(Subject(principal, call, task.id, content))
@@ -188,6 +192,8 @@ class TaskLedger:
             declared = looked.read(state.declared, self._states.accounts, call_id, now)
         else:
             self.append(kept, event, now)
+        if event.inherited:
+            self._states.jobs.note_taken(kept)
         if not event.trusted:
             note_subject(kept.subjects, event.number, call)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
@@ -210,7 +216,7 @@ class TaskLedger:
         """Reserve a call on exactly the state before it in the log. Raises as `reserve` does, and `HistoryError`."""
         make = partial(self.reserve, task, call_id, call, content, now, depth=depth, principal=principal)
         try:
-            counted = await self.commit(self._tasks.require(task).owner, make)
+            counted = await self.commit(self._tasks.require(task).job, make)
             if counted.reading is None:
                 return counted
             found = await self.log.read_facts(counted.reading)
@@ -345,7 +351,7 @@ class TaskLedger:
         if changes_nothing(state, event):
             return None
         self.append(kept, event, now)
-        return {"id": reading, "task": task.id, "owner": kept.owner, **kept.origin, **to_fields(event)}
+        return {"id": reading, "task": task.id, **kept.names, **kept.origin, **to_fields(event)}
 
     def expose(
         self, task: Task, target: Target, pieces: tuple[CredentialPiece, ...], *, request: str, now: float
@@ -361,7 +367,7 @@ class TaskLedger:
             return frozenset(item.fingerprint for item in found.sightings)
         event = Exposed(**touch_of(target)._asdict(), exposed=pack(found.exposed))
         self.append(kept, event, now)
-        fields = {"id": request, "task": task.id, "owner": kept.owner, "at": round(now, 3), **kept.origin}
+        fields = {"id": request, "task": task.id, **kept.names, "at": round(now, 3), **kept.origin}
         return {**fields, **to_fields(event)}
 
     # --- labels that change --------------------------------------------------------------------------
@@ -386,6 +392,10 @@ class TaskLedger:
     def fold(self, kept: TaskHistory, event: Event, used: float | None = None) -> None:
         """Fold an event that the log has into the state of a task. Raises as `append` does."""
         state = self._states.load(kept)
+        if isinstance(event, Observed | Reading | Settled):
+            self._states.jobs.follow(kept, state, event, kept.used if used is None else used)
+        elif isinstance(event, Relabelled):
+            self._states.jobs.follow_labels(kept, state, event)
         apply(state, event)
         kept.changed = True
         self._exposures.follow(kept.owner, kept.task.id, state, event)
@@ -442,6 +452,7 @@ def build_history(
     hears which credentials systems have shown to the kept tasks.
     """
     states, exposures, teller = TaskStates(conceal), Exposures(), OriginReporter(origins)
+    states.jobs = Jobs(settings.warm.total_seconds())
     log = JournalAsLog(states) if log is None else log
     tasks = TaskRegistry(settings, states, teller, exposures, log, new_id=new_id)
     return History(tasks, TaskLedger(tasks, states, teller, exposures, log, clock=clock), states)

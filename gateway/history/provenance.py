@@ -242,7 +242,12 @@ class Provenance:
         yield self._marks
 
     def _readers(self, label: str) -> list[Cause]:
-        return [Cause(marks.read[label], _READ[label]) for marks in self._all_marks() if label in marks.read]
+        """Return the calls that first read so: one of each task, and each call once."""
+        found: dict[str, Mark] = {}
+        for marks in self._all_marks():
+            if (mark := marks.read.get(label)) is not None:
+                found.setdefault(mark.id, mark)
+        return [Cause(mark, _MARKED if mark.agent is not None else _READ[label]) for mark in found.values()]
 
     def _confidential(self) -> Iterator[Cause]:
         for marks in self._all_marks():
@@ -318,6 +323,9 @@ _READ: Final = {
     "untrusted": "was the first to read something untrusted",
     "confidentiality": "was the first to read something so confidential",
 }
+
+
+_MARKED: Final = "marked the job by what it read"
 
 
 def _several(count: int) -> str:

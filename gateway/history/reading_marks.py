@@ -6,9 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.history.events import Event, Observed, Reading, Released, Reserved, Settled, from_fields, verdict_of
+from gateway.history.events import (
+    UNTRUSTED,
+    Event,
+    JobMark,
+    Observed,
+    Reading,
+    Released,
+    Reserved,
+    Settled,
+    from_fields,
+    verdict_of,
+)
 from gateway.history.fold import apply
 from gateway.history.new_events import lost_result
 from gateway.history.state import TaskState
@@ -23,7 +35,7 @@ class Mark:
     """A call, as the record names it, or a reading outside of a call.
 
     `number` counts both in their task from 1. `used` are fingerprints of the credentials in the arguments. `task` is the id
-    of the earlier task of the caller that the call belongs to, if it is no call of the present task.
+    of another task with the call: an earlier task of the caller, or one of the job. For a task of the job, `agent` made the call.
     """
 
     id: str
@@ -33,6 +45,7 @@ class Mark:
     used: tuple[str, ...] = ()
     reading: bool = False
     task: str | None = None
+    agent: str | None = None
 
 
 class ReadingMarks:
@@ -85,7 +98,27 @@ class ReadingMarks:
         if not self.fold(event):
             return False
         self.open[event.call] = mark
+        for inherited in event.inherited:
+            self._inherit(inherited)
         return True
+
+    def _inherit(self, mark: JobMark) -> None:
+        """Note the call of another task that marked the job, once its label is folded."""
+        read = Mark(
+            mark.call or "",
+            mark.number,
+            datetime.fromtimestamp(mark.at, UTC).isoformat(timespec="milliseconds"),
+            mark.tool or mark.audience,
+            reading=mark.call is None,
+            task=mark.task,
+            agent=mark.agent,
+        )
+        if mark.label == UNTRUSTED:
+            self.read.setdefault(UNTRUSTED, read)
+        elif mark.label == self.state.confidentiality.value:
+            self.read["confidentiality"] = read
+        if mark.system in self.state.confidential_systems:
+            self.confidential.setdefault(mark.system, read)
 
     def observe(self, entry: JsonObject) -> Event:
         """Fold what a call or a reading showed. Returns the event."""

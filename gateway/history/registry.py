@@ -163,7 +163,7 @@ class TaskRegistry:
             return present.task
         self._require_room(principal)
         task = Task(id=self._new_id(), kind="implicit", opened=round(now, 3))
-        kept = TaskHistory(task, principal.key, principal.parties, now)
+        kept = TaskHistory(task, principal.key, principal.parties, now, job=principal.job, agent=principal.id)
         self.admit(kept)
         self.log.note(kept, None, now)
         return task
@@ -180,7 +180,9 @@ class TaskRegistry:
         event = make_opening(content.tokens, list_shown(content.sightings))
         size = declared_size(task, event)
         self._require_room(principal, size)
-        kept = TaskHistory(task, principal.key, principal.parties, task.opened, size=size)
+        kept = TaskHistory(
+            task, principal.key, principal.parties, task.opened, size=size, job=principal.job, agent=principal.id
+        )
         apply(self._states.load(kept), event)
         kept.changed = True
         self.admit(kept)
@@ -188,7 +190,7 @@ class TaskRegistry:
         described = task_fields(task, partial(self._states.conceal_goal, kept))
         return {
             "task": task.id,
-            "owner": kept.owner,
+            **kept.names,
             "parties": kept.parties,
             "declared": described,
             **to_fields(event),

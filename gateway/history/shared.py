@@ -110,7 +110,7 @@ class SharedLog:
 
     def note(self, kept: TaskHistory, event: Event | None, used: float | None, /) -> None:
         """Take in a folded event, or the begin of a task for `None`. `used` is the time at which the event used the task."""
-        owner = self._owner(kept.owner)
+        owner = self._owner(kept.job)
         begun = None if kept.task.id in owner.known else describe_begin(kept, self._states)
         owner.known.add(kept.task.id)
         entry = Entry(next(self._numbers), kept.task.id, used, event, begun)
@@ -138,7 +138,7 @@ class SharedLog:
             left -= sum(kept.weight for kept in tasks)
             for kept in tasks:
                 self._tasks.remove(kept)
-            del self._owners[key]
+            self._forget_owner(owner)
 
     async def catch_up(self, owner: str, /) -> None:
         """Fold the events of other gateways up to now. Raises `HistoryError`."""
@@ -252,8 +252,13 @@ class SharedLog:
         """Forget owners without tasks here. The log of such an owner is read again when it comes back."""
         for owner in tuple(self._owners.values()):
             if owner.writer is None and not owner.waiting and not self._list_tasks(owner):
-                del self._owners[owner.key]
+                self._forget_owner(owner)
         self._room = max(_OWNERS, 2 * len(self._owners))
+
+    def _forget_owner(self, owner: OwnerLog) -> None:
+        """Forget the log of an owner, and the marks of the job. Both are read again when the owner comes back."""
+        self._states.jobs.drop(owner.key)
+        del self._owners[owner.key]
 
     def _doubt(self, task_id: str, how: TaskEnd) -> None:
         """Read the log again after a task has ended here by its time: another gateway may have used the task meanwhile."""
@@ -355,6 +360,7 @@ class SharedLog:
         before = self._list_open(owner)
         for kept in self._list_tasks(owner):
             self._tasks.remove(kept)
+        self._states.jobs.replace(owner.key, () if snapshot is None else snapshot.marks)
         owner.callers = {} if snapshot is None else dict(snapshot.callers)
         owner.counted = {
             call: names
@@ -405,7 +411,9 @@ class SharedLog:
                 return False
             begun = entry.begun
             used = begun.task.opened if entry.used is None else entry.used
-            kept = TaskHistory(begun.task, owner.key, begun.parties, used, size=begun.size)
+            kept = TaskHistory(
+                begun.task, begun.owner, begun.parties, used, size=begun.size, job=owner.key, agent=begun.agent
+            )
             self._tasks.admit(kept)
         owner.known.add(entry.task)
         event = entry.event
@@ -475,7 +483,7 @@ class SharedLog:
             owner.is_cold = owner.version - owner.snapshot > 4 * _SNAPSHOT_AFTER
             return
         owner.snapshot = owner.version
-        snapshot = make_snapshot(owner.version, self._list_tasks(owner), self._states, owner.callers)
+        snapshot = make_snapshot(owner.key, owner.version, self._list_tasks(owner), self._states, owner.callers)
         try:
             await self._snapshots.put(owner.log.owner.hex(), snapshot)
         except StoreError as error:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.base.store.records import RecordKind
-from gateway.history.events import Event
+from gateway.history.events import Event, JobMark
 from gateway.history.states import VERSION, decode_row, decode_state, encode_row
 from gateway.history.store import StoredTask
 from gateway.history.task_history import TaskHistory
@@ -31,9 +31,11 @@ FORM: Final = 1
 
 
 class Begun(Struct, frozen=True, omit_defaults=True):
-    """A task with its first entry. Its owner is that of the log."""
+    """A task with its first entry. Its job is that of the log."""
 
     task: Task
+    owner: str
+    agent: str
     parties: tuple[str, ...]
     size: int = 0
 
@@ -59,12 +61,13 @@ class Written(Struct, frozen=True):
 
 class Snapshot(Struct, frozen=True):
     """The tasks of an owner after the event `version` of its log: rows and states as in `states`, whose form is `states`.
-    `callers` has the replica of each open call."""
+    `callers` has the replica of each open call, and `marks` the marks of the job."""
 
     states: int
     version: int
     tasks: tuple[tuple[str, bytes, bytes], ...]
     callers: dict[str, str]
+    marks: tuple[JobMark, ...] = ()
 
 
 SNAPSHOTS: Final = RecordKind("history", Snapshot, "nothing: the whole logs are read instead")
@@ -122,15 +125,16 @@ _WRITTEN: Final = msgspec.msgpack.Decoder(Written)
 def describe_begin(kept: TaskHistory, states: TaskStates) -> Begun:
     """Return the begin of a task, without the credentials in its goal."""
     goal = None if kept.task.goal is None else states.conceal_goal(kept, kept.task.goal)
-    return Begun(replace(kept.task, goal=goal), kept.parties, kept.size)
+    return Begun(replace(kept.task, goal=goal), kept.owner, kept.agent, kept.parties, kept.size)
 
 
 def make_snapshot(
-    version: int, tasks: Iterable[TaskHistory], states: TaskStates, callers: Mapping[str, str]
+    job: str, version: int, tasks: Iterable[TaskHistory], states: TaskStates, callers: Mapping[str, str]
 ) -> Snapshot:
     """Return the snapshot of an owner. Nothing that is not in the log may be folded into the states."""
     rows = [encode_row(kept, states.load(kept), partial(states.conceal_goal, kept)) for kept in tasks]
-    return Snapshot(VERSION, version, tuple((row.id, row.meta, row.state) for row in rows), dict(callers))
+    stored = tuple((row.id, row.meta, row.state) for row in rows)
+    return Snapshot(VERSION, version, stored, dict(callers), states.jobs.list_marks(job))
 
 
 def read_tasks(snapshot: Snapshot) -> list[TaskHistory]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec import Struct
 
+from gateway.history.events import UNTRUSTED
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ReadSource(Struct, frozen=True):
     """An untrusted result. `call` is its number in the task, `decision` the id of its call, and `at` the time in seconds.
 
     `tool` is a target as history names it, and empty for a result that is known by its system alone. `is_earlier`: the call is of an
-    earlier task of the caller.
+    earlier task of the caller. `agent` made the call in another task of the job, and marked the job by it.
     """
 
     call: int
@@ -50,6 +51,7 @@ class ReadSource(Struct, frozen=True):
     decision: str | None = None
     subject: Subject | None = None
     is_earlier: bool = False
+    agent: str | None = None
 
 
 class ReadTask(Struct, frozen=True):
@@ -96,8 +98,17 @@ def find_sources(tasks: Iterable[ReadTask], values: Collection[int]) -> list[Rea
 
 
 def find_latest(tasks: Iterable[ReadTask], count: int) -> list[ReadSource]:
-    """Return the latest untrusted results, the last one first. An answer to a changing call counts only with text of its own."""
-    return list(islice(_list_latest(tasks), count))
+    """Return the latest untrusted results, the last one first. An answer to a changing call counts only with text of its own.
+
+    The last places are for results that other tasks of the job have read. No caller knows these from its own calls.
+    """
+    known = list(tasks)
+    marks = [mark for task in known[:1] for mark in task.state.inherited if mark.label == UNTRUSTED]
+    marks = sorted(marks, key=lambda mark: -mark.at)[: max(1, count // 2)]
+    own = list(islice(_list_latest(known), count - len(marks)))
+    return own + [
+        ReadSource(mark.number, mark.audience, mark.tool, mark.at, mark.call, agent=mark.agent) for mark in marks
+    ]
 
 
 def _list_latest(tasks: Iterable[ReadTask]) -> Iterator[ReadSource]:

@@ -21,7 +21,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 from msgspec import Struct, field
 
 from gateway.history.declared.tables import Table, Tables
-from gateway.history.events import NO_DIGESTS, Reserved, Touch
+from gateway.history.events import NO_DIGESTS, UNTRUSTED, JobMark, Reserved, Touch
 from gateway.model.content import OneTime
 from gateway.model.target import Sensitivity, System
 
@@ -229,9 +229,12 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     confidential_systems: LazySet[System] = frozenset()
     """Systems that something confidential was read from, or may have been: all behind an aggregator."""
 
+    inherited: list[JobMark] = field(default_factory=list[JobMark])
+    """The marks that the task took over from its job. Their systems are among those above, as if the task itself had read there."""
+
     @property
     def untrusted(self) -> bool:
-        """Return whether the task has read something untrusted."""
+        """Return whether the task has read something untrusted, or another task of its job has."""
         return bool(self.untrusted_systems)
 
     @property
@@ -239,6 +242,15 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
         """Return whether other tasks of the caller are affected: a system has shown a credential, or got a piece of one."""
         shown = any(known.audience is not None for known in self.credentials.values())
         return shown or bool(self.lost or self.exposed)
+
+
+def is_marked(state: TaskState, mark: JobMark) -> bool:
+    """Return whether a task has the label of a mark already, by its own reading or another mark."""
+    if mark.label == UNTRUSTED:
+        return mark.audience in state.untrusted_systems
+    sensitivity = Sensitivity(mark.label)
+    is_known = sensitivity not in CONFIDENTIAL or mark.system in state.confidential_systems
+    return is_known and _RANK[sensitivity] <= _RANK[state.confidentiality]
 
 
 def open_call(state: TaskState, call: str) -> Reserved:

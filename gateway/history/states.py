@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.history.declared.accounts import FactAccounts
+from gateway.history.jobs import Jobs
 from gateway.history.state import TaskState
 from gateway.history.store import Row, digest_of
 from gateway.history.task_history import TaskHistory
@@ -50,6 +51,8 @@ class _TaskRow(Struct):
     ended: Literal["completed", "cancelled"] | None
     open: bool
     carries: bool
+    job: str
+    agent: str
 
 
 def task_fields(task: Task, conceal: Callable[[str], str]) -> JsonObject:
@@ -77,6 +80,8 @@ def encode_row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str
         ended=kept.ended,
         open=bool(state.open),
         carries=state.concerns_caller,
+        job=kept.job,
+        agent=kept.agent,
     )
     return Row(kept.task.id, kept.seq, msgspec.msgpack.encode(row), encode_state(state))
 
@@ -102,6 +107,8 @@ def decode_row(stored: StoredTask) -> TaskHistory:
         open_calls=row.open,
         carries=row.carries,
         size=row.size,
+        job=row.job,
+        agent=row.agent,
     )
 
 
@@ -139,6 +146,8 @@ class TaskStates:
         self._store: Store | None = None
         self.accounts = FactAccounts()
         """The declared facts beside those of tasks."""
+        self.jobs = Jobs()
+        """What the tasks of each job have read. `build_history` sets it by the settings."""
         self.by_id: Final[dict[str, TaskHistory]] = {}
         """Task id → task. Only `add` and `remove` change it."""
         self._gone: set[str] = set()  # rows that the store still has, so not many, also when it cannot be written
@@ -184,7 +193,9 @@ class TaskStates:
         demand. `position` is the number of the journal's last written entry at that time."""
         changed = [kept for kept in self.by_id.values() if kept.changed]
         accounts, gone = self.accounts.changes(position)
-        return chain(map(partial(self._row, position), changed), accounts), (*self._gone, *gone)
+        # Jobs come last: each then has what the states of its tasks have.
+        jobs, cold = self.jobs.changes(position)
+        return chain(map(partial(self._row, position), changed), accounts, jobs), (*self._gone, *gone, *cold)
 
     def _row(self, position: Callable[[], int], kept: TaskHistory) -> Row:
         kept.seq, kept.changed = position(), False
@@ -200,7 +211,8 @@ class TaskStates:
         """Note that changes were written, or could not be: then they are still to be stored."""
         if done:
             self._gone.difference_update(gone)
-        own = self.accounts.note_saved([written.id for written in rows], gone, done=done)
+        ids = [written.id for written in rows]
+        own = self.accounts.note_saved(ids, gone, done=done) | self.jobs.note_saved(ids, gone, done=done)
         for written in rows:
             if written.id in own:
                 continue
@@ -215,6 +227,7 @@ class TaskStates:
         journal is read."""
         self._gone.clear()
         self.accounts.note_lost()
+        self.jobs.note_lost()
         for kept in self.by_id.values():
             kept.stored = False
             if kept.state is None:

@@ -19,7 +19,8 @@ Status = Literal["open", "completed", "cancelled", "expired"]
 
 @dataclass(slots=True)
 class TaskHistory:
-    """`owner` is the key of the principal that the task is bound to, `parties` are those of the principal.
+    """`owner` is the key of the principal that the task is bound to, `parties` are those of the principal. `job` is the name of
+    its job, and `agent` the id of its agent for people.
 
     `state` is `None` while only the store has it, and `digest` is that of what the store has; without a digest nothing
     has happened yet. `changed` is whether the
@@ -43,6 +44,10 @@ class TaskHistory:
     """Whether a system had shown the task a credential when it was stored."""
     size: int = 0
     """Bytes of memory that the declaration takes at most; zero for an implicit task."""
+    job: str = ""
+    agent: str = ""
+    marked_at: int = -1
+    """The number of the job's marks when the task last took them over. Memory alone has it."""
     subjects: dict[int, Subject] = field(default_factory=dict[int, "Subject"], init=False, repr=False, compare=False)
     """Number of a call with an untrusted result → the argument that names what it reads. Memory alone has it."""
     before: TaskHistory | None = field(default=None, init=False, repr=False, compare=False)
@@ -53,7 +58,13 @@ class TaskHistory:
 
     def __post_init__(self) -> None:
         self.is_implicit = self.task.kind == "implicit"
+        self.job = self.job or self.owner
         self.origin = {"opened": self.task.opened, "parties": self.parties} if self.is_implicit else {}
+
+    @property
+    def names(self) -> JsonObject:
+        """Return the names of the caller for an entry of the record that has no principal."""
+        return {"owner": self.owner, "job": self.job, "agent": self.agent}
 
     @property
     def earlier(self) -> tuple[TaskHistory, ...]:

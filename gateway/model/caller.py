@@ -99,6 +99,17 @@ class Principal:
     parties: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """The issuer, the agent and, if there is one, the user: 16 hex digits each. Principals with a common party share its part
     of the room for tasks."""
+    job: str = field(init=False, repr=False, compare=False)
+    """The name of the job of all tasks for this subject, through whichever agents: 16 hex digits. The subject is the user, or an
+    agent without one, whose own tasks are of one job with those of its delegates."""
+
+    @property
+    def is_in_person(self) -> bool:
+        """Return whether the user calls, and no agent: a bound token of the user alone, which tells when the user logged in.
+
+        A token without a proof of possession may be stolen, and the token of an agent has no time of a login.
+        """
+        return self.user is None and not self.delegation and self.bound and self.logged_in is not None
 
     @property
     def known_as(self) -> str:
@@ -112,6 +123,7 @@ class Principal:
         object.__setattr__(self, "key", digest[:32])
         named = [("issuer", ""), ("agent", self.id), *([("user", self.user.id)] if self.user else [])]
         object.__setattr__(self, "parties", tuple(name_party(kind, self.issuer, name) for kind, name in named))
+        object.__setattr__(self, "job", name_job(self.issuer, self.user.id if self.user else self.id))
 
 
 def write_known_as(name: str | None, mail: str | None) -> str:
@@ -127,6 +139,11 @@ def describe_person(identifier: str, known_as: str | None) -> str:
 def name_party(kind: str, issuer: str, name: str) -> str:
     """Return a part of `Principal.parties`. `kind` is `issuer`, `agent` or `user`."""
     return hashlib.sha256(b"".join(map(_frame, (kind, issuer, name)))).hexdigest()[:16]
+
+
+def name_job(issuer: str, subject: str) -> str:
+    """Return the name of a job by its subject: the user, or an agent without one."""
+    return name_party("user", issuer, subject)
 
 
 def _frame(part: str) -> bytes:

@@ -189,7 +189,8 @@ def write_source(source: Mapping[str, Any], view: View) -> str:
     what = "" if subject is None else f" with {_label('/' + escape(subject['name']))} = {write_value(subject['text'])}"
     time = "" if source.get("at") is None else f" at {view.write_time(source['at'])}"
     earlier = " of an earlier task" if source.get("is_earlier") else ""
-    return f"{named}{what}, untrusted, read{time} (call {source['call']}{earlier})"
+    agent = "" if source.get("agent") is None else f" of the agent {write_name(source['agent'])}"
+    return f"{named}{what}, untrusted, read{time} (call {source['call']}{earlier}{agent})"
 
 
 def list_undone(found: Mapping[str, Any]) -> Iterator[str]:
@@ -204,7 +205,7 @@ def list_undone(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(source: Mapping[str, Any]) -> tuple[Any, ...]:
-    return source["call"], source["audience"], bool(source.get("is_earlier"))
+    return source["call"], source["audience"], bool(source.get("is_earlier")), source.get("agent")
 
 
 def _list_up(parts: Iterable[str]) -> str:

@@ -329,7 +329,7 @@ class ExposureGuard(Struct, frozen=True):
             return task
         target = self.catalogue.target(upstream, "resource", "")
         expose = partial(self.ledger.expose, task, target, (*foreign, *mine), request=context.id, now=context.arrived)
-        exposed = await self.ledger.commit(request.principal.key, expose)
+        exposed = await self.ledger.commit(request.principal.job, expose)
         if isinstance(exposed, frozenset):
             return OWN_TOKEN if exposed & _names(mine) else FOREIGN
         await self.journal.append("exposed", exposed)

@@ -374,7 +374,7 @@ class Decider(Struct, frozen=True):
         """Wait until other gateways count a refusal. Without them it is a refusal too."""
         with suppress(HistoryError):
             # Begun at the release, so mostly over by now.
-            return (await run_for_result(self.ledger.log.confirm(prepared.request.principal.key)))[1]
+            return (await run_for_result(self.ledger.log.confirm(prepared.request.principal.job)))[1]
 
     def _take_back(self, context: RequestContext, prepared: PreparedCall, claimed: Release | None) -> None:
         """Uncount a call without a recorded decision, and let another call have its approval."""

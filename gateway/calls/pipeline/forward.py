@@ -94,7 +94,7 @@ class CallReads(Struct, frozen=True):
         """Fold a part of the result into the task of the call."""
         if content.sightings:
             content = await self.parts.credential_chain.mark_repeated(self.prepared.request, content)
-        return await self.parts.ledger.commit(self.prepared.request.principal.key, partial(self._observe, content))
+        return await self.parts.ledger.commit(self.prepared.request.principal.job, partial(self._observe, content))
 
     def record(self, fields: JsonObject) -> Awaitable[None]:
         """Write an `observed` entry. Raises `JournalError`."""

@@ -280,7 +280,7 @@ class UndecidedReadObserver:
                 add = partial(
                     parts.ledger.add_reading, task, self._context.id, read.source, content, now, number=number
                 )
-                fields = await parts.ledger.commit(self._request.principal.key, add)
+                fields = await parts.ledger.commit(self._request.principal.job, add)
                 if fields is not None:
                     read.numbers[task.id] = int(str(fields["number"]))
                     await parts.journal.append("observed", {**fields, "source": read.label})

@@ -104,7 +104,7 @@ class TaskEndpoints:
             return refuse_task(too_many_credentials())
         fields = self._store.open(principal, task, content)
         try:
-            await self._store.log.confirm(principal.key)
+            await self._store.log.confirm(principal.job)
             await self._append("task", fields if approval is None else {**fields, "approval": approval.id})
         except BaseException:
             # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
@@ -137,7 +137,7 @@ class TaskEndpoints:
         if report.status not in {"open", how}:
             return refuse_task(reasons.TASK_ENDED_BEFORE.reason(state=report.status))
         fields = self._store.end(report.task, how)
-        await self._store.log.confirm(principal.key)
+        await self._store.log.confirm(principal.job)
         await self._append("task", fields)
         return self.report(principal, task_id, now)
 

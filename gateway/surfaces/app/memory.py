@@ -205,6 +205,7 @@ def forget(owned: tuple[Ownership, ...], vault: Vault, history: History, clock: 
         each.expire()
     vault.retain(partial(history.tasks.is_open, now=clock()))
     history.states.accounts.sweep(clock())
+    history.states.jobs.sweep(clock())
 
 
 async def keep_memory(

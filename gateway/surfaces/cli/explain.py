@@ -292,6 +292,7 @@ def _write_causes(causes: tuple[Cause, ...], own: str) -> Iterator[tuple[str, st
         else:
             kind = "reading" if call.reading else "call"
             where = f" in {call.task}" if call.task else ""
+            where += f" by the agent {call.agent}" if call.agent else ""
             yield f"  {kind} {call.number}", f"{call.target} {cause.how}{where}, {call.time} [{call.id}]"
     if len(causes) > _CAUSES:
         yield "", f"and {len(causes) - _CAUSES} more, which --json tells"

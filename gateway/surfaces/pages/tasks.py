@@ -68,7 +68,7 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
 async def _enter(request: Request) -> KnownCaller:
     """Return the caller of a request, after all that other gateways know of its tasks is known here."""
     caller = known_caller(request)
-    await caller.gateway.history.ledger.log.catch_up(caller.principal.key)
+    await caller.gateway.history.ledger.log.catch_up(caller.principal.job)
     return caller
 
 

@@ -29,6 +29,8 @@ _RUNS = itertools.count(1, 1000)
 """Each history gives other ids, as random ones are."""
 KEY = KeyRing(b"k" * 32)
 AGENT = Principal("agent", "https://idp.example", AuthMethod.JWT, token_id="t")
+CALLER = {"key": AGENT.key, "id": AGENT.id, "issuer": AGENT.issuer, "user": None}
+"""`AGENT` in an entry of the journal."""
 DECLARED = Task("declared-1", "declared", 1000.0, 10**9, "mend it", contract=Contract(frozenset({"a"})))
 
 
@@ -99,7 +101,8 @@ class Gateway:
             entry: dict[str, Json] = {"id": call_id, "effect": effect, "history": counted.fields}
             kept = self.history.tasks.find(task.id)
             assert kept is not None
-            self.record.append("call", {**entry, "task": {"id": task.id}, "principal": {"key": kept.owner}})
+            principal = {"key": kept.owner, "id": kept.agent, "issuer": AGENT.issuer, "user": None}
+            self.record.append("call", {**entry, "task": {"id": task.id}, "principal": principal})
             if effect == "allow":
                 self.history.ledger.let_pass(task, call_id)
             else:

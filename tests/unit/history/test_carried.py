@@ -24,6 +24,7 @@ from tests.unit.history.recording import AGENT, Gateway, Record, new_history, st
 
 LIFETIME = 3600.0
 IDLE = 600.0
+WARM = 4 * 3600.0
 EMPTY = CallContent()
 SECRET = Sighting("fp:1", "jwt", "/x", shingles=frozenset({1, 2, 3}))
 
@@ -200,16 +201,16 @@ def test_what_is_carried_on_ends_when_the_earlier_task_was_unused_for_the_idle_l
     facts = later.at(LIFETIME + IDLE).call("b", CallContent(sightings=(SECRET,)), trust="trusted")
 
     assert facts.labels is not None
-    assert (facts.labels.untrusted, facts.labels.confidentiality) == (False, Sensitivity.PUBLIC)
+    assert (facts.labels.untrusted, facts.labels.confidentiality) == (True, Sensitivity.RESTRICTED), "the job's marks"
     assert facts.credentials is not None
     assert facts.credentials[0].origin.kind == "unknown"
     assert later.history.tasks.readings_of(task) == (task.id,)
 
 
-def test_a_caller_that_pauses_for_the_idle_limit_begins_anew(caller: Caller):
+def test_a_caller_that_pauses_until_its_job_is_cold_begins_anew(caller: Caller):
     caller.call("a", CallContent(), words(1), sensitivity=Sensitivity.RESTRICTED)
 
-    facts = caller.at(IDLE + 1).call("b", trust="trusted")
+    facts = caller.at(WARM + 61).call("b", trust="trusted")
 
     assert facts.labels is not None
     assert (facts.labels.untrusted, facts.labels.confidentiality) == (False, Sensitivity.PUBLIC)

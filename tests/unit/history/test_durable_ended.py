@@ -47,6 +47,7 @@ async def test_a_task_that_goes_while_a_snapshot_of_it_is_written_goes_from_the_
     writing = asyncio.create_task(snapshot(gateway.history, store, gateway.record.position))
     await asyncio.sleep(0)
     gateway.history.tasks.forget(10**9)
+    gateway.history.states.jobs.sweep(10**9)
     await writing
     assert [stored.id for stored in tasks_of(store)] != []
 
@@ -61,6 +62,7 @@ async def test_a_task_of_a_snapshot_goes_from_the_next_also_after_a_restart(stor
     after = new_history()
     restore(after, store)
     after.tasks.forget(10**9)
+    after.states.jobs.sweep(10**9)
 
     await snapshot(after, store, gateway.record.position)
     assert tasks_of(store) == ()
@@ -76,6 +78,7 @@ async def test_a_task_whose_time_is_over_leaves_the_store(store: Store, gateway:
     gateway.call(gateway.history.tasks.open_implicit(AGENT, 1000.0))
     await snapshot(gateway.history, store, gateway.record.position)
     gateway.history.tasks.forget(10**6)
+    gateway.history.states.jobs.sweep(10**6)
 
     await snapshot(gateway.history, store, gateway.record.position)
 

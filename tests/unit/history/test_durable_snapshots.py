@@ -23,6 +23,7 @@ from gateway.model.facts import SessionFacts
 from gateway.model.task import Task
 from tests.unit.history.recording import (
     AGENT,
+    CALLER,
     DECLARED,
     KEY,
     Gateway,
@@ -101,7 +102,7 @@ async def test_what_a_snapshot_knows_before_the_journal_does_is_not_counted_twic
     assert state.state is not None
     fields = {"event": "reserved", "call": other, "number": 2, "at": 1000.0, "audience": "b", "sensitivity": "public"}
     entry: dict[str, Json] = {"id": other, "effect": "allow", "history": {**fields, "write": True, "destinations": ""}}
-    gateway.record.append("call", {**entry, "task": {"id": "declared-1"}, "principal": {"key": AGENT.key}})
+    gateway.record.append("call", {**entry, "task": {"id": "declared-1"}, "principal": CALLER})
     gateway.settle(DECLARED, other)
 
     after = new_history()

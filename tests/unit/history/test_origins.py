@@ -65,7 +65,7 @@ def read(kept: History, task: Task, *sightings: Sighting, complete: bool = True)
     counted = kept.ledger.reserve(task, "c-1", READ, None, 1000.0)
     seen = kept.ledger.observe(task, "c-1", ResultContent(sightings, complete=complete))
     kept.ledger.settle(task, "c-1")
-    principal: JsonObject = {"key": ADA.key}
+    principal: JsonObject = {"key": ADA.key, "id": ADA.id, "issuer": ADA.issuer}
     call: JsonObject = {
         "id": "c-1", "task": {"id": task.id}, "principal": principal, "effect": "allow", "history": counted.fields,
     }  # fmt: skip

@@ -15,7 +15,7 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.facts import SessionFacts, TaskLabels
 from gateway.model.target import Effect, Labels, Sensitivity, Target
 from gateway.model.task import Task
-from tests.unit.history.recording import AGENT, Gateway, Record, new_history
+from tests.unit.history.recording import AGENT, CALLER, Gateway, Record, new_history
 
 Trust: TypeAlias = Literal["trusted", "untrusted"]
 UNLABELLED: Final = Labels(assumed=frozenset({"effect"}))
@@ -40,7 +40,7 @@ class Run:
         ledger = self.gateway.history.ledger
         counted = ledger.reserve(self.task, name, Call("tools/call", target, {}), CallContent(), 1000.0, depth=0)
         entry = {"id": name, "effect": "allow" if ok else "deny", "history": counted.fields}
-        self.gateway.record.append("call", {**entry, "task": {"id": self.task.id}, "principal": {"key": AGENT.key}})
+        self.gateway.record.append("call", {**entry, "task": {"id": self.task.id}, "principal": CALLER})
         ledger.let_pass(self.task, name) if ok else ledger.release(self.task, name, denied=True)
         return name
 

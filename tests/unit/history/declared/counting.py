@@ -73,7 +73,7 @@ class Run:
         effect = verdict(counted.declared)
         if recorded:
             reasons: list[Json] = [] if effect == "allow" else [{"code": f"acme/{effect}"}]
-            principal: JsonObject = {"key": who.key}
+            principal: JsonObject = {"key": who.key, "id": who.id, "issuer": who.issuer}
             entry: JsonObject = {"id": call, "effect": effect, "reasons": reasons, "history": counted.fields}
             told = {"declared": describe_declared(counted.declared)} if counted.declared.values else {}
             entry |= {"target": {"id": to.id}, **told}

@@ -101,18 +101,18 @@ class Replica:
         if raised > LIMIT:
             ledger.release(task, call, denied=True)
             with suppress(HistoryError):
-                await self.log.confirm(AGENT.key)
+                await self.log.confirm(AGENT.job)
             return False, number
         ledger.let_pass(task, call)
         if shows is not None:
-            await ledger.commit(AGENT.key, lambda: ledger.observe(task, call, shows))
+            await ledger.commit(AGENT.job, lambda: ledger.observe(task, call, shows))
         ledger.settle(task, call)
         return True, number
 
     async def facts(self, task: Task | None = None) -> dict[str, object]:
         """Return what this gateway knows of a task after a look at the log."""
         task = await self.enter() if task is None else task
-        await self.log.catch_up(AGENT.key)
+        await self.log.catch_up(AGENT.job)
         found = self.history.ledger.facts(task, self.clock())
         return {name: getattr(found, name) for name in ("calls", "in_flight", "denials", "audiences")}
 

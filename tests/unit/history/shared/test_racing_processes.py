@@ -34,7 +34,7 @@ async def test_a_task_reaches_no_more_systems_than_its_limit_when_one_gateway_is
     survivor = Replica("c", open_store(schema_url, time.time), time.time)
     survivor.living = {"b", "c"}
     task = await survivor.enter()
-    await survivor.log.confirm(AGENT.key)
+    await survivor.log.confirm(AGENT.job)
     # A call under decision at the killed process counts as sent, since nobody knows.
     audiences = survivor.history.ledger.facts(task, time.time()).audiences
     assert reached(answers) <= audiences

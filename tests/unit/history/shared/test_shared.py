@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -14,18 +15,26 @@ import pytest
 from gateway.base.store.postgresql import PostgresStore
 from gateway.base.store.postgresql_connection import Server
 from gateway.base.store.sqlite import SqliteStore
+from gateway.model.call import Call
+from gateway.model.caller import User
 from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.errors import HistoryError, TaskExpired
+from gateway.model.facts import TaskLabels
+from gateway.model.target import Sensitivity
 from gateway.model.task import Task
 from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.history.recording import AGENT
-from tests.unit.history.shared.replicas import LIMIT, Replica, another, digest_of, shown
+from tests.unit.history.shared.replicas import LIMIT, Replica, another, digest_of, shown, target_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.history import Reservation
+    from gateway.model.caller import Principal
+    from gateway.model.target import Target
     from tests.unit.clock import Clock
 
+CLEAN = TaskLabels(untrusted=False, confidentiality=Sensitivity.PUBLIC)
 Answer = TypeVar("Answer")
 Start = Callable[[str], Replica]
 
@@ -82,15 +91,15 @@ async def test_a_declared_task_is_known_at_each_gateway_until_it_is_ended_at_one
     a, b = start("a"), start("b")
     declared = Task("task-d", "declared", clock(), clock() + 600, "mend it")
     a.history.tasks.open(AGENT, declared, ResultContent(tokens=frozenset({7})))
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
 
-    await b.log.catch_up(AGENT.key)
+    await b.log.catch_up(AGENT.job)
     assert b.history.tasks.select(AGENT, "task-d", clock()) == declared
     await b.reserve("github", task=declared)
     b.history.tasks.end(declared, "completed")
-    assert await b.log.confirm(AGENT.key)
+    assert await b.log.confirm(AGENT.job)
 
-    await a.log.catch_up(AGENT.key)
+    await a.log.catch_up(AGENT.job)
     assert getattr(a.history.tasks.select(AGENT, "task-d", clock()), "code", None) == "task/ended"
     with pytest.raises(TaskExpired):
         await a.reserve("github", task=declared)
@@ -111,7 +120,7 @@ async def test_a_store_that_lost_events_is_refused_for_as_long_as_it_lacks_them(
     a = start("a")
     task = await a.enter()
     assert await a.call("github")
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
     await forget_last_event(place)
 
     for _ in range(3):
@@ -122,11 +131,11 @@ async def test_a_store_that_lost_events_is_refused_for_as_long_as_it_lacks_them(
 async def test_a_look_at_a_log_waits_for_no_append_under_way(schema_url: str, clock: Clock):
     a = Replica("a", PostgresStore(Server(schema_url), clock), clock)
     await until_answered(lambda: a.call("github"))
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
     connection = await PostgresServer.connect(schema_url)
     async with connection.transaction():
         await connection.execute("select from opagate_logs for update")
-        await until_answered(lambda: a.log.catch_up(AGENT.key))
+        await until_answered(lambda: a.log.catch_up(AGENT.job))
     await connection.close()
     await a.log.close()
     a.engine.close()
@@ -138,13 +147,13 @@ async def test_the_end_of_a_task_is_told_at_each_gateway_that_knows_it(start: St
     b.history.tasks.subscribe(lambda task, how: told.append((task, how)))
     declared = Task("task-d", "declared", clock(), clock() + 600)
     a.history.tasks.open(AGENT, declared, ResultContent())
-    assert await a.log.confirm(AGENT.key)
-    await b.log.catch_up(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
+    await b.log.catch_up(AGENT.job)
     a.history.tasks.end(declared, "cancelled")
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
 
-    await b.log.catch_up(AGENT.key)
-    await b.log.catch_up(AGENT.key)
+    await b.log.catch_up(AGENT.job)
+    await b.log.catch_up(AGENT.job)
 
     assert told == [("task-d", "cancelled")]
 
@@ -164,7 +173,7 @@ async def test_a_task_used_elsewhere_is_not_over_here(start: Start, clock: Clock
 async def test_an_unused_task_is_over_at_each_gateway(start: Start, clock: Clock):
     a, b = start("a"), start("b")
     await a.call("vault", shows=shown("secret"))
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
     first = await b.enter()
     clock.now += 601
 
@@ -178,12 +187,12 @@ async def test_a_gateway_that_starts_later_knows_a_long_task(start: Start):
     a = start("a")
     for number in range(150):
         await a.call(f"system-{number % 4}", shows=ResultContent(tokens=frozenset({number})))
-    await a.log.confirm(AGENT.key)
+    await a.log.confirm(AGENT.job)
 
     b = start("b")
 
     assert await b.facts() == await a.facts()
-    assert await a.engine.read("history", digest_of(AGENT.key).hex()) is not None
+    assert await a.engine.read("history", digest_of(AGENT.job).hex()) is not None
 
 
 async def test_the_open_calls_of_a_gateway_that_has_ended_are_closed_elsewhere(start: Start):
@@ -197,8 +206,8 @@ async def test_the_open_calls_of_a_gateway_that_has_ended_are_closed_elsewhere(s
     await b.log.close_lost_calls()
 
     for replica in (b, c):
-        await replica.log.catch_up(AGENT.key)
-        await replica.log.confirm(AGENT.key)
+        await replica.log.catch_up(AGENT.job)
+        await replica.log.confirm(AGENT.job)
     assert (await c.facts(task))["in_flight"] == (await b.facts(task))["in_flight"] == 1
 
 
@@ -207,8 +216,8 @@ async def test_a_call_whose_gateway_was_taken_for_ended_shows_nothing_more(start
     call, task, _ = await a.reserve("vault")
     b.living = {"b"}
     await b.facts()
-    await b.log.confirm(AGENT.key)
-    await a.log.catch_up(AGENT.key)
+    await b.log.confirm(AGENT.job)
+    await a.log.catch_up(AGENT.job)
 
     with pytest.raises(ValueError, match="no open call"):
         a.history.ledger.observe(task, call, shown("secret"))
@@ -219,11 +228,11 @@ async def test_a_gateway_goes_on_with_its_own_calls_before_its_claim_is_renewed(
     first, task, _ = await a.reserve("github")
     second, _, _ = await a.reserve("github")
     assert await b.call("github")
-    assert await b.log.confirm(AGENT.key)
+    assert await b.log.confirm(AGENT.job)
     a.living = {"b"}
 
     a.history.ledger.settle(task, first)
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
 
     a.history.ledger.observe(task, second, shown("secret"))
     a.history.ledger.settle(task, second)
@@ -233,7 +242,7 @@ async def test_a_gateway_goes_on_with_its_own_calls_before_its_claim_is_renewed(
 async def test_callers_that_leave_memory_come_back_with_all_they_did(start: Start):
     a = start("a")
     assert await a.call("vault", shows=shown("secret"))
-    assert await a.log.confirm(AGENT.key)
+    assert await a.log.confirm(AGENT.job)
     before = await a.facts()
 
     a.log.shed(0)
@@ -269,11 +278,11 @@ async def test_without_its_database_a_gateway_refuses_in_time_and_forgets_nothin
         a.history.ledger.let_pass(task, call)
         a.history.ledger.settle(task, call)
         with pytest.raises(HistoryError):
-            await a.log.confirm(AGENT.key)
+            await a.log.confirm(AGENT.job)
         server.start()
 
         known = await until_answered(lambda: a.facts(task))
-        await until_answered(lambda: a.log.confirm(AGENT.key))
+        await until_answered(lambda: a.log.confirm(AGENT.job))
         assert (known["calls"], known["in_flight"], known["denials"]) == (1, 0, 0)
         assert taken < 0.15 + MARGIN
         await a.log.close()
@@ -323,3 +332,42 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
         except HistoryError:
             await asyncio.sleep(0.05)
     raise AssertionError("the database did not come back")
+
+
+async def test_an_agent_at_one_gateway_marks_another_agent_of_the_user_at_another(start: Start):
+    reader, actor = (replace(AGENT, id=name, user=User("ann")) for name in ("reader", "actor"))
+    a, b = start("a"), start("b")
+    untrusted = replace(target_of("mail"), trust="untrusted")
+
+    for number in range(20):
+        here, there = random.sample([a, b], 2)
+        user = User(f"user-{number}")
+        reader, actor = (replace(one, user=user) for one in (reader, actor))
+        acting = await there.enter(actor)
+        assert (await count(there, acting, actor, f"before-{number}", target_of("files"))).facts.labels == CLEAN
+        task = await here.enter(reader)
+        await count(here, task, reader, f"read-{number}", untrusted)
+        here.history.ledger.settle(task, f"read-{number}")
+        assert await here.log.confirm(reader.job)
+
+        acting = await there.enter(actor)
+        found = await count(there, acting, actor, f"after-{number}", target_of("files"))
+        assert found.facts.labels is not None
+        assert found.facts.labels.untrusted
+        assert marking_agents(there, actor) == {"reader"}
+    later = start("c")
+    found = await count(later, await later.enter(actor), actor, "last", target_of("files"))
+    assert found.facts.labels is not None
+    assert found.facts.labels.untrusted
+    assert marking_agents(later, actor) == {"reader"}
+
+
+def marking_agents(replica: Replica, caller: Principal) -> set[str]:
+    return {mark.agent for mark in replica.history.states.jobs.list_marks(caller.job)}
+
+
+async def count(replica: Replica, task: Task, caller: Principal, call: str, target: Target) -> Reservation:
+    wanted = Call("tools/call", target, {})
+    return await replica.history.ledger.count(
+        task, call, wanted, CallContent(), replica.clock(), depth=0, principal=caller
+    )

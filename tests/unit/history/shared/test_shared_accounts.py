@@ -73,7 +73,7 @@ async def pay(replica: Replica, amount: int, who: Principal = ADA) -> bool:
         return False
     ledger.let_pass(task, call)
     ledger.settle(task, call)
-    await replica.log.confirm(who.key)
+    await replica.log.confirm(who.job)
     return True
 
 
@@ -133,7 +133,7 @@ async def test_a_refused_call_gives_its_amount_back_at_all_gateways(start: Start
     declare(a, b)
     assert await pay(a, TOTAL - 1)
     assert not await pay(b, 2)
-    await b.log.confirm(ADA.key)
+    await b.log.confirm(ADA.job)
 
     assert await pay(a, 1)
 

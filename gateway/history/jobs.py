@@ -1,0 +1,219 @@
+"""Jobs: what the tasks of one subject have read, through whichever agents. Pure: no I/O, no clock, no randomness.
+
+Agents of one user hand text to each other, and the gateway does not see it. So each task takes over the labels that its job has
+read within `history.warm`. The task keeps these labels until its end. Only a reading renews a mark, so a job becomes clean
+again. A mark outlives the task of the reading.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.history.events import UNTRUSTED, JobMark, Reading, Settled, Touch
+from gateway.history.state import is_marked
+from gateway.history.store import Row
+from gateway.model.target import Sensitivity, System
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.history.events import Observed, Relabelled
+    from gateway.history.state import TaskState
+    from gateway.history.store import StoredTask
+    from gateway.history.task_history import TaskHistory
+
+WARM: Final = 4 * 3600.0
+"""Seconds by default for which a reading marks the job."""
+_RENEWED: Final = 60.0
+"""Seconds within which further readings renew no mark. So a mark stays warm for so much longer, and never for less."""
+_VERSION: Final = 1
+"""The version of the form in snapshots. Raise it with each change of `_Stored` or `JobMark`."""
+_PREFIX: Final = "job:"
+
+
+class _Stored(Struct):
+    """The row of a job in the snapshots."""
+
+    version: int
+    marks: tuple[JobMark, ...]
+
+
+class _Job(Struct):
+    """The marks of one job by label and system. `changes` counts new marks. `fresh` has the time of the latest mark for each kind of
+    reading, in memory alone."""
+
+    name: str
+    marks: dict[tuple[str, System], JobMark] = field(default_factory=dict[tuple[str, System], JobMark])
+    fresh: dict[tuple[Touch, tuple[str, ...]], float] = field(
+        default_factory=dict[tuple[Touch, tuple[str, ...]], float]
+    )
+    changes: int = 0
+    changed: bool = False
+    stored: bool = False
+
+    def add(self, mark: JobMark, warm: float) -> None:
+        """Keep the latest mark of a label and a system."""
+        name = (mark.label, mark.system)
+        before = self.marks.get(name)
+        if before is not None and before.at > mark.at:
+            return
+        self.marks[name] = mark
+        self.changed = True
+        self.changes += before is None or mark.at - before.at > warm
+
+
+_LABELS: Final = {
+    (is_trusted, sensitivity): (
+        *(() if is_trusted else (UNTRUSTED,)),
+        *(() if sensitivity is Sensitivity.PUBLIC else (sensitivity.value,)),
+    )
+    for is_trusted in (True, False)
+    for sensitivity in Sensitivity
+}
+"""Whether a reading is trusted, and its sensitivity → the labels that mark a job."""
+
+
+class Jobs:
+    """The marks of all jobs by name. `warm` is the time in seconds for which a reading marks its job."""
+
+    def __init__(self, warm: float = WARM) -> None:
+        self._warm = warm + _RENEWED
+        self._by_name: dict[str, _Job] = {}
+        self._gone: set[str] = set()
+
+    def find_new(self, kept: TaskHistory, state: TaskState, now: float) -> tuple[JobMark, ...]:
+        """Return the warm marks of the job that a task does not have yet."""
+        job = self._by_name.get(kept.job)
+        if job is None or kept.marked_at == job.changes:
+            return ()
+        found = tuple(mark for mark in job.marks.values() if now - mark.at <= self._warm and not is_marked(state, mark))
+        if not found:
+            kept.marked_at = job.changes
+        return found
+
+    def note_taken(self, kept: TaskHistory) -> None:
+        """Note that a task has taken over all warm marks of its job."""
+        job = self._by_name.get(kept.job)
+        if job is not None:
+            kept.marked_at = job.changes
+
+    def list_marks(self, name: str) -> tuple[JobMark, ...]:
+        """Return the marks of a job."""
+        job = self._by_name.get(name)
+        return () if job is None else tuple(job.marks.values())
+
+    def replace(self, name: str, marks: Iterable[JobMark]) -> None:
+        """Put marks in the place of those of a job."""
+        self._by_name.pop(name, None)
+        for mark in marks:
+            self._job(name).add(mark, self._warm)
+
+    def follow(self, kept: TaskHistory, state: TaskState, event: Observed | Reading | Settled, at: float) -> None:
+        """Mark the job by a reading of a task, before the event is folded. `at` is the time of the event. Ignore a call that is not
+        open: the fold refuses it."""
+        source = event if isinstance(event, Reading) else state.open.get(event.call)
+        if source is None:
+            return
+        sensitivity = source.sensitivity if isinstance(event, Settled) else event.sensitivity
+        if source.trusted and sensitivity is Sensitivity.PUBLIC:
+            return
+        labels = _LABELS[source.trusted, sensitivity]
+        job, touch, at = self._by_name.get(kept.job), source.touch, max(at, source.at)
+        if job is None or at - job.fresh.get((touch, labels), 0.0) >= _RENEWED:
+            self._mark(kept, touch, labels, (source.number, source.call, source.tool), at)
+
+    def follow_labels(self, kept: TaskHistory, state: TaskState, event: Relabelled) -> None:
+        """Mark the job by earlier readings from targets with new labels. The time is the last use of the task."""
+        for tool, labels in event.tools.items():
+            for touch in state.used.get(tool, ()):
+                found = _LABELS[not labels.untrusted, labels.sensitivity]
+                self._mark(kept, touch, found, (0, None, tool), kept.used)
+
+    def _mark(
+        self, kept: TaskHistory, touch: Touch, labels: tuple[str, ...], read: tuple[int, str | None, str], at: float
+    ) -> None:
+        """Mark the job. `read` is the number of the call in its task, its id and its tool."""
+        job = self._job(kept.job)
+        job.fresh[touch, labels] = at
+        for label in labels:
+            for system in touch.systems:
+                job.add(JobMark(label, *system, kept.task.id, kept.agent, *read, round(at, 3)), self._warm)
+
+    def _job(self, name: str) -> _Job:
+        job = self._by_name.get(name)
+        if job is None:
+            job = self._by_name[name] = _Job(name, stored=name in self._gone)
+            self._gone.discard(name)
+        return job
+
+    def sweep(self, now: float) -> None:
+        """Forget the marks that are cold."""
+        for job in tuple(self._by_name.values()):
+            job.fresh.clear()
+            cold = [name for name, mark in job.marks.items() if now - mark.at > self._warm]
+            for name in cold:
+                del job.marks[name]
+            job.changed |= bool(cold)
+            if not job.marks:
+                self.drop(job.name)
+
+    def drop(self, name: str) -> None:
+        """Keep a job in memory no longer."""
+        job = self._by_name.pop(name, None)
+        if job is not None and job.stored:
+            self._gone.add(name)
+
+    # --- the snapshots -------------------------------------------------------------------------------
+
+    def restore(self, stored: StoredTask) -> bool:
+        """Take over a row of the snapshots. Return whether it is one of a job. Raises `ValueError` for a damaged row."""
+        if not stored.id.startswith(_PREFIX):
+            return False
+        try:
+            row = msgspec.msgpack.decode(stored.meta, type=_Stored)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"no job: {error}") from error
+        if row.version != _VERSION:
+            raise ValueError("the jobs have another version")
+        name = stored.id.removeprefix(_PREFIX)
+        self.replace(name, row.marks)
+        job = self._job(name)
+        job.stored, job.changed = True, False
+        return True
+
+    def forget_all(self) -> None:
+        """Forget all jobs, also those of the snapshots: the whole journal is read."""
+        self._by_name.clear()
+        self._gone.clear()
+
+    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
+        """Return changed jobs as rows, and the ids of rows that the store should drop. The first row is made when it is asked for."""
+        return self._rows(position), tuple(_PREFIX + name for name in self._gone)
+
+    def _rows(self, position: Callable[[], int]) -> Iterator[Row]:
+        for job in [job for job in self._by_name.values() if job.changed]:
+            job.changed = False
+            meta = msgspec.msgpack.encode(_Stored(_VERSION, tuple(job.marks.values())))
+            yield Row(_PREFIX + job.name, position(), meta, b"")
+
+    def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
+        """Note that rows were written, or could not be. Return the ids of rows that are jobs."""
+        own = frozenset(row for row in ids if row.startswith(_PREFIX))
+        if done:
+            self._gone.difference_update(name.removeprefix(_PREFIX) for name in gone)
+        for row in own:
+            job = self._by_name.get(row.removeprefix(_PREFIX))
+            if job is not None:
+                job.stored, job.changed = job.stored or done, job.changed or not done
+            elif done:
+                self._gone.add(row.removeprefix(_PREFIX))
+        return own
+
+    def note_lost(self) -> None:
+        """Note that the store lost everything. All is written again."""
+        self._gone.clear()
+        for job in self._by_name.values():
+            job.stored, job.changed = False, True
