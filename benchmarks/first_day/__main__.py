@@ -60,7 +60,8 @@ PAGES: Final[Mapping[str, str]] = {
     "index.html": "<h1>Shop</h1><p>What is new is on <a href='release.html'>a page of its own</a>.</p>",
     "release.html": "<h1>Release 1.2</h1><p>Discounts are in per cent. Round down.</p>",
 }
-LIMITS: Final = "limits: {task: {audiences: {soft: 8}, audiences_in_window: {soft: 8}, unnamed_systems: {soft: 4}}}\n"
+PROPOSED: Final = re.compile(r"(?m)^#   ((?:limits|directory): .*\n)")
+"""The proposal's lines of gateway.yaml, in its heading."""
 MAY_ASK: Final = 2
 MINUTES: Final = 15
 _PATIENCE: Final = 3.0
@@ -176,9 +177,11 @@ def main() -> None:
 
 
 def _walk(walk: Walk, pages: int) -> tuple[dict[str, Day], dict[str, float]]:
-    """Observe a day, propose the grants, put them in place, and enforce the same day again. Then once more with limits.
+    """Observe a day, propose the grants, put them in place, and enforce the same day again.
 
-    Returns the days, and the seconds until the end of the first enforced day.
+    First with grants alone, then with the proposed lines of gateway.yaml, and then with one host that a person names.
+
+    Returns the days, and the seconds of each step.
     """
     days: dict[str, Day] = {}
     begin = walk.gateway("`opagate up --from client.json`, until the tools are labelled", "wrote labels of")
@@ -188,17 +191,21 @@ def _walk(walk: Walk, pages: int) -> tuple[dict[str, Day], dict[str, float]]:
         walk.opagate("policy", "grants", "propose", "--since", "1d", "--unasked", "--write", "least.yaml")
     with walk.timed("`mv least.yaml grants.yaml`, `enforce: true`, `opagate check`"):
         (walk.folder / "least.yaml").replace(walk.folder / "grants.yaml")
+        print((walk.folder / "grants.yaml").read_text("utf-8").partition("upstreams:")[0])
         path = walk.folder / "gateway.yaml"
         path.write_text(re.sub(r"(?m)^(enforce: false|observe_until: .*)\n", "", path.read_text("utf-8")), "utf-8")
         walk.opagate("check")
-    with walk.gateway("`opagate up --from client.json` again", "grants propose"), walk.timed("the calls, enforced"):
-        days["enforced"] = _day(walk, pages, "--user", "ada")
-    seconds = dict(walk.seconds)
+    with walk.gateway("`opagate up` with grants alone", "grants propose"), walk.timed("the calls, enforced"):
+        days["enforced, with the proposed grants alone"] = _day(walk, pages, "--user", "bob")
     with (walk.folder / "gateway.yaml").open("a", encoding="utf-8") as file:
-        file.write(LIMITS)
-    with walk.gateway("with limits", "policy grants propose"):
-        days["enforced, with limits for eight systems"] = _day(walk, pages, "--user", "bob")
-    return days, seconds
+        file.writelines(PROPOSED.findall((walk.folder / "grants.yaml").read_text("utf-8")))
+    with walk.gateway("`opagate up` with the lines", "grants propose"), walk.timed("the calls, with the lines"):
+        days["enforced, with the proposed lines too"] = _day(walk, pages, "--user", "ada")
+    with (walk.folder / "gateway.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"directory: {{entries: ['{socket.gethostname()}:{pages}']}}\n")
+    with walk.gateway("`opagate up` with the host", "grants propose"), walk.timed("the calls, with the host"):
+        days["enforced"] = _day(walk, pages, "--user", "cem")
+    return days, walk.seconds
 
 
 def _day(walk: Walk, pages: int, *user: str) -> Day:

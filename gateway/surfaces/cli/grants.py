@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.policy.policy import Policy
     from gateway.surfaces.granting.observed import Sorted
     from gateway.surfaces.granting.proof import Proof
+    from gateway.surfaces.granting.sparing import SparingSettings
     from gateway.surfaces.granting.usage import GrantUse
 
 app = typer.Typer(
@@ -55,6 +57,8 @@ def propose(
     A grant keeps the `approval: true` that covered its calls. `--unasked` keeps it only for calls that a person approved.
 
     The proposal is proved: the policy decides each call again with these grants alone.
+
+    The proposal begins with lines of gateway.yaml, if limits or directory entries spare questions that grants do not.
 
     Standard error counts what is left out: calls that other rules refuse, and chains of credentials.
 
@@ -218,6 +222,18 @@ def _headings(proof: Proof, observed: Sorted) -> Iterator[str]:
     times = sorted(call.time for call, _ in observed.calls)
     if times:
         yield f"Proposed from {describe_count(len(proof.covered), 'call')}, from {times[0]} to {times[-1]}."
+    settings = _find_settings(proof)
+    if settings.calls:
+        yield f"These lines of gateway.yaml spare {describe_count(settings.calls, 'question')} that no grant spares. Take what you trust:"
+        yield from (f"  {line}" for line in settings.lines())
+        yield from (f"  {json.dumps(entry)} is first in the call {call}" for entry, call in settings.entries.items())
+
+
+def _find_settings(proof: Proof) -> SparingSettings:
+    """Return the settings beyond grants that spare questions about the covered calls."""
+    from gateway.surfaces.granting.sparing import merge_spared
+
+    return merge_spared((found.call.id, found.spared) for found in proof.covered if found.spared is not None)
 
 
 def _remarks(proof: Proof, observed: Sorted) -> Iterator[str]:
@@ -226,6 +242,8 @@ def _remarks(proof: Proof, observed: Sorted) -> Iterator[str]:
     yield f"of {describe_count(len(observed.calls), 'forwarded call')}, {passed} pass with these grants alone"
     for code, count in Counter(found.codes[0] for found in asked).most_common():
         yield f"{describe_count(count, 'call')} would be put to a person: {code}"
+    if spared := _find_settings(proof).calls:
+        yield f"lines of gateway.yaml spare {describe_count(spared, 'question')} of these; the proposal begins with the lines"
     for code, count in Counter(found.codes[0] for found in proof.refused).most_common():
         yield f"{describe_count(count, 'call')} left out, since another rule would refuse them: {code}"
     for reason, count in sorted(observed.left_out.items()):
@@ -245,10 +263,12 @@ def _as_json(proof: Proof, observed: Sorted) -> dict[str, Any]:
         covers = {"calls": grant.calls, "last": grant.last, "wider": list(grant.wider)}
         upstreams.setdefault(grant.upstream, []).append({"grant": dict(grant.fields), **covers})
     asked = Counter(found.codes[0] for found in proof.covered if found.effect == "ask")
+    settings = _find_settings(proof)
     return {
         "upstreams": upstreams,
         "passed": len(proof.covered) - asked.total(),
         "asked": dict(asked),
+        "settings": {"calls": settings.calls, "limits": settings.limits, "entries": settings.entries},
         "refused": dict(Counter(found.codes[0] for found in proof.refused)),
         "left_out": observed.left_out,
         "unclear": proof.unclear,

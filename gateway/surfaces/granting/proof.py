@@ -19,6 +19,7 @@ from gateway.record.journal import reader
 from gateway.record.journal.entry import closed_by, opened_by
 from gateway.surfaces.explain.recorded import explain_history, read_approval
 from gateway.surfaces.granting.proposal import Place, ProposedGrant, place_of, propose, write_yaml
+from gateway.surfaces.granting.sparing import Spared, find_spared
 from gateway.surfaces.replay.rebuilt import rebuild_input
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Verdict(NamedTuple):
     codes: tuple[str, ...]
     unmet: tuple[str, ...]
     """The pointers of arguments for which no proposed condition holds."""
+    spared: Spared | None = None
+    """The settings that spare the question about the call, if it asks and if there are any."""
 
 
 class Proof(NamedTuple):
@@ -146,10 +149,10 @@ async def _decide_all(
         file.write_text(write_yaml(grants, ()), "utf-8")
         async with AsyncExitStack() as stack:
             policy: Policy = await open_policy(stack, file)
-            return [_judge(call, await policy.decide(document)) for call, document in asked]
+            return [_judge(call, document, await policy.decide(document)) for call, document in asked]
 
 
-def _judge(call: ObservedCall, decision: Decision) -> Verdict:
+def _judge(call: ObservedCall, document: JsonObject, decision: Decision) -> Verdict:
     unmet = {
         fact.removeprefix("/arguments")
         for reason in decision.reasons
@@ -157,4 +160,5 @@ def _judge(call: ObservedCall, decision: Decision) -> Verdict:
         for fact in reason.facts
     }
     codes = tuple(reason.code for reason in decision.reasons)
-    return Verdict(call, decision.effect, codes, tuple(sorted(unmet)))
+    spared = find_spared(call, document, decision.reasons) if decision.effect == "ask" else None
+    return Verdict(call, decision.effect, codes, tuple(sorted(unmet)), spared)

@@ -242,6 +242,33 @@ def test_a_call_that_was_refused_and_a_chain_of_credentials_are_never_proposed(
     assert any("a chain of credentials" in reason for reason in found["left_out"])
 
 
+def test_lines_of_the_configuration_spare_questions_that_no_grant_spares(
+    status: Status, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    fetching = "{effect: read, egress: true, sensitivity: internal, roles: {/url: destination}}"
+    pages = ["https://docs.example/a", "https://docs.example/b"]
+
+    async def run(more: str, lines: str, grants: str) -> list[Answer]:
+        folder = tmp_path / f"bench-{len(lines)}"
+        folder.mkdir(exist_ok=True)
+        settings = f"{more}approvals: null\n{lines}\n"
+        async with bench(folder, Many(), settings, fetching, identity=IDENTITY, grants=grants, site=SITE) as there:
+            return [await there.ask(call("read_00", url=page), bearer(there, "triage")) for page in pages]
+
+    asyncio.run(run(OBSERVING, "", NOTHING))
+    (tmp_path / "bench-0" / "state").rename(tmp_path / "state")
+    configure(tmp_path, fetching)
+    assert status("policy", "grants", "propose", "--write", "proposed.yaml") == 0
+    told = capsys.readouterr().err
+    written = (tmp_path / "proposed.yaml").read_text("utf-8")
+    (line,) = (line.removeprefix("#   ") for line in written.splitlines() if "directory:" in line)
+
+    assert "lines of gateway.yaml spare 1 question of these" in told
+    assert yaml.safe_load(line) == {"directory": {"entries": ["docs.example"]}}
+    assert [is_refused(one) for one in asyncio.run(run(RECORD, "", written))][1]
+    assert [one.codes for one in asyncio.run(run(RECORD, line, written)) if is_refused(one)] == []
+
+
 USED = """
 upstreams:
   files:
