@@ -31,7 +31,7 @@ class ApproverIdentity(PeopleIdentity):
     audience: Text | None = Field(
         default=None, description="The `aud` of approvers' tokens; by default `<public_url>/api/approvals`."
     )
-    assurance: Literal["login", "mfa", "passkey"] = Field(
+    assurance: Literal["login", "mfa"] = Field(
         default="login", description="The proof that a login at this issuer asks for; policies can ask for more."
     )
 

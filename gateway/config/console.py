@@ -43,7 +43,7 @@ class ConsoleLogin(Settings):
         description="The claims of the ID token that name the person. Use the preset of the agents' tokens: then each person has one id.",
     )
     roles: ConsoleRoles = Field(description="The groups whose members have each role.")
-    assurance: Literal["login", "mfa", "passkey"] = Field(
+    assurance: Literal["login", "mfa"] = Field(
         default="login", description="The proof that a login at this provider asks for; policies can ask for more."
     )
 

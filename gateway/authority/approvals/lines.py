@@ -327,7 +327,7 @@ _ASSURANCES: Final = {
     "peer": "with an account on this machine, or a login at the identity provider",
     "login": "with a login at the identity provider",
     "mfa": "with a login by a second factor",
-    "passkey": "with a login by a passkey",
+    "passkey": "signed with a passkey at the console",
 }
 
 

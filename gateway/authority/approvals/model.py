@@ -152,14 +152,24 @@ class Question(Struct, frozen=True):
         return tuple(dict.fromkeys(reason.code for reason in self.reasons))
 
 
+class PasskeySignature(Struct, frozen=True):
+    """A signature by a passkey (WebAuthn): the id of the key, and the parts that the browser gave. All are in base64url."""
+
+    key: str
+    authenticator: str
+    client: str
+    signature: str
+
+
 class Vote(Struct, frozen=True):
-    """A person's answer to a question. `end_task`: a no that ends the task too."""
+    """A person's answer to a question. `end_task`: a no that ends the task too. `signature`: the person signed it with a passkey."""
 
     person: Person
     answer: Literal["approve", "deny"]
     at: float
     scopes: tuple[Scope, ...] = ("once",)
     end_task: bool = False
+    signature: PasskeySignature | None = None
 
     @property
     def login_age(self) -> float | None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.authority.approvals.digest import CODE_LENGTH, code_of
 from gateway.authority.approvals.endorsement import EndorsementSelection
@@ -29,6 +29,7 @@ from gateway.model.decision import Reason
 if TYPE_CHECKING:
     from gateway.authority.approvals.desk import Desk
     from gateway.authority.approvals.endorsements import Endorsements
+    from gateway.authority.approvals.passkeys import Passkeys
     from gateway.authority.approvals.rendering import ListedEndorsement
     from gateway.authority.approvals.rules import Approver
     from gateway.base.control.operations import Control, NoFields
@@ -50,8 +51,15 @@ class SubmittedAnswer(Struct, frozen=True, forbid_unknown_fields=True):
 class Office:
     """`end_task` ends the task with an id, and returns whether such a task was open."""
 
-    def __init__(self, desk: Desk, endorsements: Endorsements, end_task: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        endorsements: Endorsements,
+        end_task: Callable[[str], Awaitable[bool]],
+        passkeys: Passkeys,
+    ) -> None:
         self.desk = desk
+        self.passkeys = passkeys
         self._endorsements = endorsements
         self._end_task = end_task
 
@@ -75,15 +83,45 @@ class Office:
         with_code = [one for one in self.desk.list_open() if code_of(one.question) == name.upper()]
         return with_code[0] if len(with_code) == 1 else None
 
-    async def show(self, name: str, approver: Approver) -> ShownQuestion | Reason:
-        """Return the whole question for a person, by its id or its code. Raises `StoreError`."""
-        approval = self.find(name)
+    async def show(self, name: str, approver: Approver, *, may_sign: bool = False) -> ShownQuestion | Reason:
+        """Return the whole question for a person, by its id or its code. Raises `StoreError`.
+
+        `may_sign`: the person answers at a place where a passkey signs the vote.
+        """
+        approval, person = self.find(name), approver.person
         if approval is None:
             return reasons.VOTE_UNKNOWN.reason()
-        return describe(approval, await self.desk.describe(approval.id), approver.person, self.desk.now())
+        if may_sign and await self.passkeys.find_signers(person, approval.question):
+            person = structs.replace(person, assurance="passkey")
+        return describe(approval, await self.desk.describe(approval.id), person, self.desk.now())
 
-    async def vote(self, approver: Approver, answer: SubmittedAnswer) -> CountedVote | Reason:
-        """Count a person's answer. Raises `JournalError` and `StoreError`."""
+    async def vote(
+        self, approver: Approver, answer: SubmittedAnswer, signature: str | None = None
+    ) -> CountedVote | Reason:
+        """Count a person's answer. `signature` is the answer of the browser that signed it with a passkey, in JSON.
+
+        Raises `JournalError` and `StoreError`.
+        """
+        read = await self._read(approver, answer)
+        if isinstance(read, Reason):
+            return read
+        approval, vote = read
+        signed = vote if signature is None else await self.passkeys.sign(approval.question, vote, signature)
+        if isinstance(signed, Reason):
+            return signed
+        counted = await self.desk.vote(approval.id, signed, answer.shown)
+        if isinstance(counted, Reason):
+            return counted
+        ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
+        return {**summarize(counted), "task_ended": ended}
+
+    async def begin_signature(self, approver: Approver, answer: SubmittedAnswer) -> dict[str, Any] | Reason:
+        """Return the options with which the person's browser signs an answer. Raises `StoreError`."""
+        read = await self._read(approver, answer)
+        return read if isinstance(read, Reason) else await self.passkeys.begin_vote(read[0].question, read[1])
+
+    async def _read(self, approver: Approver, answer: SubmittedAnswer) -> tuple[Approval, Vote] | Reason:
+        """Return the question with the person's vote, or the refusal of an answer that is none."""
         approval = self.find(answer.id)
         if answer.answer not in {"approve", "deny"}:
             return reasons.VOTE_INVALID_ANSWER.reason()
@@ -92,11 +130,7 @@ class Office:
             return reasons.VOTE_INVALID_SCOPES.reason(scopes=", ".join(SCOPES))
         if approval is None or (answer.answer == "approve" and await self.desk.describe(approval.id) is None):
             return reasons.VOTE_UNKNOWN.reason()
-        counted = await self.desk.vote(approval.id, self._vote(approver, approval, answer, scopes), answer.shown)
-        if isinstance(counted, Reason):
-            return counted
-        ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
-        return {**summarize(counted), "task_ended": ended}
+        return approval, self._vote(approver, approval, answer, scopes)
 
     def _vote(self, approver: Approver, approval: Approval, answer: SubmittedAnswer, scopes: tuple[Scope, ...]) -> Vote:
         is_yes, person = answer.answer == "approve", spell_groups(approver.person, approval.question.rule)

@@ -131,19 +131,21 @@ def object_to_vote(approval: Approval, vote: Vote) -> Reason | None:
         return reasons.VOTE_EXCLUDED.reason()
     if any(not names.isdisjoint(_names_of(one.person.id, one.person.mail)) for one in approval.votes):
         return reasons.VOTE_TWICE.reason()
-    if (objection := _object_to_proof(rule, vote)) is not None:
+    if (objection := _object_to_proof(approval, vote)) is not None:
         return objection
     if vote.answer == "approve" and not set(vote.scopes) <= set(rule.scopes):
         return reasons.VOTE_SCOPE.reason(scopes=", ".join(rule.scopes))
     return None
 
 
-def _object_to_proof(rule: ApproverRule, vote: Vote) -> Reason | None:
+def _object_to_proof(approval: Approval, vote: Vote) -> Reason | None:
     """Return the reason against a person's groups or login."""
-    person = vote.person
+    rule, person = approval.question.rule, vote.person
     held = canonical_groups(person.groups)
     if missing := [group for group in rule.groups if canonical_group(group) not in held]:
         return reasons.VOTE_GROUP.reason(group=missing[0])
+    if rule.assurance == "passkey" != person.assurance:
+        return reasons.VOTE_UNSIGNED.reason(id=approval.id)
     if ASSURANCES.index(person.assurance) < ASSURANCES.index(rule.assurance):
         return reasons.VOTE_ASSURANCE.reason(needed=rule.assurance, found=person.assurance)
     if rule.max_age is not None and (vote.login_age is None or vote.login_age > rule.max_age):

@@ -8,6 +8,7 @@
 | `exposed` | before a message carries a piece of another system's credential beside arguments | id, task, owner, at, audience, digests |
 | `observed` | before a part of an answer reaches the caller, if it says anything new | id, task, digests, fingerprints; for what is no answer to a call also owner, source |
 | `approval` | a question to people was made, answered or ended | id, event, at, task, call, shown, reasons, rule, vote, cause |
+| `passkey` | a person was invited, registered a passkey or removed one; a signature had no later count | event, id, key, person, issuer, by |
 | `console` | a person logged in or out at the console, or acted there | event, by, session, … |
 | `operator` | an operator asks for a change of leases, connections or signals, before it begins | event, by, fields |
 | `signal` | an identity provider's event was taken, before the answer to it | jti, issuer, stream, type, action, subject, occurred, id |

@@ -11,6 +11,7 @@ from msgspec import to_builtins
 
 from gateway.authority import operators as leases
 from gateway.authority.approvals import office as approvals
+from gateway.authority.approvals import passkeys
 from gateway.authority.approvals.model import Person
 from gateway.authority.approvals.rules import Accounts, Admission, Approver
 from gateway.authority.connections import operators as connections
@@ -50,7 +51,7 @@ _FORGET_SECONDS: Final = 60.0
 """Between two looks for used proofs that are too old."""
 OPERATIONS: Final = {
     operation.name: operation
-    for declared in (approvals, leases, connections, signals, stops, effects, sessions, keys)
+    for declared in (approvals, passkeys, leases, connections, signals, stops, effects, sessions, keys)
     for operation in declared.OPERATIONS
 }
 """The operations of every gateway, by their names."""

@@ -19,6 +19,8 @@ from gateway.authority.approvals.channels.sender import Timing
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import Question
 from gateway.authority.approvals.office import Office, add_operations
+from gateway.authority.approvals.passkeys import Passkeys
+from gateway.authority.approvals.passkeys import add_operations as add_passkey_operations
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
 from gateway.base.concurrency.background import Job
@@ -127,8 +129,10 @@ async def open_people(
     page_url = f"{configuration.base_url}/approvals"
     answered_at = page_url if configuration.console is None else f"{configuration.base_url}/console/approvals"
     start_channels(stack, parts, desk, answered_at)
-    office = Office(desk, endorsements, end_task)
+    passkeys = Passkeys(parts.store, configuration.base_url, append=journal.append, now=desk.now)
+    office = Office(desk, endorsements, end_task, passkeys)
     add_operations(parts.control, office)
+    add_passkey_operations(parts.control, passkeys)
     return People(
         desk,
         endorsements,

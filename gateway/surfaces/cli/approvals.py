@@ -18,6 +18,7 @@ from gateway.authority.approvals.channels.sender import ATTEMPT_SECONDS
 from gateway.authority.approvals.lines import WIDTH
 from gateway.authority.approvals.model import WARNINGS
 from gateway.base.letters import count_cells, fold, spell_out
+from gateway.surfaces.cli import passkeys
 from gateway.surfaces.cli.control_client import AsOption, GatewayOption, GroupOption, complete_id, open_control
 from gateway.surfaces.cli.loop import run
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment, select_given
@@ -301,6 +302,8 @@ endorsements = typer.Typer(
     help="Approved values that recur in later tasks: list and revoke them.", no_args_is_help=True
 )
 app.add_typer(endorsements, name="endorsements")
+app.add_typer(passkeys.app, name="passkeys")
+app.command("verify", epilog="Example: opagate approvals verify")(passkeys.verify_votes)
 
 _LONGEST_VALUE: Final = 200
 """Characters of one value in a list. `--json` has it whole."""

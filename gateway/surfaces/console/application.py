@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from gateway.base.control.line_socket import Account, own_uid
 from gateway.model.decision import Reason
-from gateway.surfaces.console import approvals, decisions, leases, policy, stops, tasks, tools
+from gateway.surfaces.console import approvals, decisions, leases, passkeys, policy, stops, tasks, tools
 from gateway.surfaces.console.feed import event_routes
 from gateway.surfaces.console.logins import login_routes
 from gateway.surfaces.console.overview import show_overview
@@ -57,6 +57,7 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
     return (
         NavigationEntry("/console", "Overview", None),
         *(() if gateway.people is None else (NavigationEntry(approvals.PATH, "Approvals", "approver"),)),
+        *(() if gateway.people is None else (NavigationEntry(passkeys.PATH, "Passkeys", "approver"),)),
         NavigationEntry(decisions.PATH, "Decisions", "viewer"),
         NavigationEntry(tasks.PATH, "Tasks", "viewer"),
         NavigationEntry(tools.PATH, "Tools", "viewer"),
@@ -71,6 +72,7 @@ def console_routes(console: ConsoleParts) -> list[Route]:
     return [
         page_route(console, "/console", None, show_overview),
         *approvals.approval_routes(console),
+        *passkeys.passkey_routes(console),
         *decisions.decision_routes(console),
         *tasks.task_routes(console),
         *tools.tool_routes(console),

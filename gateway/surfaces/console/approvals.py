@@ -6,9 +6,9 @@ Answers go through the office of the desk, as over the socket and the API. The o
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.authority.approvals.endorsement import EndorsementSelection
@@ -19,7 +19,7 @@ from gateway.authority.approvals.sentence import View
 from gateway.model import reasons
 from gateway.model.caller import canonical_person
 from gateway.model.decision import Reason
-from gateway.surfaces.console.rendering import see_other
+from gateway.surfaces.console.rendering import HEADERS, see_other
 from gateway.surfaces.console.visits import ConsoleVisit, Handler, action_route, page_route
 
 if TYPE_CHECKING:
@@ -38,32 +38,34 @@ def approval_routes(console: ConsoleParts) -> list[Route]:
     if console.gateway.people is None:
         return []
     return [
-        page_route(console, PATH, "approver", _for_approver(_list)),
-        page_route(console, f"{PATH}/{{id}}", "approver", _for_approver(_show)),
-        action_route(console, f"{PATH}/{{id}}/vote", "approver", _for_approver(_vote)),
-        action_route(console, f"{PATH}/endorsements/revoke", "approver", _for_approver(_revoke)),
+        page_route(console, PATH, "approver", for_approver(_list)),
+        page_route(console, f"{PATH}/{{id}}", "approver", for_approver(_show)),
+        action_route(console, f"{PATH}/{{id}}/vote", "approver", for_approver(_vote)),
+        action_route(console, f"{PATH}/{{id}}/sign", "approver", for_approver(_begin_signature)),
+        action_route(console, f"{PATH}/endorsements/revoke", "approver", for_approver(_revoke)),
     ]
 
 
-def _people(visit: ConsoleVisit) -> People:
+def people_of(visit: ConsoleVisit) -> People:
+    """Return the people's side of the gateway."""
     people = visit.console.gateway.people
     assert people is not None  # noqa: S101 - without people there are no routes
     return people
 
 
-def _for_approver(handle: Callable[[ConsoleVisit, Approver], Awaitable[Response]]) -> Handler:
+def for_approver(handle: Callable[[ConsoleVisit, Approver], Awaitable[Response]]) -> Handler:
     """Return a handler for approvers alone. The role of a visitor is of the login; this check is of each request."""
 
     async def answer(visit: ConsoleVisit) -> Response:
         visitor = visit.session.visitor
-        approver = _people(visit).admission.admit(visitor.person, is_listed=visitor.login == "link")
+        approver = people_of(visit).admission.admit(visitor.person, is_listed=visitor.login == "link")
         return visit.refuse(approver) if isinstance(approver, Reason) else await handle(visit, approver)
 
     return answer
 
 
 async def _list(visit: ConsoleVisit, approver: Approver) -> Response:
-    people = _people(visit)
+    people = people_of(visit)
     questions = people.office.list(approver)
     return visit.page(
         "approvals.html",
@@ -87,8 +89,8 @@ async def _show(visit: ConsoleVisit, approver: Approver) -> Response:
 
 async def _show_question(visit: ConsoleVisit, approver: Approver, *, refused: Reason | None = None) -> Response:
     """Show all of a question. A refused vote is told on the same page, so that the person can read and answer again."""
-    people, name = _people(visit), canonical_person(approver.person.id)
-    found = await people.office.show(visit.request.path_params["id"], approver)
+    people, name = people_of(visit), canonical_person(approver.person.id)
+    found = await people.office.show(visit.request.path_params["id"], approver, may_sign=True)
     if isinstance(found, Reason):
         return visit.refuse(found)
     approval = people.desk.get(found["id"])
@@ -108,12 +110,7 @@ async def _show_question(visit: ConsoleVisit, approver: Approver, *, refused: Re
 
 async def _vote(visit: ConsoleVisit, approver: Approver) -> Response:
     """Count the person's answer to the question as it stood on the page."""
-    answer = visit.value("answer")
-    end_task = answer == "deny-and-end"
-    scopes = ["once", *visit.form.get("scope", [])]
-    identifier: str = visit.request.path_params["id"]
-    submitted = SubmittedAnswer(identifier, "deny" if end_task else answer, visit.value("shown"), scopes, end_task)
-    counted = await _people(visit).office.vote(approver, submitted)
+    counted = await people_of(visit).office.vote(approver, _read_answer(visit), visit.value("signature") or None)
     if isinstance(counted, Reason):
         return (
             visit.refuse(counted)
@@ -123,6 +120,27 @@ async def _vote(visit: ConsoleVisit, approver: Approver) -> Response:
     return see_other(f"{PATH}/{counted['id']}")
 
 
+async def _begin_signature(visit: ConsoleVisit, approver: Approver) -> Response:
+    """Answer with the options by which the browser signs the person's answer."""
+    return options(await people_of(visit).office.begin_signature(approver, _read_answer(visit)))
+
+
+def options(found: dict[str, Any] | Reason) -> Response:
+    """Return the options for a browser's passkey as JSON, or the refusal with its status."""
+    if isinstance(found, Reason):
+        refused = {"code": found.code, "message": found.message, "remedy": found.remedy}
+        return JSONResponse(refused, reasons.status_of(found.code), HEADERS)
+    return JSONResponse(found, headers=HEADERS)
+
+
+def _read_answer(visit: ConsoleVisit) -> SubmittedAnswer:
+    answer = visit.value("answer")
+    end_task = answer == "deny-and-end"
+    scopes = ["once", *visit.form.get("scope", [])]
+    identifier: str = visit.request.path_params["id"]
+    return SubmittedAnswer(identifier, "deny" if end_task else answer, visit.value("shown"), scopes, end_task)
+
+
 async def _revoke(visit: ConsoleVisit, approver: Approver) -> Response:
-    revoked = await _people(visit).office.revoke(EndorsementSelection(id=visit.value("id")), approver)
+    revoked = await people_of(visit).office.revoke(EndorsementSelection(id=visit.value("id")), approver)
     return visit.refuse(revoked) if isinstance(revoked, Reason) else see_other(f"{PATH}?done=revoked")

@@ -101,3 +101,66 @@ function countDown() {
 writeLocal(document);
 countDown();
 setInterval(countDown, 1000);
+
+// A form with `data-passkey` needs one: the gateway says what it is for, the browser asks the person, and the answer goes with the form.
+function readBytes(text) {
+  return Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (letter) => letter.charCodeAt(0));
+}
+
+function writeBytes(buffer) {
+  const text = String.fromCharCode(...new Uint8Array(buffer));
+  return btoa(text).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+}
+
+function readDescriptors(found) {
+  return (found || []).map((one) => ({ ...one, id: readBytes(one.id) }));
+}
+
+async function askAuthenticator(options) {
+  const challenge = readBytes(options.challenge);
+  if (options.user) {
+    const user = { ...options.user, id: readBytes(options.user.id) };
+    const excludeCredentials = readDescriptors(options.excludeCredentials);
+    return navigator.credentials.create({ publicKey: { ...options, challenge, user, excludeCredentials } });
+  }
+  const allowCredentials = readDescriptors(options.allowCredentials);
+  return navigator.credentials.get({ publicKey: { ...options, challenge, allowCredentials } });
+}
+
+function writeCredential(made) {
+  const response = {};
+  for (const part of ["clientDataJSON", "attestationObject", "authenticatorData", "signature"]) {
+    if (made.response[part]) response[part] = writeBytes(made.response[part]);
+  }
+  return JSON.stringify({ id: made.id, rawId: made.id, type: made.type, response });
+}
+
+function addField(form, name, value) {
+  const field = document.createElement("input");
+  Object.assign(field, { type: "hidden", name, value });
+  form.append(field);
+}
+
+async function sendWithPasskey(form, button) {
+  const body = new URLSearchParams(new FormData(form));
+  if (button && button.name) body.set(button.name, button.value);
+  const response = await fetch(form.dataset.passkey, { method: "POST", body, credentials: "same-origin" });
+  const found = await response.json();
+  if (!response.ok) throw new Error(`${found.message} ${found.remedy}`);
+  const made = await askAuthenticator(found);
+  if (button && button.name) addField(form, button.name, button.value);
+  addField(form, "signature", writeCredential(made));
+  form.submit();
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!("passkey" in form.dataset)) return;
+  event.preventDefault();
+  const place = form.querySelector("[data-problem]");
+  place.hidden = true;
+  sendWithPasskey(form, event.submitter).catch((error) => {
+    place.textContent = `The passkey did not answer: ${error.message}`;
+    place.hidden = false;
+  });
+});

@@ -11,6 +11,7 @@ from gateway.authority.approvals import Desk, Times
 from gateway.authority.approvals.endorsement import Endorsement
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import ApproverRule, Binding, Person, Question, Requester, ShownReason, Vote
+from gateway.authority.approvals.passkeys import Passkeys
 from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
 from gateway.model.errors import JournalError
 from tests.unit.base.store.keeping import sealed_store
@@ -96,6 +97,12 @@ def make_endorsements(folder: Path, recorder: Recorder, clock: Clock, ticks: Clo
         clock=clock,
         monotonic=ticks or Clock(0.0),
     )
+
+
+def make_passkeys(folder: Path) -> Passkeys:
+    clock = Clock(900.0)
+    store = sealed_store(folder, clock=clock)
+    return Passkeys(store, "https://gateway.example", append=Recorder().append, now=clock)
 
 
 def make_desk(folder: Path, recorder: Recorder, clock: Clock, **changes: Any) -> Desk:

@@ -30,6 +30,7 @@ from tests.unit.authority.approvals.making import (
     endorsement,
     make_desk,
     make_endorsements,
+    make_passkeys,
     question,
 )
 from tests.unit.clock import Clock
@@ -72,7 +73,7 @@ def listening(
 
             self.stack = AsyncExitStack()
             control = new_control()
-            add_operations(control, Office(desk, register, end_task))
+            add_operations(control, Office(desk, register, end_task, make_passkeys(folder)))
             socket = ControlSocket(folder / "desk.sock", control, accounts.identify)
             await socket.start(self.stack)
             return socket.path
@@ -221,7 +222,7 @@ async def test_a_line_that_is_no_request_ends_nothing(desk: Desk, path: Path, li
 
 async def test_silent_and_strange_peers_keep_no_place(tmp_path: Path, desk: Desk, endorsements: Endorsements):
     control = new_control()
-    add_operations(control, Office(desk, endorsements, _end_no_task))
+    add_operations(control, Office(desk, endorsements, _end_no_task, make_passkeys(tmp_path)))
     for accounts, first in (
         (Accounts({ME: BOB}, OperatorAccounts(ME + 1)), b""),
         (Accounts({}, OperatorAccounts(ME + 1)), b'{"do": "approvals/list"}\n'),
