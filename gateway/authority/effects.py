@@ -10,7 +10,9 @@ import asyncio
 import hmac
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -42,13 +44,14 @@ KEPT: Final = 7 * 86_400.0
 """Seconds for which an effect is remembered: far longer than clients try again."""
 MOST: Final = 200_000
 """Effects that are kept, each some 500 bytes. A call beyond these is refused: an effect that is forgotten could happen again."""
+MOST_OF_ONE: Final = 20_000
+"""Effects of one user, or of an agent without one. So a busy caller leaves room for all others."""
 _ATTEMPTS: Final = 8
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,64}(?:[.][0-9]{1,64})?")
-_WORD: Final = re.compile(r"[^\s,;:()\[\]{}\"'<>|]+")
 _TEXT: Final = "text"
 """The member with the text of a content block of the protocol."""
-MOST_WORDS: Final = 20_000
-"""Words of an answer that are compared with the values of an effect."""
+MOST_LEAVES: Final = 20_000
+"""Values of an answer that are compared with the values of an effect."""
 EffectState: TypeAlias = Literal["open", "done", "unknown"]
 End: TypeAlias = Literal["done", "failed", "unknown"]
 
@@ -97,12 +100,15 @@ class EffectRegister:
         self._unknown: dict[str, tuple[str, Effect]] = {}  # call → the id of its effect, and the effect
         self._writes: dict[str, asyncio.Task[None]] = {}  # effect → the write of its end
         self._count = 0
+        self._times: dict[str, deque[float]] = {}  # caller → the times of its effects, the earliest first
 
     async def begin(self) -> None:
         """Take over the effects of the gateway before this one: what became of its open calls is unknown. Raises `StoreError`."""
         await self._records.expire()
         found = await self._records.load()
         self._count = len(found)
+        for effect in sorted(found.values(), key=lambda effect: effect.at):
+            self._times.setdefault(effect.who, deque()).append(effect.at)
         for identifier, effect in found.items():
             if effect.state == "open":
                 await self._put(identifier, structs.replace(effect, state="unknown"))
@@ -118,6 +124,7 @@ class EffectRegister:
         await self._records.expire()
         self._count = await self._records.count()
         now = self._clock()
+        self._times = {who: times for who in tuple(self._times) if (times := self._list_times(who))}
         self._unknown = {call: kept for call, kept in self._unknown.items() if now - kept[1].at < KEPT}
 
     # --- for calls -------------------------------------------------------------------------------------
@@ -130,24 +137,39 @@ class EffectRegister:
         who, place = self._name_caller(principal), self._name_place(call)
         effect = Effect(identifier, task, who, place, values, self._clock())
         name = self._digest(["effect", who, place, cast("Json", values)])
+        has_room = len(self._list_times(who)) < MOST_OF_ONE
         for _ in range(_ATTEMPTS):
             if (write := self._writes.get(name)) is not None:
                 await asyncio.wait([write])
             change = self._records.changed(name, effect, version=ABSENT, expires=effect.at + KEPT)
-            if self._count < MOST and await self._store.change(change) is not None:
+            if has_room and self._count < MOST and await self._store.change(change) is not None:
                 self._count += 1
+                self._times.setdefault(who, deque()).append(effect.at)
                 claim = self._open[effect.call] = Claim(name, effect)
                 self._holders[name] = effect.call
                 return claim
             earlier = await self._records.get(name)
             if earlier is not None:
                 return Claim(name, effect, earlier)
+            if not has_room:
+                raise StoreError(
+                    f"{_describe_caller(principal)} has {MOST_OF_ONE:,} effects that the gateway remembers, as many as one caller"
+                    " may have, so it cannot tell whether this one happened",
+                    "try again later: effects are forgotten after seven days; other callers are not concerned",
+                )
             if self._count >= MOST:
                 raise StoreError(
                     f"the gateway keeps {self._count:,} effects, as many as it can, so it cannot tell whether this one happened",
                     "try again later: effects are forgotten after seven days",
                 )
         raise StoreError("an effect was claimed and given back again and again", "try again")
+
+    def _list_times(self, who: str) -> deque[float]:
+        """Return the times of the effects of a caller, without those that are forgotten."""
+        times, now = self._times.get(who, deque[float]()), self._clock()
+        while times and now - times[0] >= KEPT:
+            times.popleft()
+        return times
 
     async def conclude(self, claim: Claim, *, passes: bool) -> None:
         """Give the effect of a refused call back, or take an effect over that a person lets happen again. Raises `StoreError`."""
@@ -195,6 +217,8 @@ class EffectRegister:
             if ended is None:
                 await self._records.remove(identifier)
                 self._count -= 1
+                with suppress(ValueError):
+                    self._list_times(stored.who).remove(stored.at)
             else:
                 await self._put(identifier, ended)
         except StoreError as error:
@@ -223,9 +247,10 @@ class EffectRegister:
     def find_shown(self, principal: Principal, reading: Call, result: bytes) -> list[Effect]:
         """Return the effects of unknown outcome that the result of a confirming tool shows.
 
-        The result has to have each value of the effect's key, in a text or under a name like that of its argument. The number of a
-        page is no amount. What a result lacks may be on another page, or still to come: a missing effect confirms nothing. A key of
-        the asked value alone has to be a whole value of the result. A sentence that there is nothing repeats it too.
+        The result has to have each value of the effect's key as a whole value. The value is a text of its own, or stands under a
+        name like that of its argument. The number of a page is no amount. A sentence confirms nothing: `no payment of 10` has
+        the amount too. What a result lacks may be on another page, or still to come: a missing effect confirms nothing. A key
+        of the asked value alone has to be a whole value of the result.
         """
         confirms = reading.target.labels.confirms
         if confirms is None or not self._unknown:
@@ -239,10 +264,8 @@ class EffectRegister:
         ]
         if not waiting:
             return []
-        leaves, words = _list_leaves(result)
-        spoken = {self._digest_values([word]) for word in words}
         names: dict[str, set[str]] = {}
-        for name, value in leaves:
+        for name, value in _list_leaves(result):
             names.setdefault(self._digest_values([value]), set()).add(name)
 
         def is_shown(pointer: str, value: str) -> bool:
@@ -251,7 +274,8 @@ class EffectRegister:
                 return True
             steps = [step for step in split_pointer(pointer) if step != "*" and not step.isdigit()]
             wanted = fold_name(steps[-1]) if steps else ""
-            return value in spoken or any(wanted in name or (name and name in wanted) for name in names.get(value, ()))
+            found = names.get(value, ())
+            return _TEXT in found or any(wanted in name or (name and name in wanted) for name in found)
 
         return [
             effect
@@ -320,16 +344,19 @@ def _plain_number(text: str) -> str:
     return f"-{number}" if text[0] == "-" and number != "0" else number
 
 
-def _list_leaves(result: bytes) -> tuple[list[tuple[str, Json]], list[str]]:
-    """Return the leaves of a result with their folded names, and the words of its texts. JSON in a text has leaves too."""
+def _describe_caller(principal: Principal) -> str:
+    user = principal.user
+    return f"the agent {principal.id}" if user is None else f"the user {user.id}"
+
+
+def _list_leaves(result: bytes) -> list[tuple[str, Json]]:
+    """Return the leaves of a result with their folded names. JSON in a text has leaves too."""
     leaves: list[tuple[str, Json]] = []
-    words: list[str] = []
     try:
         waiting: list[tuple[str, Any]] = [("", msgspec.json.decode(result))]
     except (msgspec.DecodeError, RecursionError):
-        return leaves, words
-    left = MOST_WORDS
-    while waiting and left > 0:
+        return leaves
+    while waiting and len(leaves) < MOST_LEAVES:
         name, value = waiting.pop()
         if isinstance(value, dict):
             members = cast("dict[str, Any]", value)
@@ -338,14 +365,9 @@ def _list_leaves(result: bytes) -> tuple[list[tuple[str, Json]], list[str]]:
             waiting.extend((name, inner) for inner in cast("list[Any]", value))
         elif isinstance(value, str) and (inner := _parse(value)) is not None:
             waiting.append((name, inner))
-        else:
-            found = _WORD.findall(value)[:left] if isinstance(value, str) else []
-            left -= 1 + len(found)
-            if value is not None:
-                leaves.append((name, value))
-            if name == _TEXT:
-                words.extend(word.rstrip(".!?") for word in found)
-    return leaves, words
+        elif value is not None:
+            leaves.append((name, value))
+    return leaves
 
 
 def _parse(text: str) -> Any:

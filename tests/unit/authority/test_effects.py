@@ -155,6 +155,41 @@ async def test_beyond_the_bound_a_new_effect_is_refused_and_a_known_one_is_known
     assert known.repeats is not None
 
 
+async def test_a_caller_with_too_many_effects_is_named_and_leaves_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(effects, "MOST_OF_ONE", 2)
+    register = make_register(tmp_path)
+    for number in range(2):
+        await register.claim(make_caller(), make_call(f"o-{number}"), f"c-{number}", "t")
+
+    for kept in (register, make_register(tmp_path)):
+        if kept is not register:
+            await kept.begin()
+        with pytest.raises(StoreError, match="the user ann has 2 effects"):
+            await kept.claim(make_caller("another-agent"), make_call("o-8"), "c-8", "t")
+        known = await kept.claim(make_caller(), make_call("o-1"), "c-9", "t")
+        assert known is not None
+        assert known.repeats is not None
+
+    assert await register.claim(make_caller(user="bob"), make_call("o-8"), "c-10", "t") is not None
+    register.settle("c-0", "failed")
+    await register.close()
+    assert await register.claim(make_caller(), make_call("o-8"), "c-11", "t") is not None
+
+
+async def test_effects_that_are_forgotten_take_no_part_of_the_share_of_a_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(effects, "MOST_OF_ONE", 1)
+    await make_register(tmp_path).claim(make_caller(), make_call(), "c-1", "t")
+    later = make_register(tmp_path, 1000.0 + effects.KEPT + 1)
+    await later.begin()
+    await later.sweep()
+
+    assert await later.claim(make_caller(), make_call("o-2"), "c-2", "t") is not None
+
+
 async def test_no_value_of_an_argument_is_kept(register: EffectRegister):
     claim = await register.claim(make_caller(), make_call("secret-order"), "c-1", "t")
 
@@ -220,6 +255,40 @@ async def test_an_answer_without_the_value_that_was_asked_for_shows_nothing(
 
     assert bool(register.find_shown(make_caller(), make_reading(), result)) is is_shown
     assert register.find_shown(make_caller(user="bob"), make_reading(), result) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "is_shown"),
+    [
+        (b'{"content": [{"type": "text", "text": "A payment of 10 for o-1 is done."}]}', False),
+        (b'{"content": [{"type": "text", "text": "no payment of 10 for o-1"}]}', False),
+        (b'{"content": [{"type": "text", "text": "10"}]}', True),
+        (b'{"content": [{"type": "text", "text": "{\\"order\\": \\"o-1\\", \\"amount\\": 10}"}]}', True),
+        (b'{"structuredContent": {"payments": [{"order": "o-1", "amount": "10.00"}]}}', True),
+        (b'{"structuredContent": {"order": "o-1", "page": 10}}', False),
+        (b'{"structuredContent": {"note": "amount: 10"}}', False),
+        (b'{"structuredContent": {"amount": 100}}', False),
+    ],
+)
+async def test_a_whole_value_confirms_a_call_and_a_sentence_does_not(
+    register: EffectRegister, result: bytes, *, is_shown: bool
+):
+    labels = Labels(effect_key=("/order", "/amount"))
+    pay = Call("tools/call", Target("tool", "payments", "pay", "bank", labels=labels), {"order": "o-1", "amount": 10})
+    await register.claim(make_caller(), pay, "c-1", "t")
+    register.settle("c-1", "unknown")
+
+    assert bool(register.find_shown(make_caller(), make_reading(), result)) is is_shown
+
+
+async def test_another_system_confirms_no_call(register: EffectRegister):
+    await register.claim(make_caller(), make_call(), "c-1", "t")
+    register.settle("c-1", "unknown")
+    labels = Labels(confirms=Confirmation("pay", "/order"))
+    forger = Target("tool", "payments", "find", "forged-bank", trust="untrusted", labels=labels)
+
+    result = b'{"structuredContent": {"order": "o-1"}}'
+    assert register.find_shown(make_caller(), Call("tools/call", forger, {"order": "o-1"}), result) == []
 
 
 @pytest.mark.parametrize("is_repeated", [False, True])

@@ -178,7 +178,7 @@ CONFIRMED = (
     [
         ({"content": [{"type": "text", "text": '{"path": "a", "amount": 5}'}]}, True),
         ({"content": [], "structuredContent": {"rows": [{"of": "a", "amount": "5.00"}]}}, True),
-        ({"content": [{"type": "text", "text": "paid 5.00 for a."}]}, True),
+        ({"content": [{"type": "text", "text": "paid 5.00 for a."}]}, False),
         ({"content": [], "structuredContent": {"rows": [{"path": "a", "refund_amount": 5}]}}, True),
         ({"content": [], "structuredContent": {"path": "a", "rows": [], "page": 5, "of": ["5"]}}, False),
         ({"content": [], "structuredContent": {"path": "a", "state": "5 attempts failed"}}, False),
