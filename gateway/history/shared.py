@@ -166,6 +166,15 @@ class SharedLog:
         self._begin_writing(known)
         return await self._wait(known)
 
+    async def has_reserved(self, owner: str, call: str) -> bool:
+        """Return whether the log of an owner has the reservation of a call. Raises `StoreError` and `HistoryError`."""
+        named = Log(self._sealing.digest(owner), _NAME)
+        for sealed in await self._store.engine.read_log(named):
+            events = [entry.event for entry in self._sealing.open_entries(named.owner, sealed).entries]
+            if any(isinstance(event, Reserved) and event.call == call for event in events):
+                return True
+        return False
+
     async def close_lost_calls(self) -> None:
         """Close the open calls of gateways that have ended, also in accounts. Raises `StoreError` and `HistoryError`."""
         has_others = any(set(owner.callers.values()) - {self._replica} for owner in self._owners.values())

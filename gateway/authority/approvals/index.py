@@ -61,16 +61,23 @@ class QuestionIndex:
         self._all[approval.id] = approval
         self._of_caller.setdefault(question.requester.key, {})[approval.id] = None
         self._of_subject.setdefault((question.requester.key, question.subject), set()).add(approval.id)
-        if approval.state in _ANSWERING:
+        if approval.state in _ANSWERING and not self._is_asked_anew(question):
             self._by_call[question.call] = approval.id
         else:
             self.let_ask_anew(approval)
+        for decision in approval.calls:
+            self._by_use.pop(decision, None)
         if approval.calls:
             self._by_use[approval.calls[-1]] = approval.id
         if approval.state == "granted":
             self._by_act[question.act] = approval.id
         elif self._by_act.get(question.act) == approval.id:
             del self._by_act[question.act]
+
+    def _is_asked_anew(self, question: Question) -> bool:
+        """Return whether there is a later question about the same call."""
+        known = self._by_call.get(question.call)
+        return known is not None and self._all[known].question.asked > question.asked
 
     def let_ask_anew(self, approval: Approval) -> None:
         """Let the next equal call make a new question."""
@@ -95,7 +102,8 @@ class QuestionIndex:
             del self._of_subject[caller, approval.question.subject]
 
     def answering(self, call: str, now: float) -> Approval | None:
-        """Return the approval for an equal call at `now`: open, refused, or ended without the caller's knowledge."""
+        """Return the approval for an equal call at `now`: open, refused, or ended without the caller's knowledge. Another call
+        may have claimed it."""
         found = self._by_call.get(call)
         if found is None:
             return None
@@ -108,27 +116,16 @@ class QuestionIndex:
         """Return the granted approval that waits for a call with other parts beside the arguments than this `call`."""
         found = self._by_act.get(act)
         approval = None if found is None else self._all[found]
-        return approval if approval is not None and approval.question.call != call and now < approval.until else None
+        is_other = approval is not None and approval.question.call != call and approval.claim is None
+        return approval if is_other and approval is not None and now < approval.until else None
 
     def continued(self, operation: str, earlier: str, now: float) -> Approval | None:
         """Return the approval used by the call with the decision id `earlier`, if this call is a later round of that
         call."""
         used = self._by_use.get(earlier)
         approval = None if used is None else self._all[used]
-        return (
-            approval
-            if approval is not None and approval.question.operation == operation and now < approval.until
-            else None
-        )
-
-    def take_round(self, earlier: str) -> bool:
-        """Take the right to continue a call, and return whether the right was left: a call has one next round."""
-        return self._by_use.pop(earlier, None) is not None
-
-    def give_round_back(self, earlier: str, identifier: str) -> None:
-        """Let a call be continued after all."""
-        if identifier in self._all:
-            self._by_use[earlier] = identifier
+        is_next = approval is not None and approval.claim is None and approval.question.operation == operation
+        return approval if is_next and approval is not None and now < approval.until else None
 
     def object_to_question(self, question: Question) -> Reason | None:
         """Return the reason against a question to people: too many questions wait already."""

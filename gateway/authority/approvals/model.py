@@ -179,9 +179,21 @@ class Vote(Struct, frozen=True):
         return max(0.0, round(self.at - self.person.logged_in, 3))
 
 
+class UseClaim(Struct, frozen=True):
+    """The right of one call to use an approval, while the call is decided. `call` is its decision id, and `gateway` names its gateway.
+
+    `job` names the log of its history; it is empty for a declared task, which no log has under this id.
+    """
+
+    gateway: str
+    call: str
+    job: str = ""
+
+
 class Approval(Struct, frozen=True):
     """A question with its votes. `until` is the end of its present state. `calls` are the decision ids of its uses.
-    `told` and `told_end` name the channels with the question, and with its end, delivered.
+    `told` and `told_end` name the channels with the question, and with its end, delivered. `is_unreached`: all channels
+    have failed so far.
     """
 
     question: Question
@@ -192,6 +204,8 @@ class Approval(Struct, frozen=True):
     calls: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     told_end: tuple[str, ...] = ()
+    claim: UseClaim | None = None
+    is_unreached: bool = False
 
     @property
     def id(self) -> str:

@@ -63,6 +63,12 @@ class Office:
         self._endorsements = endorsements
         self._end_task = end_task
 
+    async def catch_up(self) -> None:
+        """Take over what people answered and revoked at other gateways. Raises `StoreError`."""
+        if self.desk.is_shared:
+            await self.desk.follow()
+            await self._endorsements.follow()
+
     def list(self, _approver: Approver) -> list[ListedQuestion]:
         """Return the open questions and approvals by their task, the task with the oldest question first."""
         found = self.desk.list_open()
@@ -88,6 +94,7 @@ class Office:
 
         `may_sign`: the person answers at a place where a passkey signs the vote.
         """
+        await self.catch_up()
         approval, person = self.find(name), approver.person
         if approval is None:
             return reasons.VOTE_UNKNOWN.reason()
@@ -122,6 +129,7 @@ class Office:
 
     async def _read(self, approver: Approver, answer: SubmittedAnswer) -> tuple[Approval, Vote] | Reason:
         """Return the question with the person's vote, or the refusal of an answer that is none."""
+        await self.catch_up()
         approval = self.find(answer.id)
         if answer.answer not in {"approve", "deny"}:
             return reasons.VOTE_INVALID_ANSWER.reason()
@@ -257,10 +265,12 @@ def add_operations(control: Control, office: Office) -> None:
 
 
 async def _list(office: Office, _asked: NoFields, by: Approver) -> Questions:
+    await office.catch_up()
     return Questions(office.list(by))
 
 
 async def _list_endorsements(office: Office, _asked: NoFields, by: Approver) -> ListedEndorsements:
+    await office.catch_up()
     return ListedEndorsements(office.list_endorsements(by))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 import msgspec
 from msgspec import structs
 
-from gateway.authority.approvals.model import OPEN, Approval, Notice, Question, State, Vote, common_scopes
+from gateway.authority.approvals.model import OPEN, Approval, Notice, Question, State, UseClaim, Vote, common_scopes
 from gateway.authority.approvals.rules import object_to_vote
 from gateway.model import reasons
 from gateway.model.decision import Reason
@@ -56,18 +56,42 @@ def end_of_time(approval: Approval, now: float) -> Approval:
 
 def end(approval: Approval, state: End, now: float) -> Approval:
     """Return an open approval as ended for another cause than time."""
-    return structs.replace(approval, state=state, until=now) if approval.state in OPEN else approval
+    is_open = approval.state in OPEN
+    return structs.replace(approval, state=state, until=now, claim=None) if is_open else approval
+
+
+def claim_use(approval: Approval, claim: UseClaim, now: float, earlier: str | None = None) -> Approval | None:
+    """Return the approval as claimed by one call, `None` if the call may not have it.
+
+    `earlier` is the decision id of the previous round of an upstream's exchange; a round has one next round.
+    """
+    is_next = approval.state == "used" and earlier is not None and approval.calls[-1:] == (earlier,)
+    if approval.claim is not None or now >= approval.until or not (approval.state == "granted" or is_next):
+        return None
+    return structs.replace(approval, claim=claim)
+
+
+def give_back(approval: Approval, gateway: str, call: str) -> Approval | None:
+    """Return the approval without the claim of a call, `None` if it has another claim or none."""
+    found = approval.claim
+    has_claim = found is not None and (found.gateway, found.call) == (gateway, call)
+    return structs.replace(approval, claim=None) if has_claim else None
 
 
 def use(approval: Approval, decision: str) -> Approval:
     """Return the approval as used by an allowed call."""
-    return structs.replace(approval, state="used", calls=(*approval.calls, decision))
+    return structs.replace(approval, state="used", calls=(*approval.calls, decision), claim=None)
+
+
+def use_once(approval: Approval, decision: str) -> Approval | None:
+    """Return the approval as used by an allowed call, `None` if it has the use."""
+    return None if decision in approval.calls else use(approval, decision)
 
 
 def note_told(approval: Approval, channel: str, notice: Notice) -> Approval:
     """Return the approval with another channel of delivered news."""
     if notice == "asked":
-        return structs.replace(approval, told=_with(approval.told, channel))
+        return structs.replace(approval, told=_with(approval.told, channel), is_unreached=False)
     return structs.replace(approval, told_end=_with(approval.told_end, channel))
 
 
@@ -156,6 +180,11 @@ def changed_entry(approval: Approval, now: float, *, vote: Vote | None = None, c
     return fields
 
 
+def overtaken_entry(approval: Approval, now: float) -> JsonObject:
+    """Return the fields of the entry that takes the entry before it back: another gateway was first with a change."""
+    return {"id": approval.id, "event": "overtaken", "at": now, "task": approval.question.task}
+
+
 class NoticeDelivery(NamedTuple):
     """News of a question on one channel. `message` is the id of the message; a message may tell of several
     questions."""
@@ -185,7 +214,7 @@ def fold_entry(approval: Approval, fields: JsonObject) -> Approval:
     Raises `ValueError` and `KeyError` for a damaged entry.
     """
     event = cast("str", fields["event"])
-    if event in {"asked", "unsent"}:
+    if event in {"asked", "unsent", "overtaken"}:
         return approval
     if event == "sent":
         (channel,) = cast("list[str]", fields["sent"])
@@ -222,8 +251,9 @@ def read_fact(entries: Sequence[JsonObject], written: Callable[[float], str]) ->
 
     `written` gives a time in RFC 3339. Raises `ValueError` and `KeyError` for a damaged entry.
     """
-    events = {cast("str", entry["event"]): entry for entry in entries if entry["kind"] == KIND}
-    votes = _votes(entry for entry in entries if entry["kind"] == KIND and "vote" in entry)
+    changes = _without_overtaken(entry for entry in entries if entry["kind"] == KIND)
+    events = {cast("str", entry["event"]): entry for entry in changes}
+    votes = _votes(entry for entry in changes if "vote" in entry)
     if not votes or not {"asked", "granted"} <= events.keys():
         return None
     asked = events["asked"]
@@ -235,6 +265,17 @@ def read_fact(entries: Sequence[JsonObject], written: Callable[[float], str]) ->
         "scopes": common_scopes(votes),
         "answers": asked["reasons"],
     }
+
+
+def _without_overtaken(entries: Iterable[JsonObject]) -> list[JsonObject]:
+    """Return the entries without those that were taken back: another gateway was first with a change."""
+    kept: list[JsonObject] = []
+    for entry in entries:
+        if entry["event"] == "overtaken":
+            del kept[-1:]
+        else:
+            kept.append(entry)
+    return kept
 
 
 def _votes(entries: Iterable[JsonObject]) -> tuple[Vote, ...]:

@@ -1,16 +1,18 @@
-"""Approvals among the durable records. The journal decides on the state: an older record is brought up to date from it."""
+"""Approvals among the durable records, which gateways on the same records share.
+
+A record decides. For a gateway alone the journal has each change first, and brings an older record up to date.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from gateway.authority.approvals.endorsement import Endorsement
 from gateway.authority.approvals.model import Approval
 from gateway.base.store.engine import ABSENT
-from gateway.base.store.records import RecordKind
-from gateway.model.errors import StoreError
+from gateway.base.store.records import FollowedRecords, RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,12 +33,10 @@ class StoredApprovals(JournalPosition, frozen=True):
     approvals: tuple[Approval, ...] = ()
 
 
-class StoredEndorsements(JournalPosition, frozen=True):
-    """All endorsements, with their position in the journal. `latest` is the latest time of the gateway, so a clock set back
-    revives nothing. They are one record: without the key, no old endorsement can be put back beside newer ones."""
+class LatestQuestion(Struct, frozen=True):
+    """The latest question of a caller. A new one takes its place, so two gateways do not ask at the same time."""
 
-    endorsements: tuple[Endorsement, ...] = ()
-    latest: float = 0.0
+    id: str
 
 
 APPROVALS: Final = RecordKind("approval", Approval, "the journal makes it again, or people are asked again")
@@ -51,9 +51,16 @@ def _name_sources(description: dict[str, Any]) -> dict[str, Any]:
 DESCRIPTIONS: Final = RecordKind(
     "description of a call", dict[str, Any], "the question has no details", upgrades=(_name_sources,)
 )
+LATEST: Final = RecordKind("latest question of a caller", LatestQuestion, "two gateways may ask for one call")
 POSITIONS: Final = RecordKind("position of approvals", JournalPosition, "the journal is read from its beginning")
-ENDORSEMENTS: Final = RecordKind("endorsements", StoredEndorsements, "people are asked again for values that return")
 _ALL: Final = "all"
+
+
+class StoredChanges(NamedTuple):
+    """The approvals changed by other gateways, and the ids of removed ones."""
+
+    changed: list[Approval]
+    gone: list[str]
 
 
 class ApprovalStore:
@@ -62,15 +69,14 @@ class ApprovalStore:
     def __init__(self, store: SealedStore) -> None:
         self._store = store
         self._approvals, self._descriptions = store.of(APPROVALS), store.of(DESCRIPTIONS)
-        self._positions = store.of(POSITIONS)
-        self._versions: dict[str, int] = {}
+        self._latest, self._positions = store.of(LATEST), store.of(POSITIONS)
+        self._followed = FollowedRecords(self._approvals)
 
     async def load(self) -> StoredApprovals:
         """Return the stored approvals."""
-        found = await self._approvals.load_versions()
-        self._versions = {name: version for name, (_, version) in found.items()}
+        found = await self._followed.load()
         position = await self._positions.get(_ALL) or JournalPosition()
-        return StoredApprovals(position.journal, position.seq, tuple(approval for approval, _ in found.values()))
+        return StoredApprovals(position.journal, position.seq, tuple(found.values()))
 
     async def save_position(self, journal: str, seq: int) -> None:
         """Note that the records follow the journal up to its entry `seq`."""
@@ -80,42 +86,65 @@ class ApprovalStore:
         """Return the description of a call, `None` without a whole description."""
         return await self._descriptions.get(identifier)
 
-    async def add(self, approval: Approval, description: Mapping[str, Any]) -> None:
-        """Write a new approval with the description of its call."""
+    # --- what other gateways did -----------------------------------------------------------------------
+
+    async def look(self) -> StoredChanges:
+        """Return what other gateways changed since the last look."""
+        changed, gone = await self._followed.look()
+        return StoredChanges(list(changed.values()), list(gone))
+
+    async def refresh(self, identifier: str) -> StoredChanges:
+        """Return what other gateways changed of one approval."""
+        found = await self._approvals.find(identifier)
+        if found is None:
+            return StoredChanges([], [identifier] if self._followed.forget(identifier) else [])
+        approval, version = found
+        is_news = self._followed.find_version(identifier) != version
+        self._followed.note(identifier, version)
+        return StoredChanges([approval] if is_news else [], [])
+
+    # --- changes ---------------------------------------------------------------------------------------
+
+    async def find_turn(self, caller: str) -> int:
+        """Return the turn of a caller's next question, for `add`."""
+        found = await self._latest.find(_digest(caller))
+        return ABSENT if found is None else found[1]
+
+    async def add(self, approval: Approval, description: Mapping[str, Any], turn: int, ends: float) -> bool:
+        """Write a new approval with the description of its call. Return whether it was still the caller's turn, which ends at `ends`."""
+        caller = _digest(approval.question.requester.key)
         version = await self._store.change(
             self._approvals.changed(approval.id, approval, version=ABSENT),
             self._descriptions.changed(approval.id, dict(description)),
+            self._latest.changed(caller, LatestQuestion(approval.id), version=turn, expires=ends),
         )
-        self._note((approval,), version)
+        if version is not None:
+            self._followed.note(approval.id, version)
+        return version is not None
 
-    async def save(self, changed: Iterable[Approval], gone: Iterable[str] = ()) -> None:
-        """Write changed approvals and remove others, all or nothing. A removed approval does not come back."""
-        kept = tuple(approval for approval in changed if approval.id in self._versions)
+    async def save(self, approval: Approval) -> bool:
+        """Write a changed approval. Return whether no other gateway has changed or removed it meanwhile."""
+        known = self._followed.find_version(approval.id)
+        if known is None:
+            return False
+        version = await self._store.change(self._approvals.changed(approval.id, approval, version=known))
+        if version is not None:
+            self._followed.note(approval.id, version)
+        return version is not None
+
+    async def remove(self, gone: Iterable[str]) -> None:
+        """Remove approvals. They do not come back."""
         removed = tuple(gone)
-        version = await self._store.change(
-            *(self._approvals.changed(one.id, one, version=self._versions[one.id]) for one in kept),
-            *(records.removed(one) for one in removed for records in (self._approvals, self._descriptions)),
+        await self._store.change(
+            *(records.removed(one) for one in removed for records in (self._approvals, self._descriptions))
         )
-        self._note(kept, version)
         for identifier in removed:
-            self._versions.pop(identifier, None)
+            self._followed.forget(identifier)
 
-    def _note(self, written: tuple[Approval, ...], version: int | None) -> None:
-        if version is None:
-            raise StoreError("another process changed an approval on disk", "run one gateway on a state folder")
-        self._versions.update((approval.id, version) for approval in written)
+    async def expire(self) -> None:
+        """Forget the turns of callers without questions."""
+        await self._latest.expire()
 
 
-class EndorsementStore:
-    """The stored endorsements. Raises `StoreError`."""
-
-    def __init__(self, store: SealedStore) -> None:
-        self._records = store.of(ENDORSEMENTS)
-
-    async def load(self) -> StoredEndorsements:
-        """Return the stored endorsements, none if they cannot be read: then people are asked again."""
-        return (await self._records.load()).get(_ALL, StoredEndorsements())
-
-    async def save(self, stored: StoredEndorsements) -> None:
-        """Write all endorsements, whole or not at all."""
-        await self._records.put(_ALL, stored)
+def _digest(caller: str) -> str:
+    return hashlib.sha256(caller.encode("utf-8", "surrogatepass")).hexdigest()

@@ -14,7 +14,7 @@ A later form than this release knows is refused, and never dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from gateway.model.errors import StoreError
@@ -109,6 +109,10 @@ class OnlyReplica:
 class Claim(Replica, Protocol):
     """The right of this process to use the records."""
 
+    async def bury(self, ended: Collection[str], /) -> None:
+        """Make sure that processes whose claim has ended change nothing any more. Raises `StoreError`."""
+        ...
+
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""
         ...
@@ -131,6 +135,10 @@ class Engine(Protocol):
 
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids."""
+        ...
+
+    async def list_versions(self, kind: str, /) -> dict[str, int]:
+        """Return the versions of the records of a kind by their ids, without the values."""
         ...
 
     async def count(self, kind: str, /) -> int:

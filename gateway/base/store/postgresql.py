@@ -43,6 +43,7 @@ _LIST: Final = """
 select id, version, value from opagate_records where kind = $1 and (expires is null or expires > $2) order by id
 """
 _READ: Final = _LIST.replace("order by id", "and id = $3")
+_VERSIONS: Final = _LIST.replace("id, version, value", "id, version").replace("order by id", "")
 _COUNT: Final = _LIST.replace("id, version, value", "count(*)").replace("order by id", "")
 _EXPIRE: Final = "delete from opagate_records where kind = $1 and expires <= $2"
 _SHARE: Final = "select id from opagate_writers where id = $1 for share"
@@ -138,6 +139,11 @@ class PostgresStore:
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids. Raises `StoreError`."""
         return [Record(*row) for row in await self._query(self._server.patience, _LIST, kind, self._clock())]
+
+    async def list_versions(self, kind: str, /) -> dict[str, int]:
+        """Return the versions of the records of a kind by their ids. Raises `StoreError`."""
+        rows = await self._query(self._server.deadline, _VERSIONS, kind, self._clock())
+        return {row["id"]: row["version"] for row in rows}
 
     async def count(self, kind: str, /) -> int:
         """Return the number of records of a kind. Raises `StoreError`."""

@@ -18,7 +18,7 @@ from gateway.base.store.postgresql_schema import require_schema
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from gateway.base.store.postgresql_connection import Connection, Server
 
@@ -42,6 +42,7 @@ _ALL: Final = (
 )
 _LIVING: Final = "select id from opagate_gateways where until > clock_timestamp()"
 _BURY: Final = "delete from opagate_gateways where id = any($1::text[])"
+_BURY_ENDED: Final = "delete from opagate_gateways where id = any($1::text[]) and until <= clock_timestamp()"
 _TAKE: Final = """
 insert into opagate_gateways (id, name, journal, deployment, is_alone, until)
 values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
@@ -143,6 +144,13 @@ class PostgresClaim:
         """Return the ids of all gateways with a claim. A claim that has ended does not come back. Raises `StoreError`."""
         rows = await self._run(lambda connection: connection.fetch(_LIVING), self._server.deadline)
         return frozenset(row["id"] for row in rows)
+
+    async def bury(self, ended: Collection[str], /) -> None:
+        """Have ended gateways change nothing any more. Raises `StoreError`.
+
+        The removal waits for their writes under way. A claim with a renewal after all stays.
+        """
+        await self._run(lambda connection: connection.execute(_BURY_ENDED, list(ended)), self._server.deadline)
 
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""

@@ -7,7 +7,7 @@ to date as it is read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
@@ -32,6 +32,8 @@ Upgrade = Callable[[Any], Any]
 """Makes the decoded JSON of a record from that of the form before."""
 
 _NONCE: Final = 12
+_READ_APART: Final = 32
+"""Records up to this number are read one by one, and otherwise all of their kind at once."""
 _SEALED: Final = b"\x02"
 """The form of a sealed value: this byte, eight bytes of the key's id, the nonce, and the encrypted value."""
 
@@ -133,24 +135,44 @@ class FollowedRecords(Generic[Form]):
         self._records = records
         self._versions: dict[str, int] = {}
 
-    def note(self, identifier: str) -> None:
-        """Note that a record of this gateway is there, so that its removal elsewhere is told, also before the next look."""
-        self._versions.setdefault(identifier, ABSENT)
+    def note(self, identifier: str, version: int | None = None) -> None:
+        """Note an own record: a look tells of its removal elsewhere. With a `version`, a look does not tell of the record itself."""
+        if version is None:
+            self._versions.setdefault(identifier, ABSENT)
+        else:
+            self._versions[identifier] = version
+
+    def forget(self, identifier: str) -> bool:
+        """Forget a record that this gateway removed. Return whether it was known."""
+        return self._versions.pop(identifier, None) is not None
+
+    def find_version(self, identifier: str) -> int | None:
+        """Return the known version of a record, `None` for an unknown one."""
+        return self._versions.get(identifier)
+
+    async def load(self) -> dict[str, Form]:
+        """Return all readable records, whose later changes a look tells of. Raises `StoreError`."""
+        found = await self._records.load_versions()
+        self._versions = {name: version for name, (_, version) in found.items()}
+        return {name: form for name, (form, _) in found.items()}
 
     async def look(self) -> tuple[dict[str, Form], frozenset[str]]:
         """Return the changed records by their ids, and the ids of the removed ones. Raises `StoreError`.
 
-        The own changes of a gateway are among them.
+        The own changes of a gateway are among them, unless their versions were noted.
         """
-        known = frozenset(self._versions)
-        rows = await self._records.read_rows()
-        fresh = [row for row in rows if self._versions.get(row.id) != row.version]
-        changed = self._records.open_rows(fresh)
-        gone = known.difference(row.id for row in rows)
-        for identifier in gone:
-            self._versions.pop(identifier, None)
-        self._versions.update((row.id, row.version) for row in rows)
-        return {name: form for name, (form, _) in changed.items()}, gone
+        known = dict(self._versions)
+        stored = await self._records.list_versions()
+        news = [name for name, version in stored.items() if known.get(name) != version]
+        found = await self._records.find_all(news)
+        # A record that this gateway has written meanwhile is newer than what was read.
+        fresh = {name: found.get(name) for name in news if self._versions.get(name) == known.get(name)}
+        gone = [name for name, version in known.items() if name not in stored and self._versions.get(name) == version]
+        # An unreadable record is reported once.
+        self._versions.update((name, stored[name] if one is None else one[1]) for name, one in fresh.items())
+        for name in gone:
+            del self._versions[name]
+        return {name: one[0] for name, one in fresh.items() if one is not None}, frozenset(gone)
 
 
 class Records(Generic[Form]):
@@ -189,6 +211,17 @@ class Records(Generic[Form]):
         """Return a record with its version. Missing and unreadable records are as for `get`."""
         found = await self._store.engine.read(self._kind.name, identifier)
         return None if found is None else self.open_rows([found]).get(identifier)
+
+    async def find_all(self, identifiers: Sequence[str]) -> dict[str, tuple[Form, int]]:
+        """Return some records with their versions. Missing and unreadable records are as for `load`."""
+        if len(identifiers) > _READ_APART:
+            found = await self.load_versions()
+            return {name: found[name] for name in identifiers if name in found}
+        return {name: one for name in identifiers if (one := await self.find(name)) is not None}
+
+    async def list_versions(self) -> dict[str, int]:
+        """Return the versions of all records by their ids, without a look at the values."""
+        return await self._store.engine.list_versions(self._kind.name)
 
     def find_problem(self, identifier: str, sealed: bytes) -> Literal["unreadable", "later"] | None:
         """Return the problem of a stored value: no key for it, or a later release as its writer."""

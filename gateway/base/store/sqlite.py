@@ -49,6 +49,7 @@ commit;
 _LIST: Final = "select id, version, value from records where kind = ? and (expires is null or expires > ?) order by id"
 _READ: Final = _LIST.replace(" order by id", " and id = ?")
 _VERSION: Final = _READ.replace("id, version, value", "version")
+_VERSIONS: Final = _LIST.replace("id, version, value", "id, version")
 _ALL: Final = "select kind, id, value, expires from records order by kind, id"
 _SURVEY: Final = "select kind, lower(hex(substr(value, 2, 8))), count(*) from records group by 1, 2"
 _COUNT: Final = "select count(*) from records where kind = ? and (expires is null or expires > ?)"
@@ -134,6 +135,10 @@ class SqliteStore:
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids. Raises `StoreError`."""
         return [Record(*row) for row in await self._query(_LIST, kind)]
+
+    async def list_versions(self, kind: str, /) -> dict[str, int]:
+        """Return the versions of the records of a kind by their ids. Raises `StoreError`."""
+        return dict(await self._query(_VERSIONS, kind))
 
     async def count(self, kind: str, /) -> int:
         """Return the number of records of a kind. Raises `StoreError`."""

@@ -304,14 +304,14 @@ class TaskApprovals(Struct, frozen=True):
             question = structs.replace(question, warnings=find_warnings(texts_of(description)))
             question = structs.replace(question, shown=digest_question(question, description))
             approval = await people.desk.ask(question, description)
-        return await _claim_or_tell(people, principal, approval)
+        return await _claim_or_tell(people, principal, approval, decision)
 
     async def settle_task(self, approval: TaskApproval | None, task_id: str | None) -> None:
         """Use a claimed approval after its task was opened; give it back if there is no such task. Raises `StoreError`."""
         if approval is None or self.people is None:
             return
         if task_id is None:
-            self.people.desk.give_back(approval.id)
+            self.people.desk.give_back(approval.id, approval.request)
         else:
             await self.people.desk.use(approval.id, task_id)
 
@@ -324,14 +324,16 @@ class TaskApprovals(Struct, frozen=True):
         return {"target": _TARGET, "arguments": shown, "goal": goal if isinstance(goal, str) else None}
 
 
-async def _claim_or_tell(people: People, principal: Principal, approval: Approval | Reason) -> TaskApproval | Reply:
+async def _claim_or_tell(
+    people: People, principal: Principal, approval: Approval | Reason, decision: str
+) -> TaskApproval | Reply:
     """Wait for the answer, and return the claimed approval or the answer to the caller."""
     if isinstance(approval, Reason):
         return refuse_task(approval, 429)
     if approval.state == "pending":
         approval = await _wait(people, principal, approval)
-    if approval.state == "granted" and people.desk.claim(approval.id):
-        return TaskApproval(approval.id, tuple(map(_approver, approval.yes)))
+    if approval.state == "granted" and await people.desk.claim(approval.id, decision):
+        return TaskApproval(approval.id, decision, tuple(map(_approver, approval.yes)))
     people.desk.note_told(approval)
     if approval.state in _STATUS:
         return refuse_task(reason_of(approval), _STATUS[approval.state])

@@ -303,7 +303,7 @@ class Decider(Struct, frozen=True):
             if decision.effect == "allow":
                 self._take_back(context, prepared, claimed)
             elif claimed is not None and releases is not None:
-                releases.give_back(claimed)
+                releases.give_back(claimed, context.id)
             raise
         self._conclude(context, prepared, recorded)
         if claimed is not None and releases is not None:
@@ -331,15 +331,17 @@ class Decider(Struct, frozen=True):
         content, walked = inspected
         principal, call, task = prepared.request.principal, prepared.call, prepared.task
         releases, ask_policy = self.questions.releases, self.questions.ask_policy
-        claimed = None if release is None or releases is None else releases.claim(release)
+        claimed = (
+            None if release is None or releases is None else await releases.claim(release, context.id, principal.job)
+        )
         depth = depth_of(principal, call.target)
         try:
             counted = await self.ledger.count(
                 task, context.id, call, content, context.arrived, depth=depth, principal=principal
             )
-        except HistoryError:
+        except BaseException:
             if claimed is not None and releases is not None:
-                releases.give_back(claimed)
+                releases.give_back(claimed, context.id)
             raise
         try:
             endorsement = None
@@ -354,7 +356,7 @@ class Decider(Struct, frozen=True):
             if content.sightings or seen or self.inspection.chain.origins.of(principal.key) is not None:
                 known = self.known.find_known(principal.key, task, content.sightings)
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)
-            if endorsement is not None and releases is not None and not releases.is_in_force(endorsement):
+            if endorsement is not None and releases is not None and not await releases.is_in_force(endorsement):
                 endorsement = None
                 decided = await ask_policy(context, prepared, counted, claimed, None, repeats=repeats)
             approval = None if claimed is None else claimed.approval.id
@@ -380,7 +382,7 @@ class Decider(Struct, frozen=True):
         """Uncount a call without a recorded decision, and let another call have its approval."""
         self.ledger.release(prepared.task, context.id, denied=False)
         if claimed is not None and self.questions.releases is not None:
-            self.questions.releases.give_back(claimed)
+            self.questions.releases.give_back(claimed, context.id)
 
     def _conclude(self, context: RequestContext, prepared: PreparedCall, recorded: _Recorded) -> None:
         """Let a recorded call pass. A refused call counts no more, except as a denial."""

@@ -206,13 +206,14 @@ class Releases(Struct, frozen=True):
     metrics: Metrics
     new_id: Callable[[], str]
 
-    def claim(self, release: Release) -> Release | None:
-        """Return the approval if this call has it now; `None` if an equal call was faster."""
-        return release if self.desk.claim(release.approval.id, release.earlier) else None
+    async def claim(self, release: Release, decision_id: str, job: str) -> Release | None:
+        """Return the approval if this call has it now; `None` if an equal call was faster. Raises `StoreError`."""
+        is_first = await self.desk.claim(release.approval.id, decision_id, release.earlier, job=job)
+        return release if is_first else None
 
-    def give_back(self, release: Release) -> None:
+    def give_back(self, release: Release, decision_id: str) -> None:
         """Let another call have an approval: this call was not decided, or not recorded."""
-        self.desk.give_back(release.approval.id, release.earlier)
+        self.desk.give_back(release.approval.id, decision_id)
 
     async def settle(self, decision_id: str, task: Task, decision: Decision, release: Release) -> None:
         """Use an approval after the record has the decision of its call, or end it if the policy does not let the call pass.
@@ -229,7 +230,7 @@ class Releases(Struct, frozen=True):
                     await self._endorse(task, approval)
                     await give_endorsement(self.endorsements, approval, self.new_id())
             elif decision.undecided:
-                desk.give_back(approval.id, release.earlier)
+                desk.give_back(approval.id, decision_id)
             elif decision.effect == "ask":
                 await desk.end(approval.id, "superseded", "further-reasons")
             else:
@@ -263,6 +264,10 @@ class Releases(Struct, frozen=True):
             approved = fact_of(release.approval, timestamp(release.approval.granted))
         return approved, None if endorsement is None else describe_endorsement(self.endorsements, endorsement)
 
-    def is_in_force(self, endorsement: Endorsement) -> bool:
-        """Return whether an endorsement is not revoked meanwhile, and its time is not over."""
-        return self.endorsements.get(endorsement.id) is not None
+    async def is_in_force(self, endorsement: Endorsement) -> bool:
+        """Return whether an endorsement is not revoked meanwhile, and its time is not over. A lost store counts as a revocation."""
+        try:
+            return await self.endorsements.is_in_force(endorsement.id)
+        except StoreError as error:
+            log.warning("endorsement.unknown", id=endorsement.id, problem=error.message)
+            return False

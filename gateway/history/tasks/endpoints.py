@@ -42,9 +42,10 @@ class RefusalReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class TaskApproval:
-    """A person's approval of a task as a whole: its id, and the approvers."""
+    """A person's approval of a task as a whole: its id, the id of the request that has it, and the approvers."""
 
     id: str
+    request: str
     approvers: tuple[TaskApprover, ...]
 
 

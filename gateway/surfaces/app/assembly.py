@@ -161,7 +161,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
     conceal = content.stderr_concealer(configuration, inspector, origins, live)
     served = _upstreams(stack, configuration, base.metrics, clock, conceal)
     history = memory.open_history(stack, configuration, (origins, inspector.detector, vault), base, clock)
-    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, time.monotonic, base.control)
+    parts = DeskParts(configuration, base.keys, base.store, base.journal, history, clock, base.control, base.claim)
     lends = AuthorityParts(parts, inspector, base.metrics, served, base.signalled, live, base.stopped, base.claim)
     authority, catalogue, review = await _lending(stack, lends, base)
     flood, registers = events.flood(stack, configuration, base.recorder, clock), build_registers(parts)

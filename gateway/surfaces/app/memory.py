@@ -36,7 +36,8 @@ from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
 from gateway.surfaces.stored.backup import forget_restored, read_restored
 
 if TYPE_CHECKING:
-    from gateway.authority.approvals.store import StoredApprovals, StoredEndorsements
+    from gateway.authority.approvals.endorsement_store import EndorsementRegister
+    from gateway.authority.approvals.store import StoredApprovals
     from gateway.base.store.engine import Claim
     from gateway.base.store.records import SealedStore
     from gateway.model.wire import JsonObject
@@ -133,7 +134,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
     restored = restore(history, store)
     if restored.problem is not None:
         log.error("history.snapshot-unused", problem=restored.problem.message)
-    approvals = None if registers is None else await RestoredApprovals.load(registers)
+    approvals = await _load_approvals(registers)
     after = restored.seq if approvals is None else min(restored.seq, approvals.seq)
     recorded = entries(configuration.journal.path, key=keys.chain, journal=restored.journal, after=after)
     rebuilt = rebuild(history, recorded if approvals is None else approvals.follow(recorded), restored)
@@ -145,7 +146,7 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
     if lost is not None:
         log.error("history.journal-cut", problem="the journal ended before the snapshots of history", **lost)
         await journal.append("cut", lost)
-        if registers is not None:
+        if registers is not None and approvals is not None:
             await registers.desk.withdraw_all("journal-cut")
             await registers.endorsements.withdraw_all("journal-cut")
     await _withdraw_restored(parts, registers)
@@ -158,9 +159,9 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
                 log.error("history.snapshot-replaced", problem=replaced.message)
             history.states.shed(clock())
             if registers is not None:
-                place = (rebuilt.journal or "", journal.entries)
+                place = None if approvals is None else (rebuilt.journal or "", journal.entries)
                 await registers.desk.sweep(place)
-                await registers.endorsements.sweep(place)
+                await registers.endorsements.write_down(place)
         except StoreError as error:
             log.error("approvals.unsaved", problem=error.message)  # noqa: TRY400 - the message says it all
         except HistoryError as error:
@@ -169,6 +170,17 @@ async def open_memory(parts: DeskParts, registers: ApprovalRegisters | None = No
 
     await write_down()
     return write_down
+
+
+async def _load_approvals(registers: ApprovalRegisters | None) -> RestoredApprovals | None:
+    """Take over the contents of the stores, and return those that the journal brings up to date. Raises `StoreError`.
+
+    Records of many gateways decide by themselves: this journal has no votes and uses of the others.
+    """
+    if registers is None:
+        return None
+    loaded = await RestoredApprovals.load(registers)
+    return None if registers.desk.is_shared else loaded
 
 
 def _begin_restored(parts: DeskParts) -> History:
@@ -239,7 +251,7 @@ class RestoredApprovals:
 
     registers: ApprovalRegisters
     asked: StoredApprovals
-    endorsed: StoredEndorsements
+    endorsed: EndorsementRegister
 
     @classmethod
     async def load(cls, registers: ApprovalRegisters) -> RestoredApprovals:
@@ -272,10 +284,11 @@ class RestoredApprovals:
         entry."""
         desk, endorsements = self.registers
         await desk.resume()
+        await endorsements.resume()
         if self.asked.approvals and self.asked.journal != journal:
             log.error("approvals.withdrawn", problem="the journal is not the one in which they were asked")
             await desk.withdraw_all("journal-replaced")
-        if not self.endorsed.endorsements:
+        if not self.endorsed.ids:
             return
         if self.endorsed.journal != journal or self.endorsed.seq > last:
             log.error(

@@ -16,17 +16,21 @@ from gateway.authority.approvals import Desk, Times
 from gateway.authority.approvals.channels.building import build_channels
 from gateway.authority.approvals.channels.notifier import Notifier
 from gateway.authority.approvals.channels.sender import Timing
+from gateway.authority.approvals.endorsement_store import EndorsementStore
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import Question
 from gateway.authority.approvals.office import Office, add_operations
 from gateway.authority.approvals.passkeys import Passkeys
 from gateway.authority.approvals.passkeys import add_operations as add_passkey_operations
+from gateway.authority.approvals.register import Fleet
 from gateway.authority.approvals.seal import TicketSeal
-from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
+from gateway.authority.approvals.store import ApprovalStore
 from gateway.base.concurrency.background import Job
 from gateway.base.keys.key_ring import derive_ring, subkey
+from gateway.base.store.duty import Duty
 from gateway.calls.pipeline.people import CompletionNotices, People
 from gateway.calls.pipeline.record import held_credentials
+from gateway.history.shared import SharedLog
 from gateway.model.errors import GatewayError
 from gateway.record.journal.records import record_arguments
 from gateway.surfaces.app.control import find_admission
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.base.control.operations import Control
+    from gateway.base.store.engine import Claim
     from gateway.base.store.records import SealedStore
     from gateway.config import Configuration
     from gateway.config.keys import Keys
@@ -59,8 +64,9 @@ class DeskParts(NamedTuple):
     journal: Journal
     history: History
     clock: Callable[[], float]
-    monotonic: Callable[[], float]
     control: Control
+    claim: Claim | None
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class ApprovalRegisters(NamedTuple):
@@ -85,6 +91,7 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
         clock=parts.clock,
         monotonic=parts.monotonic,
         has_ended=partial(_has_ended, parts.history),
+        fleet=_find_fleet(parts),
     )
     endorsements = Endorsements(
         EndorsementStore(parts.store),
@@ -92,13 +99,23 @@ def build_registers(parts: DeskParts) -> ApprovalRegisters | None:
         append=append,
         clock=parts.clock,
         monotonic=parts.monotonic,
+        is_shared=desk.is_shared,
     )
     return ApprovalRegisters(desk, endorsements)
 
 
+def _find_fleet(parts: DeskParts) -> Fleet | None:
+    """Return the gateways on the same records, `None` for a gateway alone."""
+    shared = parts.history.ledger.log
+    return Fleet(parts.claim, shared.has_reserved) if parts.claim and isinstance(shared, SharedLog) else None
+
+
 def _has_ended(history: History, question: Question, now: float) -> bool:
-    """Return whether the task of a question is over. An implicit task is over if somebody ended it, not by its time."""
-    if question.outlives_task:
+    """Return whether the task of a question is over. An implicit task is over if somebody ended it, not by its time.
+
+    A gateway that shares its history may not know the task, or its latest use. There the end that somebody made counts alone.
+    """
+    if question.outlives_task or history.ledger.log.is_shared:
         return history.tasks.was_ended(question.task)
     return not history.tasks.is_open(question.task, now)
 
@@ -155,9 +172,24 @@ def start_channels(stack: AsyncExitStack, parts: DeskParts, desk: Desk, page_url
     if settings is None or not channels:
         return
     timing = Timing(time.monotonic, asyncio.sleep, random.random)
-    notifier = Notifier(desk, channels, page_url, timing, has_watchers=settings.has_watchers)
+    duty = Duty(parts.store, "messages about approvals", parts.claim)
+    notifier = Notifier(desk, channels, page_url, timing, duty, has_watchers=settings.has_watchers)
     stack.push_async_callback(notifier.stop)
     notifier.start()
+    keep_sender(stack, notifier)
+
+
+def keep_sender(stack: AsyncExitStack, notifier: Notifier) -> None:
+    """Look again and again whether this gateway has to send, until the stack ends."""
+
+    async def look() -> None:
+        try:
+            await notifier.look()
+        except GatewayError as error:
+            log.warning("approvals.no-sender", problem=error.message)
+        await asyncio.sleep(_SWEEP_SECONDS)
+
+    stack.push_async_callback(Job.begin_repeating(look, "sender of approvals").stop)
 
 
 def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> None:
@@ -166,6 +198,10 @@ def keep_time(stack: AsyncExitStack, desk: Desk, endorsements: Endorsements) -> 
     async def sweep() -> None:
         await asyncio.sleep(_SWEEP_SECONDS)
         try:
+            if desk.is_shared:
+                await desk.follow()
+                await endorsements.follow()
+            await desk.settle_lost_claims()
             await desk.sweep()
             await endorsements.sweep()
         except GatewayError as error:

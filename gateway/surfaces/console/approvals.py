@@ -66,6 +66,7 @@ def for_approver(handle: Callable[[ConsoleVisit, Approver], Awaitable[Response]]
 
 async def _list(visit: ConsoleVisit, approver: Approver) -> Response:
     people = people_of(visit)
+    await people.office.catch_up()
     questions = people.office.list(approver)
     return visit.page(
         "approvals.html",

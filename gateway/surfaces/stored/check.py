@@ -9,13 +9,15 @@ from collections import defaultdict
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, ENDORSEMENTS, POSITIONS
+from gateway.authority.approvals.endorsement_store import ENDORSEMENTS, REGISTER
+from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, LATEST, POSITIONS
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
 from gateway.authority.effects import EFFECTS
 from gateway.authority.signals.store import EVENTS, SIGNALS, SIGNS
 from gateway.authority.stops.switch import STOPS
 from gateway.authority.store import LEASES, ORDERS, VALUES
 from gateway.base.keys.key_ring import derive_ring, key_id
+from gateway.base.store.duty import DUTIES
 from gateway.base.store.engine import CheckedForm, StoredForm
 from gateway.base.store.records import RecordKind, SealedStore
 from gateway.base.store.sqlite import FORMAT, read_form
@@ -50,8 +52,10 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     EVENTS,
     APPROVALS,
     DESCRIPTIONS,
+    LATEST,
     POSITIONS,
     ENDORSEMENTS,
+    REGISTER,
     CONNECTIONS,
     TOKENS,
     CLIENTS,
@@ -60,6 +64,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     ACCOUNTS,
     FIRST_PINS,
     SIGNS,
+    DUTIES,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

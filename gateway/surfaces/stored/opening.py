@@ -44,7 +44,6 @@ def find_unshared(configuration: Configuration) -> tuple[str, ...]:
     """Return the names of the state that a gateway keeps for itself, so that no other may use its database meanwhile."""
     credentials = [upstream.credential for upstream in configuration.upstreams.values()]
     kept = {
-        "approvals": configuration.approvals is not None,
         "leases": any(isinstance(credential, LeasedCredential) for credential in credentials),
         "connections": configuration.connections is not None,
         "the console": configuration.console is not None,

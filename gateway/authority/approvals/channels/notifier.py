@@ -1,6 +1,7 @@
 """The ties between the desk and its channels: each question is told on each channel once, and its end too.
 
-The journal has each delivery. So after a restart the notifier sends the rest, and nothing twice.
+One gateway has the duty to send. The records have each delivery. So after its end, the next one sends the rest, and nothing twice.
+A message that was under way at that moment comes twice, with the same id.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.authority.approvals.channels.notice import NoticeMessage, QuestionNews
     from gateway.authority.approvals.desk import Desk
     from gateway.authority.approvals.model import Approval, Notice
+    from gateway.base.store.duty import Duty
 
 log = structlog.get_logger("gateway.approvals")
 
@@ -29,9 +31,18 @@ class Notifier:
     """Tells people of questions. `has_watchers`: people look at the desk by themselves, so each question reaches somebody."""
 
     def __init__(
-        self, desk: Desk, channels: Iterable[ApprovalChannel], page_url: str, timing: Timing, *, has_watchers: bool
+        self,
+        desk: Desk,
+        channels: Iterable[ApprovalChannel],
+        page_url: str,
+        timing: Timing,
+        duty: Duty,
+        *,
+        has_watchers: bool,
     ) -> None:
         self._desk = desk
+        self._duty = duty
+        self._is_sender = False
         self._page_url = page_url
         self._has_watchers = has_watchers
         self._senders = {channel.name: Sender(channel, self, timing) for channel in channels}
@@ -40,17 +51,39 @@ class Notifier:
         self._in_line: dict[str, None] = {}  # questions that wait for the answers to others, the oldest first
 
     def start(self) -> None:
-        """Tell people of new questions, and of untold questions of the previous gateway."""
+        """Tell people of new questions from the moment on at which this gateway has the duty."""
         self._desk.watch(self._hear)
+
+    async def look(self) -> None:
+        """Take the duty if no other gateway has it, and tell people of the untold questions. Raises `StoreError`."""
+        is_sender = await self._duty.take()
+        if is_sender == self._is_sender:
+            return
+        self._is_sender = is_sender
+        log.info("approvals.sender", is_sender=is_sender)
+        if not is_sender:
+            await self._stop_senders()
+            return
         for approval in self._desk.list_remembered():
             self._hear(approval)
 
     async def stop(self) -> None:
-        """Stop sending."""
+        """Stop sending, and close the channels."""
+        self._is_sender = False
+        await self._stop_senders()
+        for sender in self._senders.values():
+            await sender.channel.aclose()
+
+    async def _stop_senders(self) -> None:
         for sender in self._senders.values():
             await sender.stop()
+        self._failing.clear()
+        self._closing.clear()
+        self._in_line.clear()
 
     def _hear(self, approval: Approval) -> None:
+        if not self._is_sender:
+            return
         if approval.state == "pending":
             self._ask(approval)
             return
@@ -93,7 +126,8 @@ class Notifier:
     def is_current(self, item: QuestionNews) -> bool:
         """Return whether people still have to hear news: a question that has ended needs no answer."""
         approval = self._desk.get(item.id)
-        return approval is not None and (item.notice == "closed" or approval.state == "pending")
+        is_wanted = approval is not None and (item.notice == "closed" or approval.state == "pending")
+        return self._is_sender and is_wanted
 
     async def note_delivered(self, channel: ApprovalChannel, message: NoticeMessage) -> None:
         """Note that people were told."""
@@ -132,6 +166,12 @@ class Notifier:
         except GatewayError as error:
             log.warning("approvals.unrecorded", id=item.id, channel=channel.name, problem=error.message)
 
+    async def _mark_unreached(self, identifier: str, channel: str) -> None:
+        try:
+            await self._desk.mark_unreached(identifier)
+        except GatewayError as error:
+            log.warning("approvals.unrecorded", id=identifier, channel=channel, problem=error.message)
+
     async def _judge(self, identifier: str, channel: str, *, is_final: bool) -> None:
         """Mark an undelivered question: for now, or for good if all channels gave up."""
         approval = self._desk.get(identifier)
@@ -142,7 +182,7 @@ class Notifier:
         if self._has_watchers or approval.told or failing.keys() != self._senders.keys():
             return
         if not all(failing.values()):
-            self._desk.mark_unreached(identifier)
+            await self._mark_unreached(identifier, channel)
             return
         try:
             await self._desk.end(identifier, "unreachable", "undelivered")

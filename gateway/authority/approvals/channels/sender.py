@@ -97,11 +97,11 @@ class Sender:
         waiting[item.id, item.notice] = item
 
     async def stop(self) -> None:
-        """Stop sending. The next start sends the rest."""
+        """Stop sending. Whoever has the duty next sends the rest."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.channel.aclose()
+        self._waiting.clear()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=f"channel {self.channel.name}")

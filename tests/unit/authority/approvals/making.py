@@ -9,10 +9,11 @@ from msgspec import structs
 
 from gateway.authority.approvals import Desk, Times
 from gateway.authority.approvals.endorsement import Endorsement
+from gateway.authority.approvals.endorsement_store import EndorsementStore
 from gateway.authority.approvals.endorsements import Endorsements
 from gateway.authority.approvals.model import ApproverRule, Binding, Person, Question, Requester, ShownReason, Vote
 from gateway.authority.approvals.passkeys import Passkeys
-from gateway.authority.approvals.store import ApprovalStore, EndorsementStore
+from gateway.authority.approvals.store import ApprovalStore
 from gateway.model.errors import JournalError
 from tests.unit.base.store.keeping import sealed_store
 from tests.unit.clock import Clock

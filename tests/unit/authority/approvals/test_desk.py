@@ -64,10 +64,11 @@ async def test_of_racing_calls_one_has_the_approval(desk: Desk):
     await ask(desk)
     await grant(desk)
 
-    assert [desk.claim("q1") for _ in range(1_000)].count(True) == 1
+    claims = await asyncio.gather(*(desk.claim("q1", f"d{number}") for number in range(1_000)))
+    assert claims.count(True) == 1
     assert desk.find("sha256:call-q1") is None
-    desk.give_back("q1")
-    assert desk.claim("q1") is True
+    desk.give_back("q1", f"d{claims.index(True)}")
+    assert await desk.claim("q1", "d2") is True
     await desk.use("q1", "d2")
     assert desk.find("sha256:call-q1") is None
 
@@ -75,15 +76,15 @@ async def test_of_racing_calls_one_has_the_approval(desk: Desk):
 async def test_a_later_round_of_the_same_exchange_has_it_too(desk: Desk, clock: Clock):
     await ask(desk)
     await grant(desk)
-    desk.claim("q1")
+    await desk.claim("q1", "d2")
     await desk.use("q1", "d2")
 
     found = desk.find_round("sha256:operation-q1", "d2")
     assert found is not None
     assert found.state == "used"
-    assert desk.claim("q1") is False
-    assert desk.claim("q1", "d2") is True
-    assert desk.claim("q1", "d2") is False
+    assert await desk.claim("q1", "d3") is False
+    assert await desk.claim("q1", "d3", "d2") is True
+    assert await desk.claim("q1", "d4", "d2") is False
     await desk.use("q1", "d3")
     assert desk.find_round("sha256:operation-q1", "d2") is None
     assert desk.find_round("sha256:operation-q1", "d3") is not None
@@ -183,20 +184,19 @@ async def test_a_slow_disk_keeps_the_newest_state(tmp_path: Path, recorder: Reco
     class SlowStore(ApprovalStore):
         """The write of a yes takes until another write could have begun."""
 
-        async def save(self, changed: Any, gone: Any = ()) -> None:
-            changed = tuple(changed)
-            if [one.state for one in changed] == ["granted"]:
+        async def save(self, approval: Approval) -> bool:
+            if approval.state == "granted":
                 begun.set()
                 for _ in range(50):
                     await asyncio.sleep(0)
-            await super().save(changed, gone)
+            return await super().save(approval)
 
     begun = asyncio.Event()
     desk = Desk(Times(900.0, 300.0, 0.05), SlowStore(sealed_store(tmp_path)), append=recorder.append, clock=clock)
     asked = await ask(desk)
     granting = asyncio.create_task(desk.vote("q1", yes(), asked.question.shown))
     await begun.wait()
-    assert desk.claim("q1")
+    assert await desk.claim("q1", "d2")
     await asyncio.gather(desk.use("q1", "d2"), desk.note_sent("q1", NoticeDelivery("hook", "asked", "msg_1")), granting)
 
     (stored,) = (await ApprovalStore(sealed_store(tmp_path)).load()).approvals
@@ -206,7 +206,7 @@ async def test_a_slow_disk_keeps_the_newest_state(tmp_path: Path, recorder: Reco
 async def test_a_delivery_beside_a_use_brings_nothing_back(desk: Desk, recorder: Recorder):
     asked = await ask(desk)
     await grant(desk)
-    desk.claim(asked.id)
+    await desk.claim(asked.id, "d2")
     await asyncio.gather(
         *(desk.note_sent("q1", NoticeDelivery(f"hook-{number}", "asked", "msg_1")) for number in range(20)),
         desk.use("q1", "d2"),
@@ -216,7 +216,7 @@ async def test_a_delivery_beside_a_use_brings_nothing_back(desk: Desk, recorder:
     found = desk.get("q1")
     assert found is not None
     assert (found.state, found.calls, len(found.told)) == ("used", ("d2",), 40)
-    assert desk.claim("q1") is False
+    assert await desk.claim("q1", "d2") is False
 
 
 async def test_all_waits_end_when_the_gateway_stops(desk: Desk):
@@ -235,9 +235,9 @@ async def test_a_clock_that_is_set_back_revives_nothing(desk: Desk, clock: Clock
     await ask(desk)
     await grant(desk)
     clock.now = 1_302.0
-    assert desk.claim("q1") is False
+    assert await desk.claim("q1", "d2") is False
     clock.now = 1_001.0
-    assert desk.claim("q1") is False
+    assert await desk.claim("q1", "d2") is False
     await desk.sweep()
     assert desk.list_open() == []
 
@@ -318,7 +318,7 @@ async def test_the_next_gateway_has_the_questions_as_the_journal_has_them(
     shutil.copytree(killed, found)
     for identifier in ("granted", "used"):
         await grant(first, identifier)
-    first.claim("used")
+    await first.claim("used", "d2")
     recorder.entries.append({"kind": "call", "id": "d2", "effect": "allow", "approval": "used"})
 
     second = make_desk(found, Recorder(), clock)
@@ -330,7 +330,7 @@ async def test_the_next_gateway_has_the_questions_as_the_journal_has_them(
 
     states = {name: one.state for name in ("pending", "granted", "used") if (one := second.get(name))}
     assert states == {"pending": "pending", "granted": "granted", "used": "used"}
-    assert second.claim("granted") is True
+    assert await second.claim("granted", "d2") is True
     assert second.find("sha256:call-used") is None
     assert await second.describe("pending") == DESCRIPTION
 
@@ -338,10 +338,10 @@ async def test_the_next_gateway_has_the_questions_as_the_journal_has_them(
 async def test_a_position_is_not_noted_while_the_journal_knows_more(desk: Desk, tmp_path: Path):
     await ask(desk)
     await grant(desk)
-    desk.claim("q1")
+    await desk.claim("q1", "d2")
     await desk.sweep(("journal", 7))
     assert (await ApprovalStore(sealed_store(tmp_path)).load()).seq == 0
-    desk.give_back("q1")
+    desk.give_back("q1", "d2")
     await desk.sweep(("journal", 7))
     assert (await ApprovalStore(sealed_store(tmp_path)).load()).seq == 7
 
@@ -350,7 +350,7 @@ async def test_no_position_passes_a_use_that_the_disk_did_not_take(desk: Desk, t
     """The next start would have the approval as granted, and would not read its use from the journal."""
     await ask(desk)
     await grant(desk)
-    desk.claim("q1")
+    await desk.claim("q1", "d2")
     edit(tmp_path, "create trigger full before insert on records begin select raise(abort, 'disk is full'); end")
     edit(tmp_path, "create trigger fuller before update on records begin select raise(abort, 'disk is full'); end")
     with pytest.raises(StoreError):
@@ -388,7 +388,7 @@ async def test_many_questions_are_written_at_once(tmp_path: Path, recorder: Reco
 
     async def use(number: int) -> None:
         await grant(desk, f"q{number}")
-        desk.claim(f"q{number}")
+        await desk.claim(f"q{number}", "d2")
         await asyncio.gather(
             desk.use(f"q{number}", f"d{number}"), desk.describe(f"q{number}"), desk.sweep(("j", number))
         )
@@ -402,4 +402,4 @@ async def test_many_questions_are_written_at_once(tmp_path: Path, recorder: Reco
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
-        await ApprovalStore(sealed_store(tmp_path / "file")).add(Approval(question()), DESCRIPTION)
+        await ApprovalStore(sealed_store(tmp_path / "file")).add(Approval(question()), DESCRIPTION, 0, 2_000.0)

@@ -93,7 +93,7 @@ async def test_an_approval_is_used_or_its_task_ended_first(tmp_path: Path, seed:
     async def call(identifier: str) -> bool:
         for _ in range(chance.randrange(6)):
             await asyncio.sleep(0)
-        if not desk.claim(identifier):
+        if not await desk.claim(identifier, "d2"):
             return False
         for _ in range(chance.randrange(6)):
             await asyncio.sleep(0)
@@ -158,7 +158,7 @@ async def test_a_withdrawal_takes_no_approval_from_the_call_that_has_it(tmp_path
         await desk.ask(question(identifier), DESCRIPTION)
         if identifier != "pending":
             await desk.vote(identifier, yes(BOB), f"sha256:shown-{identifier}")
-    assert desk.claim("claimed")
+    assert await desk.claim("claimed", "d2")
 
     assert [await desk.withdraw(name, "declined") for name in ("pending", "granted", "claimed", "none")] == [
         True,
@@ -166,8 +166,8 @@ async def test_a_withdrawal_takes_no_approval_from_the_call_that_has_it(tmp_path
         False,
         False,
     ]
-    assert desk.claim("granted") is False
-    assert desk.claim("claimed") is False
+    assert await desk.claim("granted", "d2") is False
+    assert await desk.claim("claimed", "d2") is False
     await desk.use("claimed", "d2")
     found = desk.get("claimed")
     assert found is not None
@@ -183,10 +183,10 @@ async def test_a_clock_that_is_set_back_lengthens_nothing(tmp_path: Path):
     await desk.vote("granted", yes(at=desk.now()), "sha256:shown-granted")
     clock.now -= 3_600.0
     passed.now += 299.0
-    assert desk.claim("granted")
-    desk.give_back("granted")
+    assert await desk.claim("granted", "d2")
+    desk.give_back("granted", "d2")
     passed.now += 1.0
-    assert desk.claim("granted") is False
+    assert await desk.claim("granted", "d2") is False
     passed.now += 600.0
     await desk.sweep()
 
@@ -211,7 +211,7 @@ async def test_a_clock_that_is_set_back_before_a_restart_revives_nothing(tmp_pat
 async def test_ten_thousand_open_questions_leave_calls_their_turn(tmp_path: Path):
     desk = make_desk(tmp_path, Recorder(), Clock())
     for number in range(600):
-        desk._index.put(state.ask(question(f"q{number}", task=f"t{number}")))
+        desk._register.index.put(state.ask(question(f"q{number}", task=f"t{number}")))
     turns = 0
 
     async def count() -> None:
@@ -227,4 +227,4 @@ async def test_ten_thousand_open_questions_leave_calls_their_turn(tmp_path: Path
     counting.cancel()
 
     assert turns - before >= 2
-    assert desk._locks == {}
+    assert desk._register._locks == {}

@@ -18,7 +18,7 @@ from tests.unit.authority.approvals.making import (
     endorsement,
     make_endorsements,
 )
-from tests.unit.base.store.keeping import put_back_endorsements, read_endorsements
+from tests.unit.base.store.keeping import damage_register, edit, put_back_endorsements, read_endorsements
 from tests.unit.clock import Clock
 
 
@@ -79,7 +79,8 @@ async def test_a_clock_that_is_set_back_over_a_restart_revives_nothing(
 ):
     await known.give(endorsement())
     clock.now = 2_000.0
-    await known.sweep(("j", 1))
+    await known.sweep()
+    await known.write_down(("j", 1))
 
     again = await restored(tmp_path, clock=Clock(1_001.0))
 
@@ -180,6 +181,14 @@ async def test_parallel_revocations_end_an_endorsement_once(known: Endorsements,
 
 async def test_endorsements_that_do_not_open_endorse_nothing(tmp_path: Path, known: Endorsements):
     await known.give(endorsement())
-    assert b"boss" not in read_endorsements(tmp_path)
-    put_back_endorsements(tmp_path, b"")
+    assert b"boss" not in b"".join(value for *_, value in read_endorsements(tmp_path))
+    damage_register(tmp_path)
+    assert (await restored(tmp_path)).list() == []
+
+
+async def test_an_old_record_put_back_beside_newer_ones_endorses_nothing(tmp_path: Path, known: Endorsements):
+    await known.give(endorsement())
+    (old,) = [row for row in read_endorsements(tmp_path) if row[0] == "endorsement"]
+    await known.revoke(EndorsementSelection(all=True), BOB)
+    edit(tmp_path, "insert into records values (?, ?, ?, ?, null)", *old)
     assert (await restored(tmp_path)).list() == []

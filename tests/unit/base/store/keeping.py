@@ -30,12 +30,23 @@ def edit(folder: Path, statement: str, *values: Any) -> list[Any]:
         return database.execute(statement, values).fetchall()
 
 
-def read_endorsements(folder: Path) -> bytes:
-    """Return the sealed endorsements of a state folder."""
-    ((value,),) = edit(folder, "select value from records where kind = 'endorsements'")
-    return value
+Rows = list[tuple[str, str, int, bytes]]
+
+_ENDORSEMENTS = "kind in ('endorsement', 'endorsements')"
 
 
-def put_back_endorsements(folder: Path, value: bytes) -> None:
+def read_endorsements(folder: Path) -> Rows:
+    """Return the sealed endorsements of a state folder, with their register."""
+    return edit(folder, f"select kind, id, version, value from records where {_ENDORSEMENTS}")
+
+
+def put_back_endorsements(folder: Path, rows: Rows) -> None:
     """Put the endorsements of an earlier moment in the place of the present ones."""
+    edit(folder, f"delete from records where {_ENDORSEMENTS}")
+    for row in rows:
+        edit(folder, "insert into records values (?, ?, ?, ?, null)", *row)
+
+
+def damage_register(folder: Path, value: bytes = b"") -> None:
+    """Put other bytes in the place of the register of endorsements."""
     edit(folder, "update records set value = ? where kind = 'endorsements'", value)

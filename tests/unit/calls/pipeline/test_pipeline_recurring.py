@@ -14,7 +14,7 @@ from gateway.authority.approvals.endorsement import EndorsementSelection
 from gateway.model.decision import Decision, Reason
 from gateway.model.errors import JournalError
 from tests.unit.approving import BOB, REVISION, approve, pending, vote
-from tests.unit.base.store.keeping import put_back_endorsements, read_endorsements
+from tests.unit.base.store.keeping import edit, put_back_endorsements, read_endorsements
 from tests.unit.harness import Bench, deciding, retarget
 from tests.unit.recurring import (
     BOSS,
@@ -308,9 +308,9 @@ async def test_endorsements_outlive_a_restart_and_a_lost_file(tmp_path: Path):
 async def test_a_file_that_was_changed_endorses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     async with recurring_bench(tmp_path) as there:
         await endorse(there, to=BOSS)
-    sealed = bytearray(read_endorsements(tmp_path / "state"))
-    sealed[-1] ^= 1
-    put_back_endorsements(tmp_path / "state", bytes(sealed))
+    for kind, identifier, _, value in read_endorsements(tmp_path / "state"):
+        changed = value[:-1] + bytes([value[-1] ^ 1])
+        edit(tmp_path / "state", "update records set value = ? where kind = ? and id = ?", changed, kind, identifier)
     async with recurring_bench(tmp_path) as there:
         assert "store.unreadable" in capsys.readouterr().out
         assert not await (await task_of_kind(there)).passes(to=BOSS)

@@ -19,8 +19,10 @@ from gateway.authority.approvals.channels.notice import NoticeMessage
 from gateway.authority.approvals.channels.notifier import Notifier
 from gateway.authority.approvals.channels.sender import ATTEMPTS, Timing, pause_before
 from gateway.authority.approvals.model import Approval, Requester
+from gateway.base.store.duty import Duty
 from gateway.model.wire import JsonObject
 from tests.unit.authority.approvals.making import BOB, DESCRIPTION, Recorder, make_desk, no, question, yes
+from tests.unit.base.store.keeping import sealed_store
 from tests.unit.clock import Clock
 
 PAGE = "https://gateway.example/approvals"
@@ -106,8 +108,10 @@ async def telling(
     recorder, clock, sleeps = recorder or Recorder(), Clock(), Sleeps()
     desk = desk or make_desk(folder, recorder, clock)
     timing = Timing(sleeps.clock, sleeps.sleep, lambda: 1.0, attempt=0.2)
-    notifier = Notifier(desk, channels, PAGE, timing, has_watchers=watched)
+    duty = Duty(sealed_store(folder), "messages", None)
+    notifier = Notifier(desk, channels, PAGE, timing, duty, has_watchers=watched)
     notifier.start()
+    await notifier.look()
     try:
         yield Stage(desk, recorder, sleeps, clock)
     finally:
@@ -134,7 +138,7 @@ async def test_each_channel_is_told_once_and_of_the_end(tmp_path: Path):
         assert (hook.kinds, mail.kinds) == (["asked"], ["asked"])
         await there.desk.vote(first.id, yes(), first.question.shown)
         await settle()
-        there.desk.claim(first.id)
+        await there.desk.claim(first.id, "d2")
         await there.desk.use(first.id, "d2")
         await settle()
 
@@ -197,7 +201,7 @@ async def test_a_question_that_reaches_nobody_is_told_at_once_and_mended(tmp_pat
         await settle()
         assert waiting.done()
         assert there.desk.is_unreached(asked.id)
-        assert (await there.desk.wait(asked.id, 900.0)) == asked
+        assert (await there.desk.wait(asked.id, 900.0)) == there.desk.get(asked.id)
         await there.sleeps.pass_until(1.0)
         assert not there.desk.is_unreached(asked.id)
         voted = await there.desk.vote(asked.id, yes(), asked.question.shown)
@@ -309,7 +313,7 @@ async def test_a_use_while_the_told_end_is_recorded_tells_it_no_second_time(tmp_
         await settle()
         await there.desk.vote(asked.id, yes(BOB), asked.question.shown)
         await settle()
-        assert there.desk.claim(asked.id)
+        assert await there.desk.claim(asked.id, "d1")
         await there.desk.use(asked.id, "d1")
         recorder.written.set()
         await there.sleeps.pass_until(600.0)
