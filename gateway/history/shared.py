@@ -169,11 +169,8 @@ class SharedLog:
     async def has_reserved(self, owner: str, call: str) -> bool:
         """Return whether the log of an owner has the reservation of a call. Raises `StoreError` and `HistoryError`."""
         named = Log(self._sealing.digest(owner), _NAME)
-        for sealed in await self._store.engine.read_log(named):
-            events = [entry.event for entry in self._sealing.open_entries(named.owner, sealed).entries]
-            if any(isinstance(event, Reserved) and event.call == call for event in events):
-                return True
-        return False
+        sealed = await self._store.engine.read_log(named)
+        return any(self._sealing.open_entries(named.owner, each).has_reserved(call) for each in sealed)
 
     async def close_lost_calls(self) -> None:
         """Close the open calls of gateways that have ended, also in accounts. Raises `StoreError` and `HistoryError`."""

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.base.store.records import RecordKind
-from gateway.history.events import Event, JobMark
+from gateway.history.events import Event, JobMark, Reserved
 from gateway.history.states import VERSION, decode_row, decode_state, encode_row
 from gateway.history.store import StoredTask
 from gateway.history.task_history import TaskHistory
@@ -57,6 +57,10 @@ class Written(Struct, frozen=True):
     form: int
     replica: str
     entries: tuple[Entry, ...]
+
+    def has_reserved(self, call: str) -> bool:
+        """Return whether an entry is the reservation of a call."""
+        return any(isinstance(each.event, Reserved) and each.event.call == call for each in self.entries)
 
 
 class Snapshot(Struct, frozen=True):

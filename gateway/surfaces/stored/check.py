@@ -10,6 +10,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.authority.approvals.endorsement_store import ENDORSEMENTS, REGISTER
+from gateway.authority.approvals.passkeys import INVITATIONS
+from gateway.authority.approvals.passkeys import KEYS as PASSKEYS
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, LATEST, POSITIONS
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
 from gateway.authority.effects import EFFECTS
@@ -56,6 +58,8 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     POSITIONS,
     ENDORSEMENTS,
     REGISTER,
+    PASSKEYS,
+    INVITATIONS,
     CONNECTIONS,
     TOKENS,
     CLIENTS,
