@@ -286,6 +286,8 @@ class SharedLog:
         try:
             if owner.is_cold:
                 await self._load(owner)
+            elif all(waiting.entry is None for waiting in owner.waiting):
+                await self._look(owner)
             elif not await self._append(owner):
                 owner.raced = asyncio.get_running_loop().time()
             elif asyncio.get_running_loop().time() - owner.raced < _CONTENDED:
@@ -304,17 +306,19 @@ class SharedLog:
             waiting.fail(_make_error(error.message))
         owner.waiting = deque(waiting for waiting in owner.waiting if not waiting.depends)
 
+    async def _look(self, owner: OwnerLog) -> None:
+        """Fold later events for callers that wait for these alone. Raises `StoreError`."""
+        batch = list(owner.waiting)
+        later = await self._store.engine.read_log(owner.log, owner.version)
+        if later:
+            self._take_missing(owner, batch, later)
+        else:
+            owner.settle(batch)
+
     async def _append(self, owner: OwnerLog) -> bool:
         """Append the next entries, and return whether this gateway knew the whole log. Raises `StoreError`."""
         batch = list(islice(owner.waiting, _AT_ONCE))
         entries = [each.entry for each in batch if each.entry is not None]
-        if not entries:
-            later = await self._store.engine.read_log(owner.log, owner.version)
-            if later:
-                self._take_missing(owner, batch, later)
-            else:
-                owner.settle(batch)
-            return True
         sealed = self._sealing.seal_entries(owner.log.owner, self._replica, entries)
         beside = [
             event

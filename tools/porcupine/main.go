@@ -1,7 +1,7 @@
 // Command porcupine says whether recorded calls of one task, made over several gateways, can be put in one order that fits
 // their times. It reads a JSON document from the standard input, and prints "linearizable" or "not linearizable".
 //
-// The model is a task with a counter of its calls, and the set of systems that it reached, with a hard limit.
+// The model is a task that numbers its calls, and has the set of systems that it reached, with a hard limit.
 package main
 
 import (
@@ -15,15 +15,21 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A call as its client saw it. Without an answer, the gateway may have counted the call, or not.
+const unknown, allowed, refused = "unknown", "allowed", "refused"
+
+// A call as its client saw it. A call without an answer is unknown: a gateway may have counted it at any time since.
 type call struct {
 	Client int    `json:"client"`
 	System string `json:"system"`
-	Answer string `json:"answer"` // allowed, refused or unknown
+	Answer string `json:"answer"`
 	Number int    `json:"number"`
 	Begun  int64  `json:"begun"`
 	Ended  int64  `json:"ended"`
-	doubt  bool   // a call without an answer had begun before this one ended
+	// Systems that a gateway may have counted when it decided on this call: those of calls that were refused meanwhile, and
+	// of earlier unknown calls.
+	around []string
+	// Earlier unknown calls. Each may have taken a number.
+	lost int
 }
 
 type history struct {
@@ -31,49 +37,69 @@ type history struct {
 	Calls []call `json:"calls"`
 }
 
-// The state of a task: how many calls it counted, and the systems, in order, with a comma after each.
+// The state of a task: the number of its last call, how many numbers unknown calls took, and the systems in order.
 type task struct {
-	number  int
-	systems string
+	number, skipped int
+	systems         string
 }
 
-func (t task) reach(system string) task {
-	if t.has(system) {
-		return task{t.number + 1, t.systems}
-	}
-	all := append(strings.Split(strings.TrimSuffix(t.systems, ","), ","), system)
-	all = slices.DeleteFunc(all, func(name string) bool { return name == "" })
+func (t task) reach(systems ...string) task {
+	all := append(strings.Fields(t.systems), systems...)
 	slices.Sort(all)
-	return task{t.number + 1, strings.Join(all, ",") + ","}
-}
-
-func (t task) has(system string) bool {
-	return slices.Contains(strings.Split(t.systems, ","), system)
+	t.systems = strings.Join(slices.Compact(all), " ")
+	return t
 }
 
 func (t task) size() int {
-	return strings.Count(t.systems, ",")
+	return len(strings.Fields(t.systems))
 }
 
-func step(limit int) func(state, input, output any) []any {
-	return func(state, input, _ any) []any {
-		before, made := state.(task), input.(call)
-		next := task{before.number + 1, before.systems}
-		reached := before.reach(made.System)
-		switch made.Answer {
-		case "unknown":
-			return []any{before, next, reached}
-		case "allowed":
-			if made.Number == next.number && reached.size() <= limit {
-				return []any{reached}
+func model(limit int, numbers map[int]bool) porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return task{} },
+		Step: func(state, input, _ any) (bool, any) {
+			before, made := state.(task), input.(call)
+			after := before
+			after.number = made.Number
+			for number := before.number + 1; number < made.Number; number++ {
+				if numbers[number] {
+					return false, before
+				}
+				after.skipped++
 			}
-		case "refused":
-			if made.Number == next.number && (made.doubt || reached.size() > limit) {
-				return []any{next}
+			if made.Number <= before.number || after.skipped > made.lost {
+				return false, before
+			}
+			reached := after.reach(made.System)
+			if made.Answer == allowed {
+				return reached.size() <= limit, reached
+			}
+			return reached.reach(made.around...).size() > limit, after
+		},
+	}
+}
+
+// Return the calls with an answer, each with what it may have met, and their numbers.
+func prepare(calls []call) ([]porcupine.Operation, map[int]bool) {
+	var operations []porcupine.Operation
+	numbers := map[int]bool{}
+	for _, made := range calls {
+		if made.Answer == unknown {
+			continue
+		}
+		for _, other := range calls {
+			isEarlier, isMeanwhile := other.Begun < made.Ended, other.Ended > made.Begun
+			if isEarlier && other.Answer == unknown {
+				made.lost++
+			}
+			if isEarlier && (other.Answer == unknown || other.Answer == refused && isMeanwhile) {
+				made.around = append(made.around, other.System)
 			}
 		}
-		return nil
+		numbers[made.Number] = true
+		operations = append(operations, porcupine.Operation{ClientId: made.Client, Input: made, Call: made.Begun, Return: made.Ended})
 	}
+	return operations, numbers
 }
 
 func main() {
@@ -82,28 +108,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "the history cannot be read:", err)
 		os.Exit(2)
 	}
-	last := int64(0)
-	for _, made := range found.Calls {
-		last = max(last, made.Ended)
-	}
-	var operations []porcupine.Operation
-	for number, made := range found.Calls {
-		ended, client := made.Ended, made.Client
-		if made.Answer == "unknown" {
-			// It may be counted at any later time, so its client is one of its own.
-			ended, client = last+1, len(found.Calls)+number
-		}
-		made.doubt = slices.ContainsFunc(found.Calls, func(other call) bool {
-			return other.Answer == "unknown" && other.Begun < made.Ended
-		})
-		operations = append(operations, porcupine.Operation{ClientId: client, Input: made, Call: made.Begun, Return: ended})
-	}
-	model := porcupine.NondeterministicModel{
-		Init:  func() []any { return []any{task{}} },
-		Step:  step(found.Limit),
-		Equal: func(one, other any) bool { return one == other },
-	}
-	switch porcupine.CheckOperationsTimeout(model.ToModel(), operations, time.Minute) {
+	operations, numbers := prepare(found.Calls)
+	switch porcupine.CheckOperationsTimeout(model(found.Limit, numbers), operations, time.Minute) {
 	case porcupine.Ok:
 		fmt.Println("linearizable")
 	case porcupine.Illegal:

@@ -25,12 +25,15 @@ _BY_NOBODY: Final[dict[str, Any]] = (
 
 
 class PostgresServer:
-    """A server in a folder of its own. `settings` are lines of its configuration."""
+    """A server in a folder of its own. `settings` are lines of its configuration. With a `port`, it listens on loopback too."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, port: int | None = None) -> None:
         # The path of a Unix socket has at most 107 bytes, so this is no folder of pytest.
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self.data = self.folder / "data"
+        self.port = port or 5432
+        if port is not None:
+            settings = ("listen_addresses=127.0.0.1", f"port={port}", *settings)
         self._settings = settings
         self._process: subprocess.Popen[Any] | None = None
         self._programs = _find_programs(self.folder)
@@ -39,7 +42,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://{USER}@/postgres?host={self.folder}"
+        return f"postgresql://{USER}@/postgres?host={self.folder}" + (f"&port={self.port}" if self.port != 5432 else "")
 
     def make(self) -> PostgresServer:
         """Make the database, and start the server."""
@@ -75,7 +78,7 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_BY_NOBODY)
         end = time.monotonic() + 60
-        ready = [self._programs / "pg_isready", "-q", "-h", self.folder]
+        ready = [self._programs / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)]
         while subprocess.run(ready, check=False, cwd="/").returncode != 0:
             assert time.monotonic() < end, (self.folder / "log").read_text("utf-8")
             assert self._process.poll() is None, (self.folder / "log").read_text("utf-8")
@@ -91,6 +94,11 @@ class PostgresServer:
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+    def wait(self) -> None:
+        """Wait for the end of the server."""
+        assert self._process is not None
+        self._process.wait(60)
 
     def kill(self) -> None:
         """Kill each process of the server, as a loss of power does."""

@@ -1,6 +1,7 @@
 """A process of one gateway with a shared history: `python racing_gateway.py PLACE NAME CALLS [DEADLINE] [--blind]`.
 
-It makes calls of one caller to forty systems at random, sixteen at the same time, and writes a line of JSON for each answer.
+It writes a line, and waits for one. Then it makes calls of one caller to forty systems at random, sixteen at the same time, and
+writes a line of JSON for each answer.
 With `--blind` its engine appends to whatever the log has, as a gateway with a defect would.
 """
 
@@ -42,6 +43,10 @@ async def race(place: str, name: str, calls: int, deadline: float, *, is_blind: 
     else:
         engine = open_store(place, time.time)
     replica = Replica(name, engine, time.time, patience=deadline)
+    await replica.enter()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.readline)
     left = iter(range(calls))
 
     async def call_again_and_again(client: int) -> None:
