@@ -17,6 +17,7 @@ from typing import Any, cast
 from benchmarks.agentdojo.__main__ import agentdojo
 from benchmarks.corpora import limits
 from benchmarks.corpora.corpus import EVERYTHING, EXTREMES, LINKS, Corpus, Results, measure_corpora, summary
+from benchmarks.corpora.dealt import measure_dealt
 from benchmarks.corpora.installed import ROOT
 from benchmarks.corpora.measure import REGO
 from benchmarks.corpora.rules_page import rules_page
@@ -36,6 +37,10 @@ def main() -> None:
         sys.exit("; ".join(problems))
     if options.limits:
         print(limits.report(asyncio.run(_numbers(corpora))))
+        return
+    if options.dealt:
+        with tempfile.TemporaryDirectory() as scratch:
+            print(measure_dealt(corpora, Path(scratch)))
         return
     planned = LINKS if options.rules else EVERYTHING if options.all else EXTREMES
     with tempfile.TemporaryDirectory() as scratch:
@@ -60,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limits", action="store_true", help="print how far benign tasks reach, and soft limits")
     parser.add_argument("--rules", action="store_true", help="print what each rule stops and costs on each corpus")
     parser.add_argument("--write", action="store_true", help=f"with --rules: write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--dealt", action="store_true", help="print the figures of tasks that several agents share")
     parser.add_argument("--all", action="store_true", help="all settings and both labellings: three times as long")
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ from benchmarks.corpora.installed import Recording
 from benchmarks.corpora.measure import PLAIN, SETTINGS, WITH_BOTH, WITH_LINKS, Measured, Setting, measure
 from benchmarks.corpora.mechanical import label_mechanically
 from benchmarks.corpora.rules import shares
-from benchmarks.corpora.traces import Catalogue, disagreements
+from benchmarks.corpora.traces import Catalogue, Deal, disagreements
 
 BY_HAND: Final = "by hand"
 BY_WORDS: Final = "by words"
@@ -62,12 +62,25 @@ class Job:
     name: str
     labels: Catalogue
     setting: Setting
+    deal: Deal | None = None
+    day: int | None = None
 
     def run(self, folder: Path) -> Measured:
         """Return the measurement. It needs a processor for some seconds, and no other process."""
-        scratch = folder / self.corpus.name / f"{self.name} {self.setting.name}"
+        way = f" day of {self.day}" if self.deal is None else f" {self.deal.__name__}"
+        scratch = folder / self.corpus.name / f"{self.name} {self.setting.name}{way}"
         scratch.mkdir(parents=True)
-        return asyncio.run(measure(self.corpus.recordings, self.labels, scratch, self.setting, judge=self.corpus.tools))
+        return asyncio.run(
+            measure(
+                self.corpus.recordings,
+                self.labels,
+                scratch,
+                self.setting,
+                judge=self.corpus.tools,
+                deal=self.deal,
+                day=self.day,
+            )
+        )
 
 
 def run_jobs(jobs: Sequence[Job], folder: Path, *, workers: int | None = None) -> list[Measured]:

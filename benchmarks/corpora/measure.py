@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,9 +17,10 @@ import yaml
 
 from benchmarks.corpora.findings import Findings, FindingsReader, ObservedPolicy
 from benchmarks.corpora.installed import ROOT, Recording
-from benchmarks.corpora.traces import Catalogue, is_consequential, name_of, upstream_of, write_traces
+from benchmarks.corpora.traces import Catalogue, Deal, is_consequential, name_of, upstream_of, write_traces
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.config import PolicySettings
+from gateway.history.jobs import Jobs
 from gateway.policy.folder import bundle
 from gateway.policy.policy import Policy
 from gateway.surfaces.replay import StepOutcome, Trace, read_traces, replay
@@ -159,20 +161,24 @@ async def measure(
     setting: Setting,
     *,
     judge: Catalogue | None = None,
+    deal: Deal | None = None,
+    day: int | None = None,
 ) -> Measured:
     """Replay all tasks of all suites. Each suite has a directory of its own if the setting has one.
 
-    `judge` is the catalogue that says which calls of an attack do harm, if that is not `tools`.
+    `judge` is the catalogue that says which calls of an attack do harm, if that is not `tools`. `deal` gives the steps to several agents.
+    `day` makes so many benign tasks, taken at random, the work of one user within the warm time of a job.
     """
     files: list[Path] = []
     for suite in (item for item in recordings if item["kind"] == "suite"):
-        items = [item for item in recordings if item["kind"] != "suite" and item["suite"] == suite["suite"]]
+        kinds = {"benign"} if day else {"benign", "attack"}
+        items = [item for item in recordings if item["kind"] in kinds and item["suite"] == suite["suite"]]
         files.append(folder / f"{suite['suite']}.jsonl")
         directory = suite["directory"] if setting.directory else ()
-        write_traces(items, tools, files[-1], contract=setting.contract, directory=directory)
+        write_traces(items, tools, files[-1], contract=setting.contract, directory=directory, deal=deal)
     ends = {name_of(item): _end(item) for item in recordings if item["kind"] == "attack"}
-    rulings = await decide_traces(deploy(folder / "policy", links=setting.links), files, ends)
-    tasks = [item for item in recordings if item["kind"] != "suite"]
+    rulings = await decide_traces(deploy(folder / "policy", links=setting.links), files, ends, day)
+    tasks = [item for item in recordings if item["kind"] != "suite" and name_of(item) in rulings]
     verdicts = [*_verdicts(tasks, judge or tools, rulings)]
     benign, attacks = (tuple(one for one in verdicts if one.recording["kind"] == kind) for kind in ("benign", "attack"))
     return Measured(benign, attacks)
@@ -196,12 +202,12 @@ def _end(item: Recording) -> int:
 
 
 async def decide_traces(
-    settings: PolicySettings, files: Iterable[Path], ends: Mapping[str, int]
+    settings: PolicySettings, files: Iterable[Path], ends: Mapping[str, int], day: int | None = None
 ) -> dict[str, list[Ruling]]:
     """Return the rulings on files of traces, by trace, as `opagate policy replay` would come to them.
 
     A refused call goes on all the same. A person would approve the user's own calls; an attack that was stopped once
-    stays stopped, whatever comes after. `ends` has the number of steps of traces that are not replayed whole.
+    stays stopped, whatever comes after. `ends` has the number of steps of traces that are not replayed whole. `day` is as in `measure`.
     """
     assert settings.path is not None
     async with AsyncExitStack() as stack:
@@ -210,11 +216,34 @@ async def decide_traces(
         stack.push_async_callback(policy.stop)
         observed = ObservedPolicy(policy, FindingsReader(bundle.read_folder(settings.path, settings.grants)))
         rulings: dict[str, list[Ruling]] = {}
-        async for outcome in replay(
-            _until(ends, chain.from_iterable(map(read_traces, files))), observed.decide, assume="forwarded"
-        ):
+        traces = _until(ends, chain.from_iterable(map(read_traces, files)))
+        traces = traces if day is None else _shuffle(traces)
+        async for outcome in replay(traces, observed.decide, assume="forwarded", jobs=_Days(day or 1).begin_task):
             rulings.setdefault(outcome.trace, []).append(Ruling(outcome, observed.take()))
     return rulings
+
+
+class _Days:
+    """The jobs of users with so many tasks each."""
+
+    def __init__(self, tasks: int) -> None:
+        self._tasks = tasks
+        self._begun = 0
+        self._jobs = Jobs()
+
+    def begin_task(self) -> Jobs:
+        """Return the job of the next task."""
+        if self._begun % self._tasks == 0:
+            self._jobs = Jobs()
+        self._begun += 1
+        return self._jobs
+
+
+def _shuffle(traces: Iterable[Trace]) -> list[Trace]:
+    """Return traces in an order that is random, and the same in each run."""
+    whole = [replace(trace, steps=tuple(trace.steps)) for trace in traces]
+    random.Random(27).shuffle(whole)
+    return whole
 
 
 def _until(ends: Mapping[str, int], traces: Iterable[Trace]) -> Iterator[Trace]:

@@ -5,7 +5,7 @@ and `write_traces`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,12 @@ _PERSON: Final = {"id": "person", "issuer": "https://idp.bench.example"}
 
 Catalogue = Mapping[str, Any]
 """Upstream → its audience, trust and tools, each tool with its labels, as in gateway.yaml."""
+
+
+PERSON: Final = "user"
+"""The user of a job that is dealt to several agents, where the recording names none."""
+Deal = Callable[[int, str, Mapping[str, Any]], dict[str, str]]
+"""Number of a step, its upstream and the labels of its tool → the fields of the trace for the caller of the step."""
 
 
 def read_catalogue(file: Path) -> dict[str, Any]:
@@ -87,10 +93,16 @@ def make_trace(
     *,
     contract: Mapping[str, Any] | None = None,
     directory: Sequence[str] = (),
+    deal: Deal | None = None,
 ) -> dict[str, Any]:
-    """Return one task as a trace: its goal is the user's prompt. `steps` stand last, as the format wants."""
+    """Return one task as a trace: its goal is the user's prompt. `steps` stand last, as the format wants. `deal` gives each step
+    to one of several agents."""
     used = sorted({where[step["tool"]] for step in item["steps"]})
-    user = {"user": item["as"]} if item.get("as") else {}
+    user = {"user": item["as"]} if item.get("as") else {} if deal is None else {"user": PERSON}
+    callers = [
+        {} if deal is None else deal(number, where[step["tool"]], _labels(step["tool"], tools, where))
+        for number, step in enumerate(item["steps"])
+    ]
     declared = {} if contract is None else {"contract": contract, "approved_by": [_PERSON]}
     return {
         "id": name_of(item),
@@ -98,8 +110,8 @@ def make_trace(
         "directory": [*directory],
         "upstreams": {upstream: tools[upstream] for upstream in used},
         "steps": [
-            {"upstream": where[step["tool"]], **{key: step[key] for key in ("tool", "arguments", "result")}}
-            for step in item["steps"]
+            {"upstream": where[step["tool"]], **{key: step[key] for key in ("tool", "arguments", "result")}, **caller}
+            for step, caller in zip(item["steps"], callers, strict=True)
         ],
     }
 
@@ -111,14 +123,22 @@ def is_consequential(tool: str, tools: Catalogue, where: Mapping[str, str]) -> b
 
 
 def write_traces(
-    items: Iterable[Recording], tools: Catalogue, file: Path, *, contract: bool = False, directory: Sequence[str] = ()
+    items: Iterable[Recording],
+    tools: Catalogue,
+    file: Path,
+    *,
+    contract: bool = False,
+    directory: Sequence[str] = (),
+    deal: Deal | None = None,
 ) -> None:
-    """Write the traces of recordings, one a line, each with a declared contract if `contract` says so."""
+    """Write the traces of recordings, one a line, each with a declared contract if `contract` says so. `deal` is as in `make_trace`."""
     where = upstream_of(tools)
     with file.open("w", encoding="utf-8") as lines:
         for item in items:
             declared = declare_contract(item, tools, where) if contract else None
-            lines.write(json.dumps(make_trace(item, tools, where, contract=declared, directory=directory)) + "\n")
+            lines.write(
+                json.dumps(make_trace(item, tools, where, contract=declared, directory=directory, deal=deal)) + "\n"
+            )
 
 
 def _labels(tool: str, tools: Catalogue, where: Mapping[str, str]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast
+
+from msgspec import structs
 
 from gateway.base.json.walk import leaves
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
@@ -16,12 +18,14 @@ from gateway.calls.response.stream import read_label
 from gateway.config import Configuration
 from gateway.history.declared.accounts import FactAccounts
 from gateway.history.declared.marks import FactReader, Subject
-from gateway.history.events import Endorsed, Passed, Released, Settled, list_shown, make_opening, pack
+from gateway.history.events import Endorsed, JobMark, Passed, Released, Settled, list_shown, make_opening, pack
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import depth_of, facts, keeps_words, relevance_of
 from gateway.history.fold import apply
+from gateway.history.jobs import Jobs
 from gateway.history.new_events import build_observation, build_reservation, changes_nothing
 from gateway.history.state import TaskState
+from gateway.history.task_history import TaskHistory
 from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Suppression, Suppressions
@@ -73,14 +77,18 @@ def ask(
     signals: tuple[SignalFact, ...] = (),
     enforced: bool = True,
     declared: DeclaredHistory | None = None,
+    inherited: tuple[JobMark, ...] = (),
 ) -> JsonObject:
     """Return the policy input for one call, and count the call in the state of its task, and in its declared facts.
 
-    `number` is the place of the call in the task; `now` is in seconds since the epoch.
+    `number` is the place of the call in the task; `now` is in seconds since the epoch. `inherited` are the marks of the job that the
+    task takes over.
     """
     call_id = str(number)
     depth = depth_of(principal, call.target)
     event = build_reservation(state, call_id, call, content, now, depth=depth)
+    if inherited:
+        event = structs.replace(event, inherited=inherited)
     if declared is None:
         apply(state, event)
         counted = NO_DECLARED_FACTS
@@ -115,8 +123,24 @@ same, so that later steps show every rule that would have held."""
 
 Decide = Callable[[JsonObject], Awaitable[Decision]]
 
-_OWNER: Final = "replay"
-"""Whose task each trace is."""
+
+@dataclass(frozen=True, slots=True)
+class _AgentTask:
+    """The task of one agent in a trace."""
+
+    principal: Principal
+    kept: TaskHistory
+    state: TaskState
+
+    @property
+    def owner(self) -> str:
+        """Return the owner of the task."""
+        return self.kept.owner
+
+    @property
+    def task(self) -> Task:
+        """Return the task."""
+        return self.kept.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,25 +178,29 @@ async def replay(
     assume: Assume = "refused",
     inspector: Inspector | None = None,
     facts: Callable[[], FactBook] = lambda: NO_FACTS,
+    jobs: Callable[[], Jobs] = Jobs,
 ) -> AsyncIterator[StepOutcome]:
     """Yield the outcome of each step, in order. Keep the state of one task at a time.
 
-    `decide` is the method of a `Policy`, and `facts` gives the facts that it declares; each trace begins with empty accounts. `inspector` has the operator's rules, directory and own domains
+    `decide` is the method of a `Policy`, and `facts` gives the facts that it declares; each trace begins with empty accounts. `jobs` gives the marks of jobs before
+    each trace, by default none. `inspector` has the operator's rules, directory and own domains
     (`asking.inspector_of`). The default has the shipped rules alone. A replay suppresses no credential.
 
     Raises `TraceInvalid` at the fault in a file.
     """
     inspector = inspector or Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
     for trace in traces:
-        run = _Run(trace, assume, inspector, DeclaredHistory.begin(facts))
+        run = _Run(trace, assume, inspector, DeclaredHistory.begin(facts), jobs())
         for number, step in enumerate(trace.steps):
             yield await run.take(number, step, decide)
 
 
 class _Run:
-    """A task from its beginning."""
+    """The tasks of a trace from their beginning: one for each agent."""
 
-    def __init__(self, trace: Trace, assume: Assume, inspector: Inspector, declared: DeclaredHistory | None) -> None:
+    def __init__(
+        self, trace: Trace, assume: Assume, inspector: Inspector, declared: DeclaredHistory | None, jobs: Jobs
+    ) -> None:
         self._declared = declared
         self._trace = trace
         self._assume = assume
@@ -180,39 +208,40 @@ class _Run:
         self._origins = KnownOrigins()
         self._teller = OriginReporter(self._origins)
         self._exposures = Exposures()
-        self.task = trace.task
-        self.owner = _OWNER
+        self._jobs = jobs
         given = inspector.declared(trace.task.goal, trace.task.contract)
-        self._state = apply(TaskState(), make_opening(given.tokens, list_shown(given.sightings)))
+        self._opening = make_opening(given.tokens, list_shown(given.sightings))
+        self._tasks: dict[str, _AgentTask] = {}
+
+    def _task_of(self, step: Step) -> _AgentTask:
+        """Return the task of the caller of a step. Each agent has the goal and the contract of the trace."""
+        principal, task = self._trace.caller(step), self._trace.task
+        found = self._tasks.get(principal.key)
+        if found is None:
+            if principal is not self._trace.principal:
+                task = replace(task, id=f"{task.id}@{principal.id}")
+            kept = TaskHistory(task, principal.key, principal.parties, BEGINNING, job=principal.job, agent=principal.id)
+            found = _AgentTask(principal, kept, apply(TaskState(), self._opening))
+            self._tasks[principal.key] = found
+        return found
 
     async def take(self, number: int, step: Step, decide: Decide) -> StepOutcome:
-        trace, state, call_id, now = self._trace, self._state, str(number), BEGINNING + step.at
+        trace, agent, call_id, now = self._trace, self._task_of(step), str(number), BEGINNING + step.at
+        state, task = agent.state, agent.task
         call = Call("tools/call", trace.target(step), step.arguments)
-        walked = leaves(call.arguments)
-        content = self._inspector.call(
-            call,
-            trace.task,
-            state.shingles,
-            relevance=relevance_of(state, call.target),
-            caller=trace.principal,
-            walked=walked,
-        )
-        if (shown := self._origins.of(_OWNER)) is not None:
-            content = origins.complete_content(
-                content, call, shown, trace.task.id, self._inspector.detector, walked=walked
-            )
-        content = self._exposures.complete(self, state, call.target, content)
+        content = self._inspect(agent, call)
         signals = tuple(SignalFact(one.type, now - one.age_seconds, one.level) for one in step.signals)
         asked = ask(
-            trace.principal,
+            agent.principal,
             call,
-            trace.task,
+            task,
             content,
             state,
             number=number,
             now=now,
             signals=signals,
             declared=self._declared,
+            inherited=self._jobs.find_new(agent.kept, state, now),
         )
         if step.endorsed is not None:
             asked = with_endorsement(asked, step.endorsed, f"{trace.id}/{number}")
@@ -224,28 +253,46 @@ class _Run:
                 apply(state, endorse(step.approve, question, content, asked))
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
-            self._answer(call_id, call, step.result, read_label(decision))
-            self._end(Settled(call_id, step.end))
+            self._answer(agent, call_id, call, step.result, read_label(decision))
+            self._jobs.follow(agent.kept, state, Settled(call_id, step.end), now)
+            self._end(state, Settled(call_id, step.end))
         else:
             codes = tuple(reason.code for reason in decision.reasons) if decision.is_denial else ()
-            self._end(Released(call_id, decision.is_denial, decision.effect == "ask", codes))
+            self._end(state, Released(call_id, decision.is_denial, decision.effect == "ask", codes))
         session = cast("JsonObject", asked["session"])
-        return StepOutcome(trace.id, number, trace.principal, call, decision, session, step.expect)
+        return StepOutcome(trace.id, number, agent.principal, call, decision, session, step.expect)
 
-    def _end(self, event: Settled | Released) -> None:
-        apply(self._state, event)
+    def _inspect(self, agent: _AgentTask, call: Call) -> CallContent:
+        """Return what the arguments of a call hold, with the credentials that the tasks of the trace were shown."""
+        state, task, walked = agent.state, agent.task, leaves(call.arguments)
+        content = self._inspector.call(
+            call,
+            task,
+            state.shingles,
+            relevance=relevance_of(state, call.target),
+            caller=agent.principal,
+            walked=walked,
+        )
+        if (shown := self._origins.of(agent.owner)) is not None:
+            content = origins.complete_content(content, call, shown, task.id, self._inspector.detector, walked=walked)
+        return self._exposures.complete(agent, state, call.target, content)
+
+    def _end(self, state: TaskState, event: Settled | Released) -> None:
+        apply(state, event)
         if self._declared is not None:
             self._declared.accounts.close(event)
 
-    def _answer(self, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
+    def _answer(self, agent: _AgentTask, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in the upstream's answer as the gateway does before the answer goes on."""
-        inspector = self._inspector.result(call, self._trace.task, words=keeps_words(self._state, call.target))
+        state, task = agent.state, agent.task
+        inspector = self._inspector.result(call, task, words=keeps_words(state, call.target))
         for content in (inspector.feed(_write_answer(result)), inspector.finish(), ResultContent()):
             if content is not None:
-                event = build_observation(self._state, call_id, content, least)
-                if not changes_nothing(self._state, event):
-                    apply(self._state, event)
-                    self._teller.tell(_OWNER, self._trace.task.id, self._state, event.credentials)
+                event = build_observation(state, call_id, content, least)
+                if not changes_nothing(state, event):
+                    self._jobs.follow(agent.kept, state, event, 0.0)
+                    apply(state, event)
+                    self._teller.tell(agent.owner, task.id, state, event.credentials)
 
 
 def with_approval(asked: JsonObject, approval: StepApproval, question: Decision, name: str) -> JsonObject:

@@ -98,6 +98,10 @@ class Step:
     endorsed: StepEndorsement | None = None
     signals: tuple[StepSignal, ...] = ()
     end: CallEnd = "done"
+    agent: str | None = None
+    """Another agent than that of the trace, with a task of its own."""
+    user: str | None = None
+    """Another user than that of the trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,13 @@ class Trace:
             own_domains=operator.own_domains if self.own_domains is None else self.own_domains,
             records=operator.records or any(selects_records(site.tools.values()) for site in self.upstreams.values()),
         )
+
+    def caller(self, step: Step) -> Principal:
+        """Return the caller of a step."""
+        if step.agent is None and step.user is None:
+            return self.principal
+        user = self.principal.user if step.user is None else User(step.user)
+        return replace(self.principal, id=step.agent or self.principal.id, user=user)
 
     def target(self, step: Step) -> Target:
         """Return the tool of a step with the labels of the call. A tool without any gets the fail-closed defaults."""
@@ -260,6 +271,8 @@ class _StepForm(_TraceForm):
     signals: tuple[_SignalForm, ...] = ()
     labels: ToolLabels | None = None
     end: CallEnd = "done"
+    agent: _Name | None = None
+    user: _Name | None = None
     at: Annotated[StrictFloat, Field(ge=0, le=LATEST, allow_inf_nan=False)] | None = None
 
 
@@ -336,7 +349,21 @@ def step(value: object, number: int, trace: str, after: float | None) -> Step:
     approve = None if read.approve is None else _approval(read.approve)
     endorsed = None if read.endorsed is None else _endorsement(read.endorsed)
     signals = tuple(StepSignal(one.type, one.age_seconds, one.level) for one in read.signals)
-    return Step(read.upstream, read.tool, given, at, result, expect, approve, read.labels, endorsed, signals, read.end)
+    return Step(
+        read.upstream,
+        read.tool,
+        given,
+        at,
+        result,
+        expect,
+        approve,
+        read.labels,
+        endorsed,
+        signals,
+        read.end,
+        read.agent,
+        read.user,
+    )
 
 
 # --- small parts -----------------------------------------------------------------------------------

@@ -354,3 +354,27 @@ def resident() -> int:
 
 def test_a_trace_begins_at_a_fixed_time():
     assert BEGINNING == 1767225600.0
+
+
+async def test_agents_of_one_user_have_tasks_of_their_own_and_one_job():
+    asked: list[dict[str, Any]] = []
+
+    def rule(document: dict[str, Any]) -> Decision:
+        asked.append(json.loads(json.dumps(document)))
+        return decision("allow")
+
+    await run(
+        trace(
+            call("fs/look", agent="reader"),
+            call("mail/send", {"to": "ana@corp.example"}, agent="actor"),
+            call("mail/send", {"to": "ana@corp.example"}, agent="actor", user="another"),
+            call("fs/look"),
+            task={"user": "ann", "agent": "orchestrator"},
+            upstreams=SITES,
+        ),
+        rule,
+    )
+
+    assert [one["subject"]["id"] for one in asked] == ["reader", "actor", "actor", "orchestrator"]
+    assert [one["session"]["calls"] for one in asked] == [1, 1, 1, 1]
+    assert [one["session"]["labels"]["untrusted"] for one in asked] == [False, True, False, True]
