@@ -28,6 +28,7 @@ from gateway.history.shared_forms import (
     Entry,
     Sealing,
     Written,
+    begin_task,
     describe_begin,
     make_snapshot,
     read_tasks,
@@ -138,7 +139,8 @@ class SharedLog:
             left -= sum(kept.weight for kept in tasks)
             for kept in tasks:
                 self._tasks.remove(kept)
-            self._forget_owner(owner)
+            self._states.jobs.drop(key)
+            del self._owners[key]
 
     async def catch_up(self, owner: str, /) -> None:
         """Fold the events of other gateways up to now. Raises `HistoryError`."""
@@ -258,13 +260,9 @@ class SharedLog:
         """Forget owners without tasks here. The log of such an owner is read again when it comes back."""
         for owner in tuple(self._owners.values()):
             if owner.writer is None and not owner.waiting and not self._list_tasks(owner):
-                self._forget_owner(owner)
+                self._states.jobs.drop(owner.key)
+                del self._owners[owner.key]
         self._room = max(_OWNERS, 2 * len(self._owners))
-
-    def _forget_owner(self, owner: OwnerLog) -> None:
-        """Forget the log of an owner, and the marks of the job. Both are read again when the owner comes back."""
-        self._states.jobs.drop(owner.key)
-        del self._owners[owner.key]
 
     def _doubt(self, task_id: str, how: TaskEnd) -> None:
         """Read the log again after a task has ended here by its time: another gateway may have used the task meanwhile."""
@@ -421,9 +419,7 @@ class SharedLog:
                 return False
             begun = entry.begun
             used = begun.task.opened if entry.used is None else entry.used
-            kept = TaskHistory(
-                begun.task, begun.owner, begun.parties, used, size=begun.size, job=owner.key, agent=begun.agent
-            )
+            kept = begin_task(begun, owner.key, used)
             self._tasks.admit(kept)
         owner.known.add(entry.task)
         event = entry.event

@@ -132,6 +132,11 @@ def describe_begin(kept: TaskHistory, states: TaskStates) -> Begun:
     return Begun(replace(kept.task, goal=goal), kept.owner, kept.agent, kept.parties, kept.size)
 
 
+def begin_task(begun: Begun, job: str, used: float) -> TaskHistory:
+    """Return a task at its begin in the log of a job."""
+    return TaskHistory(begun.task, begun.owner, begun.parties, used, size=begun.size, job=job, agent=begun.agent)
+
+
 def make_snapshot(
     job: str, version: int, tasks: Iterable[TaskHistory], states: TaskStates, callers: Mapping[str, str]
 ) -> Snapshot:
