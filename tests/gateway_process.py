@@ -122,10 +122,15 @@ def running_gateway(
 
 
 def started_gateway(
-    config: Path, output: BinaryIO, environment: Mapping[str, str], *, by_command: bool = False
+    config: Path,
+    output: BinaryIO,
+    environment: Mapping[str, str],
+    *,
+    by_command: bool = False,
+    options: tuple[str, ...] = (),
 ) -> Process:
     """Start `opagate up` in the folder of its configuration, forked if this machine can and `by_command` is unset."""
-    arguments = ("up", "--config", str(config))
+    arguments = ("up", "--config", str(config), *options)
     own = os.environ | {"PYTHONUNBUFFERED": "1", "OTEL_BSP_SCHEDULE_DELAY": _SPANS} | dict(environment)
     if forked_gateway.CAN_FORK and not by_command:
         return forked_gateway.start(arguments, config.parent, output, own)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterable
 from typing import Final
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -25,6 +27,13 @@ def hide_memory() -> None:
 def adopt_orphans() -> None:
     """Make orphans below this process its children (Linux), so that they stay recognizable as its programs."""
     _set_control(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process told to stop (SIGTERM) once its parent has ended (Linux)."""
+    _set_control(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _set_control(name: int, value: int) -> None:

@@ -57,8 +57,10 @@ async def run(
     on_ready: Callable[[], None] = lambda: None,
     on_link: Callable[[str], None] = lambda _link: None,
     read: Callable[[Path], Configuration] = config.load,
+    shares_port: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises `GatewayError` when the gateway cannot start. `read` reads a changed file.
+    `shares_port`: other workers listen on the same port.
 
     `on_link` is called before `on_ready` with a one-time link to the console, if people log in by links.
     """
@@ -80,7 +82,9 @@ async def run(
 
                 console = await _open_console(stack, configuration, gateway)
                 own_process.give_back()
-                await serve(configuration, gateway, console, manager, on_ready=ready, on_link=on_link)
+                await serve(
+                    configuration, gateway, console, manager, on_ready=ready, on_link=on_link, shares_port=shares_port
+                )
         except asyncio.CancelledError:
             if not stopping.told:
                 raise
@@ -124,6 +128,7 @@ async def serve(
     *,
     on_ready: Callable[[], None],
     on_link: Callable[[str], None],
+    shares_port: bool = False,
 ) -> None:
     """Listen, until told to stop; then let the calls in flight end. Raises `StoreError` after another gateway took over."""
     draining = asyncio.Event()
@@ -157,7 +162,7 @@ async def serve(
 
     files = None if configuration.tls is None else serve_tls(configuration.tls)
     tls = None if files is None else files.context
-    server = Server(edge, configuration, tls=tls, on_ready=ready, on_stop=stop, on_drain=drain)
+    server = Server(edge, configuration, tls=tls, on_ready=ready, on_stop=stop, on_drain=drain, shares_port=shares_port)
     watch_server(gateway.tls, files, server)
     gateway.served.on_change(lambda served: server.adopt_limits(served.configuration))
     if gateway.claim is not None:

@@ -51,6 +51,15 @@ def up(
             help="The folder of a demo's keys, pins and record. By default state/; a temporary one with --once.",
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=64,
+            help="So many gateways on one port, over the database of `store`, or over one of their own in the state folder.",
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="With --once: each step with all that was said.")
     ] = False,
@@ -76,6 +85,8 @@ def up(
         raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
     if config is not None and (source is not None or once):
         raise typer.BadParameter("--config goes without --from and --once")
+    if workers is not None and (source is not None or once):
+        raise typer.BadParameter("--workers goes without --from and --once")
     if source is not None:
         from gateway.surfaces.cli import adoption
 
@@ -85,18 +96,24 @@ def up(
         start.protect_process()
         _run_tour(port, state, as_json=as_json, verbose=verbose)
     else:
-        _serve(config, port, state)
+        _serve(config, port, state, workers)
 
 
-def _serve(config: Path | None, port: int | None, state: Path | None) -> None:
+def _serve(config: Path | None, port: int | None, state: Path | None, workers: int | None) -> None:
     """Serve a configuration, or a demo where there is none."""
     import uvloop
 
     if config is not None or start.CONFIGURATION.exists():
         if port is not None or state is not None:
             raise typer.BadParameter("--port and --state are for a demo; the configuration has `listen` and `state`")
+        if workers is not None:
+            from gateway.surfaces.cli import workers as supervised
+
+            raise typer.Exit(supervised.serve(config or start.CONFIGURATION, workers))
         start.serve(config or start.CONFIGURATION)
         return
+    if workers is not None:
+        raise typer.BadParameter("--workers is for a gateway with a configuration")
     from gateway.surfaces.cli import trial
 
     start.protect_process()

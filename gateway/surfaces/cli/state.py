@@ -138,7 +138,7 @@ def move(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     settings = configuration(config)
     with hold_state(settings.state):
-        count, aside = run(_move(settings))
+        count, aside = run(move_all(settings))
     if as_json:
         emit({"moved": count, "aside": str(aside)})
         return
@@ -243,7 +243,7 @@ async def _forget(settings: Configuration, kind: str) -> dict[str, Any]:
     return {"kind": kind, "ids": named, "lost": "; ".join(lost[name] for name in gone) or lost.get(kind, "nothing")}
 
 
-async def _move(settings: Configuration) -> tuple[int, Path]:
+async def move_all(settings: Configuration) -> tuple[int, Path]:
     """Copy the records of the state folder to the database, and move the file aside. Return their number and the file."""
     from gateway.config import keys
     from gateway.record.journal.storage import has_begun

@@ -19,6 +19,7 @@ from gateway.config.values import is_loopback
 from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as TASKS
 from gateway.model.errors import ConfigurationError, StoreError
+from gateway.surfaces.stored.local_postgresql import has_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -75,6 +76,7 @@ async def hold_records(
     Raises `ConfigurationError` and `StoreError`, also if another gateway holds them.
     """
     if configuration.store is None:
+        _require_no_workers(configuration)
         engine = SqliteStore(configuration.state / keys.RECORDS, clock)
         try:
             yield HeldRecords(engine)
@@ -157,6 +159,15 @@ def require_moved(configuration: Configuration) -> None:
         raise StoreError(
             f"the durable records are still in {records}, and the setting `store` names PostgreSQL",
             "move them with `opagate journal state move`",
+        )
+
+
+def _require_no_workers(configuration: Configuration) -> None:
+    """Refuse a gateway alone after workers: their leases would stay open, and their stops be over."""
+    if has_local(configuration.state):
+        raise StoreError(
+            f"the durable records are in the database of workers, in {configuration.state}",
+            "start with `opagate up --workers 1`, or with more workers",
         )
 
 

@@ -50,6 +50,7 @@ class Server:
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
         on_drain: Callable[[], None],
+        shares_port: bool = False,
     ) -> None:
         """Listen. The server calls `on_ready` when it accepts, `on_stop` at the first signal, and `on_drain` when its socket is
         closed. Raises `ConfigurationError` for an address in use, or limits beyond the open files of the process."""
@@ -65,7 +66,7 @@ class Server:
         self._on_drain = on_drain
         self._delay = configuration.drain_delay.total_seconds()
         self._drain = limits.drain.total_seconds()
-        self._listener = listen(configuration)
+        self._listener = listen(configuration, shares_port=shares_port)
         self.is_closed = False
         """The gateway listens no more."""
         self._told = asyncio.Event()
@@ -175,11 +176,15 @@ class Server:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-def listen(configuration: Configuration) -> socket.socket:
-    """Return the listening socket. Raises `ConfigurationError` when the address cannot be had."""
+def listen(configuration: Configuration, *, shares_port: bool = False) -> socket.socket:
+    """Return the listening socket. Raises `ConfigurationError` when the address cannot be had.
+
+    `shares_port`: other processes of this account may listen there too, and the system gives each connection to one of them.
+    """
     family = socket.AF_INET6 if ":" in configuration.host else socket.AF_INET
     try:
-        return socket.create_server((configuration.host, configuration.port), family=family, backlog=BACKLOG)
+        place = (configuration.host, configuration.port)
+        return socket.create_server(place, family=family, backlog=BACKLOG, reuse_port=shares_port)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {configuration.listen}: {error.strerror or error}",

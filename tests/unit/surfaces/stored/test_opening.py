@@ -23,7 +23,7 @@ from gateway.config.secret_texts import secret_texts, secret_variables
 from gateway.model.errors import ConfigurationError, StoreError
 from gateway.surfaces.cli.file_checks import look_at_store
 from gateway.surfaces.cli.keys import find_keys
-from gateway.surfaces.cli.state import _forget, _move
+from gateway.surfaces.cli.state import _forget, move_all
 from gateway.surfaces.stored import opening
 from gateway.surfaces.stored.backup import back_up, restore
 from gateway.surfaces.stored.check import check_state
@@ -234,14 +234,14 @@ async def test_records_of_a_file_are_moved_and_never_left_behind(tmp_path: Path,
     with pytest.raises(StoreError, match="still in"):
         await look_at_store(settings)
 
-    count, aside = await _move(settings)
+    count, aside = await move_all(settings)
     assert (count, aside.exists(), (tmp_path / "state" / keys.RECORDS).exists()) == (1, True, False)
     async with gateway(tmp_path, store) as again:
         assert await list_stops(again) == ["triage"]
         await stop(again, "other")
     aside.rename(tmp_path / "state" / keys.RECORDS)
     with pytest.raises(StoreError, match="there are records already"):
-        await _move(settings)
+        await move_all(settings)
     assert (tmp_path / "state" / keys.RECORDS).exists()
 
 
@@ -291,7 +291,7 @@ async def test_a_copy_has_the_records_of_the_database_and_comes_back_by_a_move(
     await postgresql.execute("delete from opagate_records", url=schema_url)
     restore(there.configuration, tmp_path / "copy")
 
-    assert (await _move(there.configuration))[0] > 1, "a stop, and pins of first use"
+    assert (await move_all(there.configuration))[0] > 1, "a stop, and pins of first use"
     async with gateway(tmp_path, store) as again:
         assert await list_stops(again) == ["triage"]
         assert [entry["made"] for entry in again.entries("restored")] == ["1970-01-01T00:00:01.000Z"]
