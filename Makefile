@@ -53,14 +53,15 @@ lock: $(VENV)/.lock ## resolve the dependencies again, with hashes, and refresh 
 	@$(COMPILE) pyproject.toml --extra opa --extra aws -c requirements/opa.txt -o requirements/aws.txt
 	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql -c requirements/aws.txt -o requirements/postgresql.txt
 	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql --extra passkeys -c requirements/postgresql.txt -o requirements/passkeys.txt
-	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql --extra passkeys --group test -c requirements/passkeys.txt -o requirements/test.txt
+	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql --extra passkeys --extra workers -c requirements/passkeys.txt -o requirements/workers.txt
+	@$(COMPILE) pyproject.toml --extra opa --extra aws --extra postgresql --extra passkeys --extra workers --group test -c requirements/workers.txt -o requirements/test.txt
 	@$(COMPILE) --group lint -o requirements/lint.txt
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(COMPILE) --group inventory -o requirements/inventory.txt
 	@$(BIN)/python tools/dependencies.py $(BIN)/uv
 
 audit: $(VENV)/.lock ## known vulnerabilities of the locked dependencies (asks PyPI; without its data it fails)
-	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/passkeys.txt
+	@$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/workers.txt
 
 clean: ## forget the virtual environment and the downloaded tools
 	rm -rf $(VENV) .tools state

@@ -21,9 +21,9 @@ PAGE = ROOT / "docs/dependencies.md"
 RESOLVE = (
     *("pip", "compile", "-q", "--universal", "--python-version", "3.11", "--no-emit-index-url"),
     *("--format", "pylock.toml", "--extra", "opa", "--extra", "aws"),
-    *("--extra", "postgresql", "--extra", "passkeys", "pyproject.toml"),
+    *("--extra", "postgresql", "--extra", "passkeys", "--extra", "workers", "pyproject.toml"),
 )
-LOCKED = ("-c", "requirements/passkeys.txt")
+LOCKED = ("-c", "requirements/workers.txt")
 
 _ROW = re.compile(r"^\| ([a-z0-9-]+) \| (\d\S*) \| (\d{4}-\d\d-\d\d) \|", re.MULTILINE)
 _CHECKED = re.compile(r"(?<=^Last check: )\d{4}-\d\d-\d\d", re.MULTILINE)

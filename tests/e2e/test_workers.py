@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway.record.journal.verification import verify
+from gateway.record.journal.reader import verify
 from tests.e2e.test_postgresql import STORE, ask_tasks
 from tests.e2e.wire import caller, page, until
 from tests.gateway_process import GatewayProcess, free_port, started_gateway, with_operator
@@ -21,9 +21,10 @@ from tests.servers.serving import ServerProcess
 from tests.unit.base.store.postgresql_server import PostgresServer, running_postgresql
 
 COUNT = 2
+GRANTS = 'upstreams: {echo: [{id: a, agents: ["*"], issuers: ["*"], tools: ["*"]}]}'
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def database() -> Generator[PostgresServer]:
     with running_postgresql() as server:
         yield server
@@ -32,10 +33,11 @@ def database() -> Generator[PostgresServer]:
 @contextmanager
 def workers(folder: Path, echo: ServerProcess, database: PostgresServer, more: str = "") -> Generator[GatewayProcess]:
     """A parent with workers, which end with it."""
+    (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     port, path, log = free_port(), folder / "gateway.yaml", folder / "gateway.log"
     config = (
         "identity: [{kind: development}]\napprovals: null\n"
-        "policy: {engine: {kind: embedded, deadline: 20s}}\n"
+        "policy: {grants: grants.yaml, engine: {kind: embedded, deadline: 20s}}\n"
         f"upstreams: {{echo: {{url: '{echo.mcp}', audience: echo, tools: {{'*': {{effect: read}}}}}}}}\n{STORE}{more}"
     )
     path.write_text(f"listen: 127.0.0.1:{port}\n{with_operator(config)}", "utf-8")
@@ -124,7 +126,7 @@ def test_a_worker_that_cannot_start_ends_the_parent_with_its_problem(
     echo_server: ServerProcess, database: PostgresServer, tmp_path: Path
 ):
     (tmp_path / "catalogue.lock").write_text("no lock", "utf-8")
-    with pytest.raises(AssertionError, match="catalogue.lock"), workers(tmp_path, echo_server, database):
+    with pytest.raises(AssertionError, match="catalogue lock"), workers(tmp_path, echo_server, database):
         pytest.fail("it started")
 
 

@@ -1,7 +1,7 @@
 """`opagate up --workers N`: several gateways under one parent, on one port, over one database.
 
-Each worker is a gateway of its own, with a journal and a state folder of its own. The parent serves nothing. It starts workers
-again, passes signals on, and ends last. It never reads what workers read, so it has no thread and no event loop.
+A worker is a whole gateway, with a journal and a state folder. The parent serves nothing. The parent starts workers again, passes
+signals on, and ends last. The parent has no thread and no event loop, so a fork is safe.
 """
 
 from __future__ import annotations
@@ -139,7 +139,6 @@ def _serve_worker(path: Path, number: int, store: StoreSettings | None, tell_rea
     settings = read(path)
     forget_secrets(settings)
     logs.configure(settings.telemetry.log, settings.telemetry.level)
-    structlog.contextvars.bind_contextvars(worker=number)
     uvloop.run(app.run(settings, read=read, on_ready=tell_ready, shares_port=True))
 
 
@@ -165,7 +164,7 @@ class _Worker:
 
 
 class Workers:
-    """The workers of one parent. `serve` is the work of a worker: it takes its number, and a function to tell that it serves."""
+    """The workers of one parent. `serve` runs a worker: given are its number, and a function to call once the worker serves."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ Whoever may read the state folder may read the database, and nobody else: it lis
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -58,7 +59,10 @@ class LocalPostgres:
     def settings(self) -> StoreSettings:
         """Return the settings of the store at this server."""
         url = f"postgresql://{_USER}@/postgres?host={quote(str(self.folder.resolve()), safe='/')}"
-        return StoreSettings(kind="postgresql", url=SecretStr(url), deadline=timedelta(milliseconds=500))
+        # No file gives this address, so it is not read as one of a configuration.
+        return StoreSettings.model_construct(
+            kind="postgresql", url=SecretStr(url), deadline=timedelta(milliseconds=500)
+        )
 
     @property
     def process(self) -> int | None:
@@ -95,13 +99,15 @@ class LocalPostgres:
     def note_end(self, status: int) -> None:
         """Start the server again, after somebody else took note that its process ended. Raises `GatewayError`."""
         log.error("store.database-ended", status=status)
-        self._server = None
+        if self._server is not None:
+            self._server.poll()
+            self._server = None
         self.start()
 
     def _make(self, programs: Path) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if "user" in self._account:
-            os.chown(self.folder, self._account["user"], -1)
+            shutil.chown(self.folder, self._account["user"])
         command = [programs / "initdb", "-D", self._data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--locale=C"]
         made = subprocess.run(  # noqa: S603 - PostgreSQL of our own package
             command, check=False, capture_output=True, text=True, **self._account

