@@ -29,6 +29,17 @@ _SourceOption = Annotated[
 ]
 
 
+_WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=64,
+        help="So many gateways on one port, over the database of `store`, or over one of their own in the state folder.",
+    ),
+]
+
+
 def up(
     config: _ServedOption = None,
     source: _SourceOption = None,
@@ -51,15 +62,7 @@ def up(
             help="The folder of a demo's keys, pins and record. By default state/; a temporary one with --once.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=64,
-            help="So many gateways on one port, over the database of `store`, or over one of their own in the state folder.",
-        ),
-    ] = None,
+    workers: _WorkersOption = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="With --once: each step with all that was said.")
     ] = False,
@@ -83,10 +86,9 @@ def up(
         raise typer.BadParameter("--from goes with --port alone")
     if (as_json or verbose) and not once:
         raise typer.BadParameter(f"{'--json' if as_json else '--verbose'} goes with --once")
-    if config is not None and (source is not None or once):
-        raise typer.BadParameter("--config goes without --from and --once")
-    if workers is not None and (source is not None or once):
-        raise typer.BadParameter("--workers goes without --from and --once")
+    for option, value in (("--config", config), ("--workers", workers)):
+        if value is not None and (source is not None or once):
+            raise typer.BadParameter(f"{option} goes without --from and --once")
     if source is not None:
         from gateway.surfaces.cli import adoption
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
-MOST: Final = 64
-"""Workers of one parent."""
 _SHARED: Final[tuple[keys.Name, ...]] = ("sealing", "sessions", "fingerprints", "tokens")
 _HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _LOOK: Final = 0.1
