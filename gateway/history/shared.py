@@ -30,6 +30,7 @@ from gateway.history.shared_forms import (
     Written,
     begin_task,
     describe_begin,
+    make_error,
     make_snapshot,
     read_tasks,
 )
@@ -242,13 +243,13 @@ class SharedLog:
             version = await self._store.engine.find_version(owner.log)
             require_seen(owner.log, version, seen)
         except StoreError as error:
-            raise _make_error(error.message) from error
+            raise make_error(error.message) from error
         # Meanwhile this gateway may have appended more.
         return not owner.is_cold and version <= owner.version
 
     async def _wait(self, owner: OwnerLog) -> bool:
         waiting = owner.waiting[-1]
-        late = _make_error(f"no answer within {self._deadline * 1000:.0f} ms")
+        late = make_error(f"no answer within {self._deadline * 1000:.0f} ms")
         # No `asyncio.timeout`: a decision goes on in another task (`run_for_result`).
         timer = asyncio.get_running_loop().call_later(self._deadline, waiting.fail, late)
         try:
@@ -301,7 +302,7 @@ class SharedLog:
         """Refuse all that waits. Events that no longer depend on a decision stay, and the log is read first."""
         owner.is_cold = True
         for waiting in owner.waiting:
-            waiting.fail(_make_error(error.message))
+            waiting.fail(make_error(error.message))
         owner.waiting = deque(waiting for waiting in owner.waiting if not waiting.depends)
 
     async def _look(self, owner: OwnerLog) -> None:
@@ -494,7 +495,3 @@ class SharedLog:
             await self._snapshots.put(owner.log.owner.hex(), snapshot)
         except StoreError as error:
             log.warning("history.snapshot-failed", problem=error.message)
-
-
-def _make_error(problem: str) -> HistoryError:
-    return HistoryError(f"the shared history cannot be used: {problem}", "see the setting `store`, and the server")

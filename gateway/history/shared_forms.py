@@ -157,3 +157,8 @@ def read_tasks(snapshot: Snapshot) -> list[TaskHistory]:
     except ValueError as error:
         raise HistoryError(f"a snapshot of the shared history cannot be read: {error}", _REMEDY) from error
     return found
+
+
+def make_error(problem: str) -> HistoryError:
+    """Return the refusal of what needs the shared history."""
+    return HistoryError(f"the shared history cannot be used: {problem}", "see the setting `store`, and the server")
