@@ -96,7 +96,7 @@ class SharedLog:
         self._store = store
         self._snapshots = store.of(SNAPSHOTS)
         self._sealing = Sealing(store, key)
-        self._accounts = SharedAccounts(store, self._sealing, replica)
+        self.accounts = SharedAccounts(store, self._sealing, replica)
         self._replica = replica
         self._numbers = count(1)
         self._owners: dict[str, OwnerLog] = {}
@@ -128,7 +128,7 @@ class SharedLog:
 
         A caller with an open call or a waiting entry stays.
         """
-        self._accounts.sweep(self._clock())
+        self.accounts.sweep(self._clock())
         held = {owner.key: self._list_tasks(owner) for owner in self._owners.values()}
         left = sum(kept.weight for tasks in held.values() for kept in tasks)
         for key, tasks in sorted(held.items(), key=lambda item: max((kept.used for kept in item[1]), default=0.0)):
@@ -155,11 +155,11 @@ class SharedLog:
 
     def expect_facts(self, reading: AccountReading, /) -> None:
         """Take the declared facts of a call from the accounts at the place of its reservation."""
-        self._accounts.expect(reading)
+        self.accounts.expect(reading)
 
     async def read_facts(self, reading: AccountReading, /) -> DeclaredFacts:
         """Return these facts. Raises `HistoryError`."""
-        return await self._accounts.read(reading)
+        return await self.accounts.read(reading)
 
     async def confirm(self, owner: str, /) -> bool:
         """Wait until the log has the latest event of an owner, and return whether it does. Raises `HistoryError`."""
@@ -178,7 +178,7 @@ class SharedLog:
     async def close_lost_calls(self) -> None:
         """Close the open calls of gateways that have ended, also in accounts. Raises `StoreError` and `HistoryError`."""
         has_others = any(set(owner.callers.values()) - {self._replica} for owner in self._owners.values())
-        if not has_others and not self._accounts.has_calls_elsewhere():
+        if not has_others and not self.accounts.has_calls_elsewhere():
             return
         living = await self._list_living()
         for owner in self._owners.values():
@@ -186,11 +186,7 @@ class SharedLog:
                 owner.is_cold = True
                 self._queue(owner, Waiting(None, depends=True))
                 self._begin_writing(owner)
-        await self._accounts.close_lost_calls(living)
-
-    async def write_down(self) -> None:
-        """Write accounts down that have grown. Raises `StoreError`."""
-        await self._accounts.write_snapshots()
+        await self.accounts.close_lost_calls(living)
 
     async def close(self) -> None:
         """Write down what waits, for as long as one call would wait, and let go of the rest."""
@@ -323,7 +319,7 @@ class SharedLog:
             event
             for each in batch
             if each.entry is not None and each.accounts
-            for event in self._accounts.seal_event(each.entry.event, each.accounts)
+            for event in self.accounts.seal_event(each.entry.event, each.accounts)
         ]
         ends = frozenset(account for account, _ in beside)
         append = Append({owner.log: owner.version}, [(owner.log, sealed), *beside], ends)

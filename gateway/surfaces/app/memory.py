@@ -105,7 +105,7 @@ def _open_log(
         await asyncio.sleep(_LOST_CALLS_SECONDS)
         try:
             await shared.close_lost_calls()
-            await shared.write_down()
+            await shared.accounts.write_snapshots()
         except (StoreError, HistoryError) as error:
             log.warning("history.lost-calls-open", problem=error.message)
 

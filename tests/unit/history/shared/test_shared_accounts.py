@@ -162,7 +162,7 @@ async def test_a_snapshot_and_the_log_give_the_same_facts(start: Start, monkeypa
     for _ in range(5):
         assert await pay(a, 2)
     await begin(a, 3)
-    await a.log.write_down()
+    await a.log.accounts.write_snapshots()
     assert await a.engine.count(shared_accounts.ACCOUNTS.name) == 2
 
     _, _, facts = await begin(b, 1)
