@@ -25,7 +25,7 @@ _COMMITS: Final = word_list("records", "verbs")
 
 
 def sends(saying: Saying) -> str | None:
-    """Return the word that says that a tool sends something, such as `mail`; `None` without such a word.
+    """Return the word that says that a tool sends something, such as `mail`, also for several; `None` without such a word.
 
     A deletion of a message sends nothing.
     """
@@ -35,7 +35,10 @@ def sends(saying: Saying) -> str | None:
     known = _VERBS | (_THINGS if not clear or any(verb.adds for verb in clear) else frozenset[str]())
     if saying.words and saying.words[0] in _FIRST:
         return saying.words[0]
-    return next((word for word in saying.words if word in known), None)
+    reads = bool(clear) and clear[0].effect is Effect.READ
+    # `list_comments` reads what others said, and `create_comments` says several things.
+    said = saying.words if reads else [word if word in known else word.removesuffix("s") for word in saying.words]
+    return next((word for word in said if word in known), None)
 
 
 def commits(saying: Saying) -> bool:

@@ -118,6 +118,8 @@ def _by_words(saying: Saying) -> Proposed[Effect] | None:
         found = None
     if (thing := saying.runs_code) is not None and (found is None or found.value is Effect.WRITE):
         return Proposed(Effect.EXEC, f"`{thing}` runs code")
+    if (file := saying.saved_file) is not None and found is not None and found.value is Effect.READ:
+        return Proposed(Effect.WRITE, f"`{file}` names a file to save")
     return found
 
 
@@ -150,15 +152,21 @@ def _by_hints(saying: Saying) -> Proposed[Effect] | None:
             return Proposed(Effect.WRITE, "the name has letters that are not ASCII, so no hint makes it a read")
         return Proposed(Effect.READ, "annotation readOnlyHint: true")
     if saying.hints.get("destructiveHint") is True:
-        verb = saying.verb
-        writes = verb is not None and verb.effect is Effect.WRITE and not verb.is_umbrella
-        if verb is not None and writes and (not verb.adds or "destructiveHint" in saying.uniform):
-            return Proposed(Effect.WRITE, f"annotation destructiveHint: true, explained by `{verb.word}`")
-        return Proposed(Effect.DESTRUCTIVE, "annotation destructiveHint: true")
+        return _by_hint_of_destruction(saying)
     for name in ("readOnlyHint", "destructiveHint"):
         if saying.hints.get(name) is False:
             return Proposed(Effect.WRITE, f"annotation {name}: false")
     return None
+
+
+def _by_hint_of_destruction(saying: Saying) -> Proposed[Effect]:
+    verb = saying.verb
+    if choice := saying.destructive_choice:
+        return Proposed(Effect.DESTRUCTIVE, f"annotation destructiveHint: true, and the choice `{choice}`")
+    writes = verb is not None and verb.effect is Effect.WRITE and not verb.is_umbrella
+    if verb is not None and writes and (not verb.adds or "destructiveHint" in saying.uniform):
+        return Proposed(Effect.WRITE, f"annotation destructiveHint: true, explained by `{verb.word}`")
+    return Proposed(Effect.DESTRUCTIVE, "annotation destructiveHint: true")
 
 
 def _sensitivity(saying: Saying, effect: Effect) -> Proposed[Sensitivity]:

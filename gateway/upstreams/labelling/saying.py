@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from gateway.model.target import Effect
 from gateway.model.wire import Json, JsonObject
-from gateway.upstreams.labelling.words import VERBS, Verb, plain_words_of, stems_of, word_list, words_of
+from gateway.upstreams.labelling.words import VERBS, Verb, phrases_of, plain_words_of, stems_of, word_list, words_of
 
 Value = TypeVar("Value")
 
@@ -25,6 +25,8 @@ _RETURNS: Final = word_list("effects", "read_in_description")
 _STATEMENTS: Final = word_list("effects", "statements")
 _STATEMENT_ARGUMENTS: Final = word_list("effects", "statement_arguments")
 _RUN_THINGS: Final = word_list("effects", "run_things")
+_SAVES: Final = word_list("effects", "saves")
+_REPLACES: Final = word_list("effects", "replaces")
 _RUN_ARGUMENTS: Final = word_list("effects", "run_arguments")
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "openWorldHint")
 
@@ -114,13 +116,27 @@ class Saying:
         return _strongest(VERBS.get(stem) for word in told for stem in stems_of(word))
 
     @property
+    def saved_file(self) -> str | None:
+        """Return the argument that names a file to save, such as `localPath`; `None` without one."""
+        return next((name for name in self.arguments if not _SAVES.isdisjoint(phrases_of(words_of(name)))), None)
+
+    @property
+    def destructive_choice(self) -> str | None:
+        """Return the choice of an argument that destroys, such as the operation `delete`; `None` without one."""
+        return next((text for text in _choices(self.schema) if _strongest(map(VERBS.get, words_of(text)))), None)
+
+    @property
     def destructive_switch(self) -> str | None:
-        """Return the name of a boolean argument with a destructive verb in it, such as `delete_branch`; `None` without one."""
+        """Return the name of a boolean argument with a destructive verb in it, such as `delete_branch`; `None` without one.
+
+        An `overwrite` replaces content, as a write does.
+        """
         members = _members(self.schema)
         switches = [
             name for name, shape in members.items() if isinstance(shape, dict) and shape.get("type") == "boolean"
         ]
-        return next((name for name in switches if _strongest(map(VERBS.get, words_of(name)))), None)
+        told = {name: [VERBS.get(word) for word in words_of(name) if word not in _REPLACES] for name in switches}
+        return next((name for name, verbs in told.items() if _strongest(verbs)), None)
 
 
 def _strongest(verbs: Iterable[Verb | None]) -> Verb | None:

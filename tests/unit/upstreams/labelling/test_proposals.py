@@ -85,6 +85,26 @@ def test_a_hint_of_destruction_counts_unless_the_verb_overwrites():
     assert proposed("update_note", annotations=DESTROYS).effect.value == "write"
 
 
+def test_a_choice_that_destroys_makes_a_hint_of_destruction_count():
+    choices = {"operation": {"type": "string", "enum": ["create", "delete_rule"]}}
+
+    assert proposed("rules_write", annotations=DESTROYS, **choices).effect.value == "destructive"
+
+
+def test_a_switch_that_overwrites_replaces_content():
+    assert proposed("export_csv", overwrite={"type": "boolean"}).effect.value == "write"
+    assert proposed("merge_request", delete_branch={"type": "boolean"}).effect.value == "destructive"
+
+
+def test_a_tool_that_saves_a_file_writes():
+    assert proposed("download_images", localPath={"type": "string"}).effect.value == "write"
+    assert proposed("download_images", key={"type": "string"}).effect.value == "read"
+
+
+def test_several_comments_reach_people_as_one_does():
+    assert proposed("create_comments", items={"type": "array"}).egress.value
+
+
 def test_a_hint_that_all_tools_have_tells_none_from_another():
     names = ["add_note", "add_page", "append_row", "new_sheet", "frobnicate"]
     found = propose_labels([listed(name, annotations={**DESTROYS, "openWorldHint": True}) for name in names])
