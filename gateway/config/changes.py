@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.config.settings import Limits
     from gateway.config.upstreams import Upstream
 
-_RELOADED: Final = frozenset({"upstreams", "labels", "limits", "enforce", "observe_until"})
+_RELOADED: Final = frozenset({"upstreams", "labels", "limits", "enforce", "observe_until", "tool_search"})
 """The sections that count without a restart."""
 _TERMS: Final = frozenset(
     {
@@ -45,7 +45,7 @@ class ConfigurationChange(Struct, frozen=True, kw_only=True):
 
     `rebuilt` are the upstreams with another way to them, and `changed` the names of all changed settings by upstream.
     `waiting` are the places of the settings that need a restart. `limits` are the names of changed limits.
-    `observing`: observe mode begins or ends for an upstream.
+    `observing`: observe mode begins or ends for an upstream. `search`: the search among tools has other settings.
     """
 
     after: Configuration
@@ -55,12 +55,13 @@ class ConfigurationChange(Struct, frozen=True, kw_only=True):
     changed: dict[str, tuple[str, ...]]
     limits: tuple[str, ...]
     observing: bool
+    search: bool
     waiting: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
         """Return whether nothing comes into force."""
-        return not (self.added or self.removed or self.changed or self.limits or self.observing)
+        return not (self.added or self.removed or self.changed or self.limits or self.observing or self.search)
 
 
 def compare(running: Configuration, wanted: Configuration) -> ConfigurationChange:
@@ -91,6 +92,7 @@ def compare(running: Configuration, wanted: Configuration) -> ConfigurationChang
         changed=changed,
         limits=find_changed(running.limits, limits),
         observing=after.observed != running.observed,
+        search=after.tool_search != running.tool_search,
         waiting=tuple(waiting),
     )
 
@@ -109,6 +111,7 @@ def _combine(
             labels=wanted.labels,
             enforce=wanted.enforce,
             observe_until=wanted.observe_until,
+            tool_search=wanted.tool_search,
             policy=running.policy.with_task_limits(limits.task),
         )
     except ValidationError as error:

@@ -93,7 +93,7 @@ class EndpointParts(Struct, frozen=True):
     server: Mapping[str, str]
     listeners: dict[str, set[NewsStream]]
     search: ToolSearch
-    search_settings: ToolSearchSettings | None
+    search_settings: Callable[[], ToolSearchSettings | None]
 
     def find_edits(self, upstream: str) -> OutwardEdits:
         """Return the edits of an upstream's messages, made at the first message."""
@@ -286,7 +286,7 @@ class Conversation(Struct, frozen=True):
 
     async def _answer_own_tool(self, message: Message) -> Reply | Message | Refusal:
         """Answer a search. Return the call in a call of `call_tool`, and any other message as it is."""
-        if message.method != "tools/call" or self.parts.search_settings is None or message.name not in {SEARCH, CALL}:
+        if message.method != "tools/call" or self.parts.search_settings() is None or message.name not in {SEARCH, CALL}:
             return message
         if message.name == CALL:
             return unwrap_call(message) or _NO_CALL
@@ -299,7 +299,7 @@ class Conversation(Struct, frozen=True):
 
     async def _list_for_search(self, message: Message) -> Reply | Refusal | None:
         """Return the short list for a caller with many tools; `None` for other callers."""
-        settings = self.parts.search_settings
+        settings = self.parts.search_settings()
         definitions = self.parts.pipeline.preparation.catalogue.definitions
         if settings is None or sum(len(sorts["tool"].seen) for sorts in definitions.values()) <= settings.above:
             return None

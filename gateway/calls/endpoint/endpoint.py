@@ -6,7 +6,7 @@ record, approvals and leases are those of the upstream.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from gateway.calls.endpoint.answers import OuterStream
 from gateway.calls.endpoint.conversation import Answer, Conversation, EndpointParts
@@ -30,9 +30,12 @@ PATH = "/mcp"
 
 
 class Endpoint:
-    """The one endpoint before a pipeline. `version` is the gateway's own. Without `search` all tools are listed."""
+    """The one endpoint before a pipeline. `version` is the gateway's own. `search` returns the settings
+    of the search in force. Without these all tools are listed."""
 
-    def __init__(self, pipeline: Pipeline, version: str, search: ToolSearchSettings | None = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, version: str, search: Callable[[], ToolSearchSettings | None] = lambda: None
+    ) -> None:
         self._pipeline = pipeline
         self._sessions = ClientSessions(pipeline.monotonic)
         server = {"name": "opagate", "version": version}

@@ -240,6 +240,7 @@ def configuration_entry(change: ConfigurationChange, digest: str, history: JsonO
         "removed": list(change.removed),
         "changed": {name: list(names) for name, names in change.changed.items()},
         "limits": list(change.limits),
+        **({"tool_search": True} if change.search else {}),
         "waiting": list(change.waiting),
     }
 

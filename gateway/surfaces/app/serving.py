@@ -22,7 +22,7 @@ from gateway.base import own_process
 from gateway.base.service_manager import ServiceManager
 from gateway.calls.composition import Gateway
 from gateway.calls.endpoint.endpoint import Endpoint
-from gateway.config import Configuration
+from gateway.config import Configuration, ToolSearchSettings
 from gateway.inspection.words import native
 from gateway.inspection.words.native import REMEDY, choose
 from gateway.surfaces.app.assembly import open_gateway
@@ -199,8 +199,12 @@ def build_edge(
 ) -> Edge:
     """Return the HTTP edge, with MCP and all pages behind it."""
     routes = () if console is None else console.routes
+
+    def search() -> ToolSearchSettings | None:
+        return gateway.served.current.configuration.tool_search
+
     handlers = Handlers(
-        mcp=Endpoint(gateway.pipeline, version("opagate"), configuration.tool_search).handle,
+        mcp=Endpoint(gateway.pipeline, version("opagate"), search).handle,
         pages=build_pages(configuration, gateway, is_draining=is_draining, more=routes),
         probes=PROBES,
         refuse=gateway.pipeline.refuser.refuse_early,

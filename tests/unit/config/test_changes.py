@@ -90,6 +90,14 @@ def test_observe_mode_without_an_end_does_not_come_to_a_public_gateway_by_anothe
         compare(running, parse("enforce: false\n" + FILES % ""))
 
 
+def test_the_search_among_tools_changes_without_a_restart():
+    change = compare(parse(FILES % ""), parse("tool_search: {above: 7}\n" + FILES % ""))
+
+    assert change.after.tool_search is not None
+    assert change.after.tool_search.above == 7
+    assert (change.search, change.is_empty, change.waiting) == (True, False, ())
+
+
 def test_observe_mode_begins_without_a_restart():
     change = compare(parse(FILES % ""), parse("enforce: false\n" + FILES % ""))
 

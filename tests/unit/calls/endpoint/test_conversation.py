@@ -22,7 +22,7 @@ class Searching:
 
     def __init__(self, there: Bench) -> None:
         settings = ToolSearchSettings(above=1, pinned=("files/read_*",))
-        self._endpoint = Endpoint(there.gateway.pipeline, "1", settings)
+        self._endpoint = Endpoint(there.gateway.pipeline, "1", lambda: settings)
 
     async def ask(self, method: str, **params: Any) -> Answer:
         body, *headers = modern(method, **params)
