@@ -86,9 +86,9 @@ def test_a_hint_of_destruction_counts_unless_the_verb_overwrites():
 
 
 def test_a_choice_that_destroys_makes_a_hint_of_destruction_count():
-    choices = {"operation": {"type": "string", "enum": ["create", "delete_rule"]}}
+    operation = {"type": "string", "enum": ["create", "delete_rule"]}
 
-    assert proposed("rules_write", annotations=DESTROYS, **choices).effect.value == "destructive"
+    assert proposed("rules_write", annotations=DESTROYS, operation=operation).effect.value == "destructive"
 
 
 def test_a_switch_that_overwrites_replaces_content():
