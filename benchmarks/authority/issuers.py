@@ -17,8 +17,8 @@ from benchmarks.authority.figures import Figure
 from benchmarks.authority.lending_gateway import authority_of, lend_for
 from benchmarks.gateway import targets
 from gateway import config
-from gateway.authority.lending import MESSAGES, Authority, Purpose
-from gateway.authority.model import Lease, Scope
+from gateway.authority.lending import Authority, Purpose
+from gateway.authority.model import MESSAGES, Lease, Scope
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.surfaces.app import open_gateway
 from tests.servers.keycloak import SECRETS, Keycloak, Person, shared_keycloak

@@ -13,8 +13,8 @@ import uvloop
 
 from gateway import config
 from gateway.authority.leases import Lent
-from gateway.authority.lending import MESSAGES, Authority, Purpose
-from gateway.authority.model import LeaseGrounds, Scope
+from gateway.authority.lending import Authority, Purpose
+from gateway.authority.model import MESSAGES, LeaseGrounds, Scope
 from gateway.calls.composition import Gateway
 from gateway.config import Configuration
 from gateway.config.brokers import OWN

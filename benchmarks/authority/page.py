@@ -17,8 +17,8 @@ from benchmarks.authority.own_tokens import SIGNALS, STREAM, configure, measure_
 from benchmarks.gateway import targets
 from benchmarks.gateway.minting import minting
 from gateway import config
-from gateway.authority.lending import MESSAGES, Authority, Purpose
-from gateway.authority.model import Scope
+from gateway.authority.lending import Authority, Purpose
+from gateway.authority.model import MESSAGES, Scope
 from gateway.calls.pipeline.revocation import take_token
 from gateway.config.brokers import OWN
 from gateway.model.caller import AuthMethod, Principal, User

@@ -1,4 +1,4 @@
-"""Active tokens, and introspection by upstreams (RFC 7662). Pure."""
+"""Active tokens, and introspection by upstreams (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import binascii
 import hashlib
 import heapq
 import hmac
-import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote_plus
 
 import msgspec
 from msgspec import Struct
 
-from gateway.authority.minting import MAX_TOKEN
+from gateway.authority.minting import MAX_TOKEN, read_minted
 
 if TYPE_CHECKING:
     from gateway.authority.minting import MintedToken
+    from gateway.authority.shared_tokens import SharedTokens
 
 
 CAPACITY: Final = 100_000
@@ -27,10 +27,14 @@ _SLACK: Final = 1_024
 
 
 class ActiveTokens:
-    """The active tokens of the gateway, in memory. The register is bounded, and forgets a token at its expiry."""
+    """The active tokens of this gateway, in memory. The register is bounded, and forgets a token at its expiry.
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    `on_end` hears of each token that ends.
+    """
+
+    def __init__(self, capacity: int = CAPACITY, on_end: Callable[[str], None] = lambda _jti: None) -> None:
         self._capacity = capacity
+        self._on_end = on_end
         self._tokens: dict[str, MintedToken] = {}
         self._of_task: dict[str, set[str]] = {}
         self._expiries: list[tuple[float, str]] = []
@@ -65,11 +69,16 @@ class ActiveTokens:
             if not others:
                 del self._of_task[token.task]
         self._compact()
+        self._on_end(jti)
         return True
 
     def end_task(self, task: str) -> int:
         """Make all tokens of a task inactive for ever. Return their number."""
         return sum(self.end(jti) for jti in tuple(self._of_task.get(task, ())))
+
+    def list_owners(self) -> frozenset[str]:
+        """Return the owners of the tasks with an active token."""
+        return frozenset(each.owner for each in self._tokens.values() if each.owner is not None)
 
     def _forget_expired(self, now: float) -> None:
         while self._expiries and self._expiries[0][0] <= now:
@@ -99,11 +108,14 @@ class IntrospectingUpstream(Struct, frozen=True):
 
 
 class Introspector:
-    """Answers to the questions of upstreams."""
+    """Answers to the questions of upstreams. `shared` has the tokens of other gateways."""
 
-    def __init__(self, clients: Iterable[IntrospectingUpstream], tokens: ActiveTokens) -> None:
+    def __init__(
+        self, clients: Iterable[IntrospectingUpstream], tokens: ActiveTokens, shared: SharedTokens | None = None
+    ) -> None:
         self._clients: Mapping[str, IntrospectingUpstream] = {client.id: client for client in clients}
         self._tokens = tokens
+        self._shared = shared
 
     def authenticate(self, authorization: Iterable[str]) -> IntrospectingUpstream | None:
         """Return the client of HTTP Basic credentials (RFC 6749 section 2.3.1)."""
@@ -114,17 +126,24 @@ class Introspector:
         is_right = hmac.compare_digest(digest_secret(secret), client.secret_digest)
         return client if is_right and client is not _NO_CLIENT else None
 
-    def introspect(self, client: IntrospectingUpstream, token: str, now: float) -> bytes:
-        """Return the answer, as JSON: all claims of an active token for this client."""
-        found = self.find(token, now)
+    async def introspect(self, client: IntrospectingUpstream, token: str, now: float) -> bytes:
+        """Return the answer, as JSON: all claims of an active token for this client. Raises `StoreError`."""
+        found = await self.find(token, now)
         if found is None or found.audience not in client.audiences:
             return INACTIVE
         return msgspec.json.encode({"active": True, "token_type": "Bearer", **msgspec.json.decode(found.claims)})
 
-    def find(self, token: str, now: float) -> MintedToken | None:
-        """Return an active token. The whole text is compared: a forged signature over the same claims is another token."""
-        jti = _jti(token)
-        found = None if jti is None else self._tokens.find(jti, now)
+    async def find(self, token: str, now: float) -> MintedToken | None:
+        """Return an active token. The whole text is compared: a forged signature over the same claims is another token.
+
+        Raises `StoreError`.
+        """
+        asked = read_minted(token, "")
+        if asked is None:
+            return None
+        found = self._tokens.find(asked.jti, now)
+        if self._shared is not None and (found is None or self._shared.has(asked.jti)):
+            found = await self._shared.find(token, asked.jti, now)
         return found if found is not None and hmac.compare_digest(found.value.encode(), token.encode()) else None
 
 
@@ -174,19 +193,6 @@ def _read_basic(value: str) -> tuple[str, str] | None:
     except (binascii.Error, ValueError):
         return None
     return (unquote_plus(name), unquote_plus(secret)) if colon else None
-
-
-def _jti(token: str) -> str | None:
-    """Return the unverified `jti` of a token."""
-    parts = token.split(".")
-    if len(token) > MAX_TOKEN or not token.isascii() or len(parts) != 3:
-        return None
-    try:
-        claims: Any = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, RecursionError):
-        return None
-    jti = cast("Mapping[str, Any]", claims).get("jti") if isinstance(claims, dict) else None
-    return jti if isinstance(jti, str) else None
 
 
 _NO_CLIENT: Final = IntrospectingUpstream("", digest_secret(""), frozenset())

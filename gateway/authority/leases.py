@@ -65,7 +65,7 @@ class Failures(Struct):
     until: float = 0.0
 
 
-async def _know_all(_lease: Lease) -> None:
+async def _know_all(_owner: str) -> None:
     """Return at once: no other gateway ends a task."""
 
 
@@ -75,8 +75,8 @@ class LeaseFunctions(Struct, frozen=True):
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
     still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, and of the values
     kept since the gateway before this one. `is_barred` tells whether nothing may be lent for a request: the login behind it was
-    ended, or an operator has stopped it. `catch_up` takes in what other gateways did with the task of a lease. `replica` names this
-    gateway.
+    ended, or an operator has stopped it. `catch_up` takes in what other gateways did with the tasks of an owner. `replica` names
+    this gateway.
     """
 
     clock: Callable[[], float]
@@ -86,12 +86,12 @@ class LeaseFunctions(Struct, frozen=True):
     on_ending: Callable[[Lease, Cause], None] = lambda _lease, _cause: None
     is_barred: Callable[[LeaseRequest], bool] = lambda _request: False
     elapsed: Callable[[], float] = time.monotonic
-    catch_up: Callable[[Lease], Awaitable[None]] = _know_all
+    catch_up: Callable[[str], Awaitable[None]] = _know_all
     replica: str = ""
 
 
 class Leases:
-    """Credentials lent to tasks. All methods run on one event loop."""
+    """Credentials lent to tasks. `others` has the leases of other gateways, as of the last look. All methods run on one event loop."""
 
     def __init__(
         self,
@@ -100,6 +100,8 @@ class Leases:
         record: LeaseRecord,
         ender: Callable[[Callable[[], float]], LeaseEnder],
         hooks: LeaseFunctions,
+        *,
+        others: LeaseRegister,
     ) -> None:
         self._register = register
         self._brokers = brokers
@@ -115,8 +117,7 @@ class Leases:
         self._flights: dict[Terms, asyncio.Task[Lent | BrokerRefusal]] = {}
         self._doomed: dict[str, Cause] = {}
         self._failures: dict[Terms, Failures] = {}
-        self.others = LeaseRegister()
-        """The leases of other gateways, as of the last look."""
+        self.others = others
 
     def now(self) -> float:
         """Return the time. It never goes back."""
@@ -176,11 +177,6 @@ class Leases:
         """End all leases of a task, and return their number."""
         return self.end(self._register.of_task(task), cause)
 
-    def end_token(self, token: str, cause: Cause) -> int:
-        """End the lease of a token of the gateway, named by its `jti`. Return the number of ended leases."""
-        lease = self._register.of_token(token)
-        return 0 if lease is None else self.end([lease], cause)
-
     def end_all(self, chosen: Callable[[Lease], bool], cause: Cause) -> int:
         """End the leases for which `chosen` is true, and return their number."""
         return self.end([lease for lease in self._register if chosen(lease)], cause)
@@ -239,10 +235,11 @@ class Leases:
             self._hooks.on_issued(ending, value)
         self._ender.start(ending, value)
 
-    async def follow_tasks(self) -> None:
-        """Take in what other gateways did with the tasks of open leases. Raises the first error of `catch_up`."""
-        lent = {(each.owner, each.task): each for each in self._register if each.state in {"requested", "active"}}
-        await asyncio.gather(*(self._hooks.catch_up(lease) for lease in lent.values()))
+    def list_owners(self) -> frozenset[str]:
+        """Return the owners of the tasks with a lease that calls may carry."""
+        return frozenset(
+            each.owner for each in self._register if each.is_of_task and each.state in {"requested", "active"}
+        )
 
     async def sweep(self) -> None:
         """End leases after their time, and leases of closed tasks. Restart each end after a defect."""
@@ -406,7 +403,8 @@ class Leases:
         try:
             await self._record.issue(active, issued.credential, now)
             # Another gateway may have ended the task before the record of this lease was there to be seen.
-            await self._hooks.catch_up(active)
+            if active.is_of_task:
+                await self._hooks.catch_up(active.owner)
         except BaseException:
             self.end([active], "journal-outage")
             raise

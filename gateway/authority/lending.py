@@ -25,17 +25,14 @@ if TYPE_CHECKING:
     from gateway.authority.leases import Leases
     from gateway.authority.minting import Mint
     from gateway.authority.model import Cause, Lease, LeaseGrounds
+    from gateway.authority.shared_tokens import SharedTokens
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
     from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject
 
-MESSAGES: Final = "messages:"
-"""Beginning of the name under which a caller's messages without a decision share a lease, instead of a task's id."""
 RENEW_EARLY: Final = 1 / 3
 """Share of its life before the end of a handed-over credential in which a call renews it, so that its process need not end."""
-CATALOGUE: Final = "catalogue"
-"""The name under which the gateway's own listings share a lease."""
 
 
 class UpstreamTerms(Struct, frozen=True):
@@ -89,6 +86,8 @@ class Authority:
     new_id: Callable[[], str] = field(repr=False)
     office: ConnectionOffice | None = None
     """Users' connections; `None`: no upstream is used through them."""
+    shared: SharedTokens | None = None
+    """The tokens of all gateways that upstreams may ask about; `None` for a gateway alone."""
     live: LiveValues = field(kw_only=True, repr=False)
     """The values that no answer shows and no argument carries elsewhere."""
     process_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
@@ -134,10 +133,10 @@ class Authority:
             renew_early=RENEW_EARLY if terms.hands_over else 0.0,
         )
 
-    def mint_call(
+    async def mint_call(
         self, request: LeaseRequest, method: str, params: JsonObject, *, decision: str, policy: str
     ) -> Credential | BrokerRefusal:
-        """Return a token for one call, with the decision's id as its id. The token is active until `end_call`."""
+        """Return a token for one call, with the decision's id as its id. The token is active until `end_call`. Raises `StoreError`."""
         try:
             binding = bind_call(method, params, decision=decision, policy=policy)
         except ValueError:
@@ -149,6 +148,12 @@ class Authority:
         if not self.tokens.add(token, now):
             return _NO_ROOM
         self.live.hold(decision, token.credential.secrets(), request.audience)
+        if self.shared is not None:
+            try:
+                await self.shared.add(token)
+            except BaseException:
+                self.end_call(decision)
+                raise
         return token.credential
 
     def describe_task(self, task: str) -> list[JsonObject]:

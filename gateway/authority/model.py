@@ -53,6 +53,10 @@ LONG_LIVED: Final[frozenset[str]] = frozenset({"user_oauth"})
 ENDED_BY_VALUE: Final[frozenset[str]] = frozenset({"exchange", "user_oauth"})
 """Kinds whose issuer ends a credential only if it is shown the value."""
 
+MESSAGES: Final = "messages:"
+"""Beginning of the name under which a caller's messages without a decision share a lease, instead of a task's id."""
+CATALOGUE: Final = "catalogue"
+"""The name under which the gateway's own listings share a lease."""
 SHORTEST_SECRET: Final = 8
 """Characters below which a part of a dynamic secret is no secret by itself."""
 
@@ -216,6 +220,11 @@ class Lease(Struct, frozen=True):
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
+
+    @property
+    def is_of_task(self) -> bool:
+        """Return whether the calls of a task share the lease."""
+        return not self.task.startswith(MESSAGES) and self.task != CATALOGUE
 
 
 class ListedLease(TypedDict):

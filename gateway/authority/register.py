@@ -26,7 +26,6 @@ class LeaseRegister:
         self._leases: dict[str, Lease] = {}
         self._tasks: dict[str, set[str]] = {}
         self._stuck: dict[str, set[str]] = {}
-        self._of_token: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -37,8 +36,6 @@ class LeaseRegister:
     def put(self, lease: Lease) -> None:
         self._leases[lease.id] = lease
         self._tasks.setdefault(lease.task, set()).add(lease.id)
-        if (token := lease.handle.get("jti")) is not None:
-            self._of_token[token] = lease.id
         if lease.state == "stuck":
             self._stuck.setdefault(lease.broker, set()).add(lease.id)
 
@@ -46,7 +43,6 @@ class LeaseRegister:
         lease = self._leases.pop(identifier, None)
         if lease is None:
             return
-        self._of_token.pop(lease.handle.get("jti", ""), None)
         for index, key in ((self._tasks, lease.task), (self._stuck, lease.broker)):
             members = index.get(key)
             if members is not None:
@@ -57,10 +53,6 @@ class LeaseRegister:
     def of_task(self, task: str) -> tuple[Lease, ...]:
         """Return the open leases of a task."""
         return tuple(self._leases[identifier] for identifier in self._tasks.get(task, ()))
-
-    def of_token(self, token: str) -> Lease | None:
-        """Return the open lease of a token of the gateway, by its `jti`."""
-        return self._leases.get(self._of_token.get(token, ""))
 
     def has_stuck(self, broker: str) -> bool:
         """Return whether an end at this broker is stuck."""

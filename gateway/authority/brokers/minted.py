@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class MintedBroker:
     """Tokens that are bound to a task. Tokens of one call have no lease: their journal entry is that of the call.
 
-    `new_jti` returns a random name. `clock` returns seconds since the epoch.
+    The `jti` of a token is the id of its lease. `clock` returns seconds since the epoch.
     """
 
     kind: Literal["gateway"] = "gateway"
@@ -29,36 +29,33 @@ class MintedBroker:
         mint: Mint,
         register: ActiveTokens,
         *,
-        new_jti: Callable[[], str],
         clock: Callable[[], float],
         name: str = "gateway",
     ) -> None:
         self.name = name
         self._mint = mint
         self._register = register
-        self._new_jti = new_jti
         self._clock = clock
 
     async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:  # noqa: ARG002 - the interface of brokers
-        """Return the `jti` of the token to come."""
-        return {"jti": self._new_jti()}
+        """Return nothing: the id of the lease names the token."""
+        return {}
 
-    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
+    async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:  # noqa: ARG002 - the interface of brokers
         """Sign a token, and make it active."""
         now = self._clock()
-        token = self._mint.mint_task(request, jti=prepared["jti"], now=now, may_call=request.permits_calls)
+        token = self._mint.mint_task(request, jti=request.id, now=now, may_call=request.permits_calls)
         if isinstance(token, BrokerRefusal):
             return token
         if not self._register.add(token, now):
             return _NO_ROOM
-        return Issued(token.credential, token.expires, request.scope.names, prepared)
+        return Issued(token.credential, token.expires, request.scope.names, {"jti": request.id})
 
     async def end(self, lease: Lease, credential: Credential | None) -> Proof | NotEnded:  # noqa: ARG002 - the interface of brokers
         """Make the token inactive, and prove it by the question that an upstream asks. After a restart no token is active."""
-        jti = lease.handle.get("jti", "")
-        self._register.end(jti)
+        self._register.end(lease.id)
         now = self._clock()
-        if self._register.find(jti, now) is not None:
+        if self._register.find(lease.id, now) is not None:
             return NotEnded("the register still has the token")
         return Proof("own", now, "introspection answers: inactive")
 

@@ -8,8 +8,8 @@ from msgspec import Struct, structs
 
 from gateway.authority.connections.model import owner_of
 from gateway.authority.leases import Lent
-from gateway.authority.lending import CATALOGUE, MESSAGES, Purpose, process_terms
-from gateway.authority.model import BrokerRefusal, Credential, LeaseGrounds, Scope
+from gateway.authority.lending import Purpose, process_terms
+from gateway.authority.model import CATALOGUE, MESSAGES, BrokerRefusal, Credential, LeaseGrounds, Scope
 from gateway.authority.narrowing import OBLIGATION, narrow_credential
 from gateway.inspection.credentials.caller_tokens import expiry
 from gateway.model import reasons
@@ -98,7 +98,7 @@ class Issuer(Struct, frozen=True):
             return await self._lend(authority, context, prepared, request, resumed=resumed)
         outgoing = prepared.handles.outgoing.message or prepared.message
         method, policy = outgoing.method or "", decision.policy.revision
-        minted = authority.mint_call(request, method, outgoing.params, decision=context.id, policy=policy)
+        minted = await authority.mint_call(request, method, outgoing.params, decision=context.id, policy=policy)
         if isinstance(minted, BrokerRefusal):
             return _refusal(minted)
         return AttachedCredential(minted)

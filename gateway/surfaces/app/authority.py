@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -19,11 +19,12 @@ from gateway.authority.ending import LeaseEnder, LeaseRecord
 from gateway.authority.fleet import Fleet
 from gateway.authority.introspection import ActiveTokens
 from gateway.authority.leases import LeaseFunctions, Leases
-from gateway.authority.lending import CATALOGUE, MESSAGES, Authority, Lives, UpstreamTerms
+from gateway.authority.lending import Authority, Lives, UpstreamTerms
 from gateway.authority.minting import Mint
-from gateway.authority.model import Credential, Lease
+from gateway.authority.model import CATALOGUE, MESSAGES, Credential, Lease
 from gateway.authority.operators import add_operations
 from gateway.authority.register import LeaseRegister
+from gateway.authority.shared_tokens import SharedTokens
 from gateway.authority.store import LeaseStore
 from gateway.base.concurrency.background import Job
 from gateway.base.store.engine import OnlyReplica
@@ -87,14 +88,17 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     configuration, clock = gateway.configuration, gateway.clock
     store, replica = LeaseStore(gateway.store), parts.claim or OnlyReplica(secrets.token_hex(16))
     terms = _terms(configuration)
-    tokens, mint = ActiveTokens(), _mint(gateway)
-    minted = MintedBroker(mint, tokens, new_jti=partial(secrets.token_hex, 12), clock=clock, name=OWN)
+    others = LeaseRegister()
+    shared = _shared_tokens(parts, store, others)
+    tokens = ActiveTokens() if shared is None else ActiveTokens(on_end=shared.end)
+    mint = _mint(gateway)
+    minted = MintedBroker(mint, tokens, clock=clock, name=OWN)
     connected = await open_connections(stack, gateway, parts.live, parts.stops.register)
     of_users = {} if connected is None else connected.brokers
     brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
     for broker in brokers.values():
         stack.push_async_callback(broker.aclose)
-    leases = _leases(parts, store, brokers, replica.id)
+    leases = _leases(parts, store, brokers, replica.id, others=others)
     fleet = Fleet(leases, store, replica.id, replica.list_living)
     await store.drop_values()
     restored = await fleet.look()
@@ -102,16 +106,15 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
         return None
     stack.push_async_callback(_drain, leases)
     _keep_time(stack, leases, parts)
-    if configuration.store is not None:
-        _follow(stack, leases, fleet)
     add_operations(gateway.control, leases, fleet)
     parts.metrics.observe_leases(lambda: Counter(lease.state for lease in leases.own()))
     office = None if connected is None else connected.office
     if office is not None:
         office.connections.watch(partial(_end_connection, leases))
-    authority = Authority(
-        leases, fleet, mint, tokens, terms, _lives(configuration), clock, _new_id, office, live=parts.live
-    )
+    given = leases, fleet, mint, tokens, terms, _lives(configuration), clock, _new_id, office
+    authority = Authority(*given, shared=shared, live=parts.live)
+    if configuration.store is not None:
+        _follow(stack, authority, gateway.history.ledger.log.catch_up)
     gateway.history.tasks.subscribe(authority.end_task)
     gateway.history.ledger.on_denied = partial(_end_if_spent, authority)
     gateway.history.tasks.subscribe(parts.signals.answers.end_task)
@@ -173,7 +176,9 @@ def _mint(parts: DeskParts) -> Mint:
     return Mint(parts.keys.access, configuration.authority.issuer or configuration.base_url)
 
 
-def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker], replica: str) -> Leases:
+def _leases(
+    parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Broker], replica: str, *, others: LeaseRegister
+) -> Leases:
     gateway, fingerprints = parts.gateway, parts.inspector.detector.fingerprints
     keeps_values = gateway.configuration.authority.leases.keep == "sealed"
     register, record = LeaseRegister(), LeaseRecord(store, gateway.journal.append, keeps_values=keeps_values)
@@ -188,10 +193,6 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
     def note_end(lease: Lease, seconds: float) -> None:
         parts.live.release(lease.id)
         parts.metrics.lease_ended(lease.broker, lease.state, seconds)
-
-    async def catch_up(lease: Lease) -> None:
-        if not lease.task.startswith(MESSAGES) and lease.task != CATALOGUE:
-            await gateway.history.ledger.log.catch_up(lease.owner)
 
     async def withdraw(lease: Lease) -> bool | None:
         server = parts.upstreams.current.transports.get(lease.upstream)
@@ -209,10 +210,10 @@ def _leases(parts: AuthorityParts, store: LeaseStore, brokers: Mapping[str, Brok
         on_issued=hold,
         on_ending=parts.signals.answers.end_lease,
         is_barred=partial(_is_barred, parts),
-        catch_up=catch_up,
+        catch_up=gateway.history.ledger.log.catch_up,
         replica=replica,
     )
-    return Leases(register, brokers, record, ender, hooks)
+    return Leases(register, brokers, record, ender, hooks, others=others)
 
 
 def _is_barred(parts: AuthorityParts, request: LeaseRequest) -> bool:
@@ -243,12 +244,18 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
     stack.push_async_callback(Job.begin_repeating(sweep, "leases").stop)
 
 
-def _follow(stack: AsyncExitStack, leases: Leases, fleet: Fleet) -> None:
+def _follow(stack: AsyncExitStack, authority: Authority, catch_up: Callable[[str], Awaitable[None]]) -> None:
     """Take in what other gateways did, again and again, until the stack ends. Many leases take more time between two looks."""
+
+    async def follow_tasks() -> None:
+        owners = authority.leases.list_owners() | authority.tokens.list_owners()
+        await asyncio.gather(*map(catch_up, owners))
+
+    looks = [authority.fleet.look, follow_tasks, *([] if authority.shared is None else [authority.shared.flush])]
 
     async def follow() -> None:
         began = time.monotonic()
-        for look in (fleet.look, leases.follow_tasks):
+        for look in looks:
             try:
                 await look()
             except GatewayError as error:
@@ -256,6 +263,20 @@ def _follow(stack: AsyncExitStack, leases: Leases, fleet: Fleet) -> None:
         await asyncio.sleep(max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
 
     stack.push_async_callback(Job.begin_repeating(follow, "leases of other gateways").stop)
+
+
+def _shared_tokens(parts: AuthorityParts, leases: LeaseStore, others: LeaseRegister) -> SharedTokens | None:
+    """Return the tokens of all gateways of a database; `None` without one, or without an upstream that asks about tokens."""
+    if parts.claim is None or not parts.gateway.configuration.authority.introspection.clients:
+        return None
+    return SharedTokens(
+        parts.gateway.store,
+        leases,
+        parts.claim.id,
+        list_living=parts.claim.list_living,
+        fingerprint=parts.inspector.detector.fingerprints.of,
+        others=others,
+    )
 
 
 async def _drain(leases: Leases) -> None:

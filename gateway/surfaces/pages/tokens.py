@@ -61,7 +61,7 @@ def token_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
         IntrospectingUpstream(each.id, digest_secret(each.secret.get_secret_value()), frozenset(each.audiences))
         for each in configuration.authority.introspection.clients
     ]
-    desk = _TokenDesk(gateway, authority, Introspector(clients, authority.tokens))
+    desk = _TokenDesk(gateway, authority, Introspector(clients, authority.tokens, authority.shared))
     return [
         *routes,
         Route("/oauth/introspect", partial(_introspect, desk), methods=["POST"]),
@@ -92,10 +92,12 @@ class _TokenDesk:
         )
         return _inactive()
 
-    def end(self, token: MintedToken) -> None:
-        """End a token and its lease. No call carries it from now on."""
+    async def end(self, token: MintedToken) -> None:
+        """End a token of any gateway, and its lease. No call carries it from now on. Raises `StoreError`."""
         self.authority.tokens.end(token.jti)
-        self.authority.leases.end_token(token.jti, "revoked")
+        if self.authority.shared is not None:
+            await self.authority.shared.revoke(token.jti)
+        await self.authority.fleet.end(lambda lease: lease.id == token.jti, "revoked")
 
 
 async def _show_keys(authority: Authority | None, _request: Request) -> Response:
@@ -109,7 +111,7 @@ async def _introspect(desk: _TokenDesk, request: Request) -> Response:
     token = await _token_of(request)
     if isinstance(token, Response):
         return token
-    answer = INACTIVE if token is None else desk.introspector.introspect(client, token, desk.authority.clock())
+    answer = INACTIVE if token is None else await desk.introspector.introspect(client, token, desk.authority.clock())
     return ReplyResponse(Reply(200, _JSON, answer))
 
 
@@ -137,23 +139,23 @@ class _Revocation:
         token = await _token_of(request)
         if isinstance(token, Response):
             return token
-        found = self._find(token)
+        found = await self._find(token)
         if found is not None and found.audience in client.audiences:
-            self._desk.end(found)
+            await self._desk.end(found)
         return _done()
 
     async def _answer_caller(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         caller = known_caller(request)
         token = await _token_of(request)
-        found = None if isinstance(token, Response) else self._find(token)
+        found = None if isinstance(token, Response) else await self._find(token)
         if found is not None and found.owner == caller.principal.key:
-            self._desk.end(found)
+            await self._desk.end(found)
         caller.end()
         await (token if isinstance(token, Response) else _done())(scope, receive, send)
 
-    def _find(self, token: str | None) -> MintedToken | None:
-        return None if token is None else self._desk.introspector.find(token, self._desk.authority.clock())
+    async def _find(self, token: str | None) -> MintedToken | None:
+        return None if token is None else await self._desk.introspector.find(token, self._desk.authority.clock())
 
 
 async def _token_of(request: Request) -> str | Response | None:

@@ -15,6 +15,7 @@ from gateway.authority.approvals.passkeys import KEYS as PASSKEYS
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, LATEST, POSITIONS
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
 from gateway.authority.effects import EFFECTS
+from gateway.authority.shared_tokens import TOKENS_OF_CALLS
 from gateway.authority.signals.store import EVENTS, SIGNALS, SIGNS
 from gateway.authority.stops.switch import STOPS
 from gateway.authority.store import LEASES, ORDERS, VALUES
@@ -48,6 +49,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     LEASES,
     VALUES,
     ORDERS,
+    TOKENS_OF_CALLS,
     STOPS,
     EFFECTS,
     SIGNALS,

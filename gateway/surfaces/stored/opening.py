@@ -14,7 +14,6 @@ from gateway.base.keys.key_ring import KeyRing, key_id
 from gateway.base.store.engine import ABSENT
 from gateway.base.store.sqlite import SqliteStore
 from gateway.config import keys
-from gateway.config.authority import LeasedCredential
 from gateway.config.values import is_loopback
 from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as TASKS
@@ -43,9 +42,7 @@ class HeldRecords(NamedTuple):
 
 def find_unshared(configuration: Configuration) -> tuple[str, ...]:
     """Return the names of the state that a gateway keeps for itself, so that no other may use its database meanwhile."""
-    credentials = [upstream.credential for upstream in configuration.upstreams.values()]
     kept = {
-        "leases": any(isinstance(credential, LeasedCredential) for credential in credentials),
         "connections": configuration.connections is not None,
         "the console": configuration.console is not None,
     }

@@ -77,7 +77,7 @@ class ScriptedBroker:
         pass
 
 
-async def know_all(_lease: Lease) -> None:
+async def know_all(_owner: str) -> None:
     """Know of no other gateway."""
 
 
@@ -97,7 +97,7 @@ class Lending:
     engine: Engine | None = None
     name: str = "a"
     living: set[str] = field(default_factory=set[str])
-    catch_up: Callable[[Lease], Awaitable[None]] = know_all
+    catch_up: Callable[[str], Awaitable[None]] = know_all
 
     def __post_init__(self) -> None:
         self.start()
@@ -126,6 +126,7 @@ class Lending:
             record,
             lambda now: LeaseEnder(self.register, brokers, record, now=now, stuck_after=60.0, withdraw=self.withdraw),
             hooks,
+            others=LeaseRegister(),
         )
         self.replica = replica
         self.fleet = Fleet(self.leases, self.store, replica, self._list_living)

@@ -63,13 +63,3 @@ async def test_a_value_without_a_lease_is_removed_at_the_start(tmp_path: Path):
 
     assert await lending.restore() == 0
     assert await lending.stored_values() == {}
-
-
-async def test_a_token_of_the_gateway_leads_to_its_lease(lending: Lending):
-    lending.broker.prepared = {"jti": "j1"}
-    await lent(lending)
-
-    assert lending.leases.end_token("j2", "revoked") == 0
-    assert lending.leases.end_token("j1", "revoked") == 1
-    await settled(lending)
-    assert lending.leases.end_token("j1", "revoked") == 0

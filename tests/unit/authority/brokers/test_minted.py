@@ -21,7 +21,7 @@ def register() -> ActiveTokens:
 
 @pytest.fixture
 def broker(mint: Mint, register: ActiveTokens) -> MintedBroker:
-    return MintedBroker(mint, register, new_jti=lambda: "j-1", clock=lambda: 1000.5)
+    return MintedBroker(mint, register, clock=lambda: 1000.5)
 
 
 def lease_of(request: LeaseRequest, handle: dict[str, str]) -> Lease:
@@ -46,26 +46,25 @@ def lease_of(request: LeaseRequest, handle: dict[str, str]) -> Lease:
 async def test_a_lease_is_active_until_its_end_is_proven(
     broker: Broker, register: ActiveTokens, request_: LeaseRequest
 ):
-    prepared = {"jti": "j-1"}
-    assert await broker.prepare(request_) == prepared
-    issued = await broker.issue(request_, prepared)
+    assert await broker.prepare(request_) == {}
+    issued = await broker.issue(request_, {})
     assert isinstance(issued, Issued)
     assert issued.expires <= request_.expires
-    assert (issued.scope, issued.handle) == (request_.scope.names, prepared)
-    assert register.find("j-1", 1000.5) is not None
+    assert (issued.scope, issued.handle) == (request_.scope.names, {"jti": "lease-1"})
+    assert register.find("lease-1", 1000.5) is not None
 
-    proof = await broker.end(lease_of(request_, prepared), issued.credential)
+    proof = await broker.end(lease_of(request_, issued.handle), issued.credential)
 
     assert proof == Proof("own", 1000.5, "introspection answers: inactive")
-    assert register.find("j-1", 1000.5) is None
+    assert register.find("lease-1", 1000.5) is None
 
 
 async def test_a_lease_whose_value_is_lost_ends_too(broker: Broker, register: ActiveTokens, request_: LeaseRequest):
-    await broker.issue(request_, {"jti": "j-1"})
+    await broker.issue(request_, {})
 
     for _ in range(2):
-        assert isinstance(await broker.end(lease_of(request_, {"jti": "j-1"}), None), Proof)
-    assert register.find("j-1", 1000.5) is None
+        assert isinstance(await broker.end(lease_of(request_, {}), None), Proof)
+    assert register.find("lease-1", 1000.5) is None
 
 
 async def test_a_lease_that_was_never_issued_ends(broker: Broker, request_: LeaseRequest):
@@ -73,9 +72,9 @@ async def test_a_lease_that_was_never_issued_ends(broker: Broker, request_: Leas
 
 
 async def test_a_full_register_lends_nothing(mint: Mint, request_: LeaseRequest):
-    broker = MintedBroker(mint, ActiveTokens(capacity=0), new_jti=lambda: "j", clock=lambda: 1000.0)
+    broker = MintedBroker(mint, ActiveTokens(capacity=0), clock=lambda: 1000.0)
 
-    refused = await broker.issue(request_, {"jti": "j"})
+    refused = await broker.issue(request_, {})
 
     assert isinstance(refused, BrokerRefusal)
     assert (refused.code, refused.may_retry) == ("credential/room", True)
@@ -84,7 +83,7 @@ async def test_a_full_register_lends_nothing(mint: Mint, request_: LeaseRequest)
 async def test_a_refused_token_is_not_registered(broker: Broker, register: ActiveTokens, request_: LeaseRequest):
     long = structs.replace(request_, scope=Scope(tuple(f"{number:099}" for number in range(100))))
 
-    refused = await broker.issue(long, {"jti": "j-1"})
+    refused = await broker.issue(long, {})
 
     assert isinstance(refused, BrokerRefusal)
     assert refused.code == "credential/size"
