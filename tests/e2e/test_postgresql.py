@@ -73,7 +73,6 @@ def test_another_machine_takes_over_after_kill_9(echo_server: ServerProcess, dat
     share_keys(first, second)
 
     with mortal_gateway(config, second, environment=environment) as gateway:
-        taken = time.monotonic() - killed
         assert caller(gateway, "bob", "task").call("echo", text="stopped").codes == ["stop/in-force"]
         known = ask_tasks(gateway, f"/tasks/{opened['id']}")
         assert (known["status"], known["goal"]) == ("open", "read")
@@ -82,9 +81,9 @@ def test_another_machine_takes_over_after_kill_9(echo_server: ServerProcess, dat
         # The implicit task of the first machine goes on: its call there was the first one.
         assert calls[-1]["history"]["number"] == 2
         until(lambda: "restart" in {entry.get("cause") for entry in entries(second, "lease")})
+        taken = time.monotonic() - killed
         gateway.process.terminate()
         assert gateway.process.wait(60) == 0
-    assert '"store.waiting"' in (second / "gateway.log").read_text("utf-8")
     assert taken < TAKEOVER + MARGIN
     ended = {entry["id"] for entry in entries(second, "lease") if entry.get("cause") == "restart"}
     assert ended == set(open_leases(first))
@@ -148,6 +147,7 @@ def test_a_gateway_that_was_frozen_while_another_took_over_serves_nothing_and_en
         share_keys(first, second)
         with mortal_gateway(config, second, environment=environment) as gateway:
             stop(gateway, "--agent", "ann")
+            until(lambda: "restart" in {entry.get("cause") for entry in entries(second, "lease")})
             frozen.process.send_signal(signal.SIGCONT)
             assert frozen.process.wait(120) not in {0, -signal.SIGKILL}
             assert caller(gateway, "bob", "task").call("echo", text="at-the-second").text == "at-the-second"

@@ -355,7 +355,7 @@ async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
         ("console: {}\ncatalogue: {trust: locked}", ("the console",)),
         (
             "catalogue: {trust: locked}\nupstreams: {a: {url: 'http://127.0.0.1:9/mcp', audience: a, credential: {kind: gateway}}}",
-            ("leases",),
+            (),
         ),
     ],
 )
