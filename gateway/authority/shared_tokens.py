@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.authority.store import LeaseStore
     from gateway.base.store.records import SealedStore
 
+
 class TokenOfCall(Struct, frozen=True):
     """An active token of a call. `replica` is the gateway that minted it, and `owner` the key of the caller."""
 

@@ -66,7 +66,7 @@ class AssertionBroker:
         return self._judge.revocable
 
     async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
-        found = self._subjects.prepare(request)
+        found = await self._subjects.prepare(request)
         if isinstance(found, BrokerRefusal):
             return found
         return {**found, "expires": repr(request.asked + self._settings.max_life.total_seconds() + 2 * SKEW)}

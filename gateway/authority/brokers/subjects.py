@@ -42,7 +42,7 @@ class SubjectProof(Struct, frozen=True):
 class Subjects(Protocol):
     """A source of such proofs."""
 
-    def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+    async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
         """Return the part of a lease's handle that names the source."""
         ...
 
@@ -60,7 +60,7 @@ class CallerSubjects:
         self._issuer = issuer
         self._proof = proof
 
-    def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+    async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
         return {} if self._find(request) else self._refuse()
 
     async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal:  # noqa: ARG002 - of the protocol
@@ -91,12 +91,12 @@ class LoginSubjects:
         self._clock = clock
         self._shows = shows
 
-    def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
-        found = self._users.find(request)
+    async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
+        found = await self._users.find(request)
         return found if isinstance(found, BrokerRefusal) else {"connection": found.id}
 
     async def obtain(self, request: LeaseRequest, prepared: dict[str, str]) -> SubjectProof | BrokerRefusal:
-        connection = self._users.find(request)
+        connection = await self._users.find(request)
         if isinstance(connection, BrokerRefusal):
             return connection
         if connection.id != prepared["connection"]:
@@ -152,20 +152,21 @@ class ConnectedUsers:
         self.server = server
         self._connections = connections
 
-    def find(self, request: LeaseRequest) -> UserConnection | BrokerRefusal:
-        """Return the connection of a caller, with the scopes of its call."""
+    async def find(self, request: LeaseRequest) -> UserConnection | BrokerRefusal:
+        """Return the connection of a caller, with the scopes of its call. Raises `StoreError`."""
         owner = owner_of(request.principal)
         if owner is None:
             return _NO_USER
-        connection = self._connections.find(owner.key, self.server.name)
+        connection = await self._connections.find(owner.key, self.server.name)
         if connection is None:
             return CONNECT
         missing = [name for name in request.scope.names if name not in connection.scopes]
         return _lacking(missing[0], self.server.issuer) if missing else connection
 
-    def is_in_use(self, connection: UserConnection) -> bool:
-        """Return whether calls may use a connection still."""
-        return self._connections.find(connection.owner.key, self.server.name) is connection
+    async def is_in_use(self, connection: UserConnection) -> bool:
+        """Return whether calls may use a connection still. Raises `StoreError`."""
+        present = await self._connections.find(connection.owner.key, self.server.name)
+        return present is not None and present.id == connection.id
 
     async def identify(self, connection: UserConnection) -> ClientProof | BrokerRefusal:
         """Return the proof of the client that a connection belongs to."""
@@ -191,7 +192,7 @@ class ConnectedUsers:
         self, connection: UserConnection, proof: ClientProof, upstream: str, scopes: Sequence[str], *, narrowed: bool
     ) -> TokenGrant | BrokerRefusal:
         """Return new tokens of a connection."""
-        async with self._connections.lock(connection):
+        async with self._connections.refreshing(connection):
             token = await self._connections.token(connection)
             if token is None:
                 return CONNECT

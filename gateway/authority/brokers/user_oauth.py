@@ -55,14 +55,14 @@ class UserConnectionBroker:
         return "at_once" if self._proves else "after_ttl"
 
     async def prepare(self, request: LeaseRequest) -> dict[str, str] | BrokerRefusal:
-        found = self._users.find(request)
+        found = await self._users.find(request)
         if isinstance(found, BrokerRefusal):
             return found
         return {"connection": found.id, "expires": repr(request.asked + self._life + 2 * SKEW)}
 
     async def issue(self, request: LeaseRequest, prepared: dict[str, str]) -> Issued | BrokerRefusal:
         """Obtain an access token. The refresh goes on to its end if the caller leaves, since its token may be rotated."""
-        connection = self._users.find(request)
+        connection = await self._users.find(request)
         if isinstance(connection, BrokerRefusal):
             return connection
         if connection.id != prepared["connection"]:
@@ -94,7 +94,7 @@ class UserConnectionBroker:
             return grant
         seen = await self._introspect(grant, proof)
         problem = self._find_excess(connection, request, grant, seen)
-        if not self._users.is_in_use(connection):
+        if not await self._users.is_in_use(connection):
             # It was removed while the server was asked.
             await self._server.drop(grant.access_token, proof)
             return CONNECT

@@ -309,7 +309,7 @@ class ConnectionOffice:
         if isinstance(grant, NoAnswer | Refused):
             return _refuse_unredeemed(grant.problem)
         await server.drop(grant.access_token, proof)
-        unusable = self._find_problem(link, grant, proof.client_id)
+        unusable = await self._find_problem(link, grant, proof.client_id)
         if unusable is not None or grant.refresh_token is None:
             if grant.refresh_token is not None:
                 await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
@@ -321,8 +321,8 @@ class ConnectionOffice:
             await server.tokens.revoke(grant.refresh_token, proof, "refresh_token")
             raise
 
-    def _find_problem(self, link: ConnectionLink, grant: TokenGrant, client_id: str) -> Reason | None:
-        if not self.connections.has_room():
+    async def _find_problem(self, link: ConnectionLink, grant: TokenGrant, client_id: str) -> Reason | None:
+        if not await self.connections.has_room():
             return reasons.CONNECTION_ROOM.reason()
         server, now = self.servers[link.broker], self._clock()
         if server.terms.login:

@@ -74,13 +74,13 @@ def add_operations(control: Control, connections: Connections) -> None:
     """Add the operations of users' connections."""
 
     async def list_connections(_asked: NoFields, _by: OperatorName) -> list[ListedConnection]:
-        return [describe_connection(each) for each in sorted(connections.all(), key=lambda each: each.made)]
+        return [describe_connection(each) for each in sorted(await connections.all(), key=lambda each: each.made)]
 
     async def revoke(asked: ConnectionSelection, _by: OperatorName) -> RemovedConnections | Reason:
         if asked.is_empty():
             return reasons.CONNECTION_INVALID.reason()
-        chosen = [each for each in connections.all() if asked.fits(each)]
         try:
+            chosen = [each for each in await connections.all() if asked.fits(each)]
             return RemovedConnections(await connections.remove(chosen, "operator"))
         except GatewayError as error:
             return Reason(error.code, f"{error.message}; the connections are out of use until a restart", error.remedy)

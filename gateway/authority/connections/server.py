@@ -110,17 +110,26 @@ class AuthorizationServer:
         """Return the proof of the gateway's client, registered first if need be."""
         if self._fixed is not None:
             return self._fixed
-        async with self._registering:
-            known = await self._store.clients.get(self.name)
-            if known is None or (known.issuer, known.redirect_uri) != (self.issuer, self.addresses.redirect_uri):
-                registered = await self._register()
-                if isinstance(registered, Reason):
-                    return registered
-                await self._store.clients.put(self.name, registered)
-                known = registered
+        if (known := await self._find_client()) is None:
+            async with self._registering, self._store.turn(f"register {self.name}"):
+                if (known := await self._find_client()) is None:
+                    registered = await self._register()
+                    if isinstance(registered, Reason):
+                        return registered
+                    await self._store.clients.put(self.name, registered)
+                    known = registered
         if known.secret is not None:
             self._live.hold(f"client {self.name}", [known.secret], OF_THE_GATEWAY)
         return ClientProof(known.id, None, self._clock, registered_secret=known.secret)
+
+    async def _find_client(self) -> RegisteredClient | None:
+        """Return the registered client of the gateway, `None` for a client at another server or with another address."""
+        known = await self._store.clients.get(self.name)
+        is_usable = known is not None and (known.issuer, known.redirect_uri) == (
+            self.issuer,
+            self.addresses.redirect_uri,
+        )
+        return known if is_usable else None
 
     async def authorize(
         self, endpoints: Endpoints, proof: ClientProof, pending: PendingConsent, upstream: str, scopes: Sequence[str]
@@ -201,17 +210,17 @@ class AuthorizationServer:
         if isinstance(answer, NoAnswer):
             return answer
         if answer.status != 200:
-            return await self._refuse(answer)
+            return await self._refuse(answer, proof)
         document = read_object(answer)
         grant = "is no JSON object" if document is None else read_grant(document, scopes, self._clock())
         return Refused(f"the answer {grant}", is_final=False) if isinstance(grant, str) else grant
 
-    async def _refuse(self, answer: HttpsAnswer) -> Refused | NoAnswer:
+    async def _refuse(self, answer: HttpsAnswer, proof: ClientProof) -> Refused | NoAnswer:
         if answer.status == 429 or answer.status >= 500:
             return NoAnswer(f"{self.issuer} answered {describe_error(answer)}")
         if self._fixed is None and has_error(answer, "invalid_client"):
             # The registration is gone at the server. The next connection registers anew.
-            await self._store.clients.remove(self.name)
+            await self._store.drop_client(self.name, proof.client_id)
         return Refused(
             f"{self.issuer} answered {describe_error(answer)}",
             is_final=has_error(answer, "invalid_grant"),

@@ -56,21 +56,22 @@ class ConnectionStage(Struct, frozen=True):
     connections: UserConnections
     authority: Authority
 
-    def find_unconnected(self, upstream: str, principal: Principal) -> ConnectionOwner | None:
-        """Return the owner who has to connect before a call to an upstream, `None` if no connection is missing."""
+    async def find_unconnected(self, upstream: str, principal: Principal) -> ConnectionOwner | None:
+        """Return the owner who has to connect before a call to an upstream, `None` if no connection is missing. Raises `StoreError`."""
         office, terms = self.connections.office, self.authority.terms.get(upstream)
         if terms is None or terms.broker not in office.servers:
             return None
-        owner = owner_of(principal)
-        if owner is None or office.connections.find(owner.key, terms.broker) is not None:
+        owner, connections = owner_of(principal), office.connections
+        if owner is None or connections.has_met(owner.key, terms.broker):
+            # Its broker looks again before it lends.
             return None
-        return owner
+        return owner if await connections.find(owner.key, terms.broker) is None else None
 
     async def ask_if_unconnected(
         self, decision: str, upstream: str, request: UpstreamRequest, resumed: ResumedRequest | None
     ) -> Reply | Refusal | None:
         """Send the user to a link if a connection is missing. `decision` is the id of the request. Raises `JournalError`."""
-        owner, connections = self.find_unconnected(upstream, request.principal), self.connections
+        owner, connections = await self.find_unconnected(upstream, request.principal), self.connections
         if owner is None:
             return None
         if not connections.office.serves(owner):

@@ -144,7 +144,7 @@ class Issuer(Struct, frozen=True):
             # A GET, a notification or a response starts no process. The stream of a GET may have the answers of any task.
             return NOTHING
         principal, token = request.principal, _find_token(context)
-        if self.connecting is not None and self.connecting.find_unconnected(upstream, principal) is not None:
+        if self.connecting is not None and await self.connecting.find_unconnected(upstream, principal) is not None:
             # Some upstreams answer such messages without a credential. `ask_after_rejection` tells the user of others.
             return NOTHING
         purpose = Purpose(

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -111,6 +111,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     office = None if connected is None else connected.office
     if office is not None:
         office.connections.watch(partial(_end_connection, leases))
+        office.connections.end_elsewhere = partial(_end_connections, fleet)
     given = leases, fleet, mint, tokens, terms, _lives(configuration), clock, _new_id, office
     authority = Authority(*given, shared=shared, live=parts.live)
     if configuration.store is not None:
@@ -131,6 +132,12 @@ def _end_connection(leases: Leases, connection: UserConnection) -> None:
     """End the leases of a removed connection. No call carries their tokens from now on."""
     owner, broker = connection.owner.key, connection.broker
     leases.end_all(lambda lease: lease.owner == owner and lease.broker == broker, "connection-removed")
+
+
+async def _end_connections(fleet: Fleet, removed: Sequence[UserConnection]) -> None:
+    """End the leases of removed connections at all gateways. Raises `StoreError`."""
+    places = {(connection.owner.key, connection.broker) for connection in removed}
+    await fleet.end(lambda lease: (lease.owner, lease.broker) in places, "connection-removed")
 
 
 def _lives(configuration: Configuration) -> Lives:

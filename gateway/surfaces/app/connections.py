@@ -170,7 +170,7 @@ async def open_connections(
     }
     if settings is None or not given:
         return None
-    store = ConnectionStore(parts.store)
+    store = ConnectionStore(parts.store, parts.clock)
     connections = Connections(store, parts.journal.append, parts.clock, live)
     clients = {name: _client(each, parts.clock) for name, each in given.items()}
     servers = {

@@ -13,7 +13,7 @@ from gateway.authority.approvals.endorsement_store import ENDORSEMENTS, REGISTER
 from gateway.authority.approvals.passkeys import INVITATIONS
 from gateway.authority.approvals.passkeys import KEYS as PASSKEYS
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, LATEST, POSITIONS
-from gateway.authority.connections.store import CLIENTS, CONNECTIONS, TOKENS
+from gateway.authority.connections.store import CLIENTS, CONNECTIONS, PLACES, REMOVED, TOKENS, TURNS
 from gateway.authority.effects import EFFECTS
 from gateway.authority.shared_tokens import TOKENS_OF_CALLS
 from gateway.authority.signals.store import EVENTS, SIGNALS, SIGNS
@@ -63,6 +63,9 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     PASSKEYS,
     INVITATIONS,
     CONNECTIONS,
+    PLACES,
+    REMOVED,
+    TURNS,
     TOKENS,
     CLIENTS,
     PROOFS,

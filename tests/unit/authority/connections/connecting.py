@@ -61,7 +61,7 @@ class Connecting:
         parsed = UserOAuthBroker.model_validate(given)
         login = ConnectionLogin.model_validate({"issuer": self.idp.url, "client_id": "gw-login"})
         self.records = sealed_store(self.folder)
-        self.store = ConnectionStore(self.records)
+        self.store = ConnectionStore(self.records, self.now)
         self.stores.append(self.records)
         self.connections = Connections(self.store, self._append, self.now, self.live)
         self.connections.watch(self.removed.append)
@@ -120,7 +120,7 @@ class Connecting:
         cookie = await self.log_in(link)
         told = await self.office.finish("crm", self.server().authorize(await self.agree(link, cookie)), cookie)
         assert isinstance(told, ConnectionEnd), told
-        found = self.connections.find(self.owner(user, agent).key, "crm")
+        found = await self.connections.find(self.owner(user, agent).key, "crm")
         assert found is not None
         return found
 

@@ -228,7 +228,7 @@ async def test_another_account_at_the_provider_than_that_of_the_login_connects_n
     told = await there.office.finish("crm", there.idp.authorize(url), cookie)
 
     connecting.refused(told, "connection/person")
-    assert there.connections.all() == ()
+    assert await there.connections.all() == ()
     assert there.idp.families[-1].is_dead
     refused(await lend(there, there.request()), "credential/connect")
 
@@ -243,7 +243,7 @@ async def test_a_logout_at_the_provider_ends_the_connection(there: Asserting, su
         family.is_dead = True
 
     refused(await lend(there, there.request(2)), "credential/connect")
-    assert [each.is_removed for each in there.connections.all()] == [True]
+    assert [each.is_removed for each in await there.connections.all()] == [True]
     assert len(there.removed) == 1
 
 

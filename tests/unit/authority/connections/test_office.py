@@ -62,7 +62,7 @@ async def test_nothing_is_bound_for_another_person_who_opens_the_link(there: Con
         refused(await there.office.open(link.id, cookie), "connection/person")
     refused(await there.office.answer(link.id, cookie, "guess", "allow"), "connection/browser")
     assert there.events() == ["asked", "refused"]
-    assert there.connections.all() == ()
+    assert await there.connections.all() == ()
     assert there.entries[-1]["person"] == {"issuer": there.idp.url, "id": "mallory"}
 
 
@@ -74,7 +74,7 @@ async def test_another_person_cannot_agree_with_the_right_csrf_token(there: Conn
     assert isinstance(shown, Consent)
 
     refused(await there.office.answer(other.id, cookie, shown.csrf, "allow"), "connection/person")
-    assert there.connections.all() == ()
+    assert await there.connections.all() == ()
 
 
 async def test_the_same_name_at_another_provider_is_another_person(there: Connecting):
@@ -143,7 +143,7 @@ async def test_a_code_counts_once(there: Connecting):
 
     assert isinstance(await there.office.finish("crm", query, cookie), ConnectionEnd)
     refused(await there.office.finish("crm", query, cookie), "connection/browser")
-    assert len(there.connections.all()) == 1
+    assert len(await there.connections.all()) == 1
 
 
 async def test_an_answer_at_the_redirect_uri_of_another_broker_is_refused(there: Connecting):
@@ -242,7 +242,7 @@ async def test_tokens_that_cannot_be_used_are_given_back(there: Connecting, answ
     there.at.answer = answer
 
     refused(await there.office.finish("crm", query, cookie), code)
-    assert there.connections.all() == ()
+    assert await there.connections.all() == ()
     if code in {"connection/refresh", "connection/wider"}:
         assert there.at.live == {}
 
@@ -265,7 +265,7 @@ async def test_without_a_journal_nobody_connects(there: Connecting):
 
     with pytest.raises(JournalError):
         await there.office.finish("crm", query, cookie)
-    assert there.connections.all() == ()
+    assert await there.connections.all() == ()
     assert [family.is_dead for family in there.at.families] == [True]
 
 

@@ -101,7 +101,7 @@ async def test_a_refresh_token_that_somebody_else_used_ends_the_connection(there
     there.at.families[0].refresh = "of-the-thief"
 
     refused(await lend(there, there.request(2)), "credential/connect")
-    assert there.connections.find(connection.owner.key, "crm") is None
+    assert await there.connections.find(connection.owner.key, "crm") is None
     assert [each.id for each in there.removed] == [connection.id]
     assert (there.entries[-1]["event"], there.entries[-1]["cause"]) == ("removed", "lost")
     assert first.credential.value not in there.at.live
@@ -188,7 +188,7 @@ async def test_a_server_that_is_down_ends_no_connection(there: Connecting):
     there.at.is_down = False
 
     issued(await lend(there, there.request(2)))
-    assert there.connections.find(connection.owner.key, "crm") is connection
+    assert await there.connections.find(connection.owner.key, "crm") == connection
 
 
 async def test_a_connection_that_is_removed_during_a_refresh_lends_nothing(there: Connecting):
@@ -215,11 +215,11 @@ async def test_a_removed_connection_is_out_of_use_at_once_and_ended_at_its_serve
 
     there.at.is_down = True
     await there.connections.end_removed(revoke)
-    assert [each.is_removed for each in there.connections.all()] == [True]
+    assert [each.is_removed for each in await there.connections.all()] == [True]
     there.at.is_down = False
     await there.connections.end_removed(revoke)
     assert there.at.families[0].is_dead
-    assert there.connections.all() == ()
+    assert await there.connections.all() == ()
     assert there.events()[-2:] == ["removed", "ended"]
 
 
@@ -231,8 +231,8 @@ async def test_connections_outlive_a_restart_sealed_and_removed_ones_stay_remove
 
     there.build()
     await there.load()
-    assert there.connections.find(kept.owner.key, "crm") == kept
-    assert there.connections.find(gone.owner.key, "crm") is None
+    assert await there.connections.find(kept.owner.key, "crm") == kept
+    assert await there.connections.find(gone.owner.key, "crm") is None
     issued(await lend(there, there.request()))
     refused(await lend(there, there.request(agent="agent-2")), "credential/connect")
 
@@ -244,7 +244,7 @@ async def test_a_second_connection_replaces_the_first_and_spares_its_grant(there
     cookie = await there.log_in(link)
     await there.office.finish("crm", there.at.authorize(await there.agree(link, cookie)), cookie)
 
-    (second,) = there.connections.all()
+    (second,) = await there.connections.all()
     assert second.id != first.id
     assert there.events()[-3:] == ["made", "removed", "ended"]
     assert not any(family.is_dead for family in there.at.families)
@@ -297,7 +297,7 @@ async def test_a_wrong_secret_ends_no_connection(there: Connecting):
     there.at.fails = "invalid_client"
 
     refused(await lend(there, there.request()), "credential/refused")
-    assert there.connections.find(connection.owner.key, "crm") is connection
+    assert await there.connections.find(connection.owner.key, "crm") == connection
 
 
 async def test_with_its_connection_a_token_is_revoked_and_proven_whatever_the_setting(there: Connecting):
