@@ -34,9 +34,8 @@ Revoke = Callable[["UserConnection", str], Awaitable["NotEnded | str | None"]]
 class Connections:
     """Connections by owner and broker. All methods run on one event loop.
 
-    The store says which connection is in use, and memory has those that were used here. A refresh token is a live value from the
-    moment in which this memory has it. `append` writes to the journal. `watch` hears of each connection that is removed, in the
-    same turn of the event loop.
+    The store names the connection in use, and memory has the connections that calls here used. Memory makes a refresh token a live
+    value. `append` writes to the journal. `watch` hears of each removed connection, in the same turn of the event loop.
     """
 
     def __init__(
@@ -134,8 +133,7 @@ class Connections:
         self._active[_place(connection)] = connection
 
     async def _note_replaced(self, earlier: UserConnection) -> None:
-        """Record the end of a connection whose place another one has. Servers may count both as one grant: the end of the earlier
-        token would be that of the new one."""
+        """Record the end of an earlier connection. Its token is not revoked: servers may count both connections as one grant."""
         now = self._clock()
         self._drop(earlier)
         await self._append(events.KIND, events.removed_entry(earlier, "replaced", now))

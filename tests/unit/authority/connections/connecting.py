@@ -15,6 +15,8 @@ from gateway.authority.connections.office import ConnectionEnd, ConnectionOffice
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.connections.store import ConnectionStore
 from gateway.authority.model import LeaseRequest, Scope
+from gateway.base.keys.key_ring import KeyRing
+from gateway.base.store.engine import Engine
 from gateway.base.store.records import SealedStore
 from gateway.config.brokers import UserOAuthBroker
 from gateway.config.connections import ConnectionLogin
@@ -26,12 +28,11 @@ from gateway.surfaces.app.connections import OpenIdLogin
 from gateway.wire.https_client import HttpsClient
 from gateway.wire.oauth_client import OAuthClient
 from tests.unit.authority.connections.server import FakeServer
-from tests.unit.base.store.keeping import sealed_store
+from tests.unit.base.store.keeping import KEY, sealed_store
 from tests.unit.live import live_values
 
 BASE = "https://gateway.example"
 RESOURCE = "https://crm.example/mcp"
-KEY = b"k" * 32
 SCOPES = ("crm.read", "crm.write")
 
 
@@ -49,6 +50,7 @@ class Connecting:
     removed: list[UserConnection] = field(default_factory=list[UserConnection])
     opened: list[OAuthClient | OpenIdLogin] = field(default_factory=list["OAuthClient | OpenIdLogin"])
     live: LiveValues = field(default_factory=live_values)
+    engine: Engine | None = None
     stores: list[SealedStore] = field(default_factory=list[SealedStore])
 
     def __post_init__(self) -> None:
@@ -60,7 +62,7 @@ class Connecting:
         given |= {"revoke": "introspect", **self.settings}
         parsed = UserOAuthBroker.model_validate(given)
         login = ConnectionLogin.model_validate({"issuer": self.idp.url, "client_id": "gw-login"})
-        self.records = sealed_store(self.folder)
+        self.records = sealed_store(self.folder) if self.engine is None else SealedStore(self.engine, KeyRing(KEY))
         self.store = ConnectionStore(self.records, self.now)
         self.stores.append(self.records)
         self.connections = Connections(self.store, self._append, self.now, self.live)

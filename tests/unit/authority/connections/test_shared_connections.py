@@ -1,0 +1,198 @@
+"""Users' connections of two gateways over one real store, once for each engine. The server rotates refresh tokens, and ends
+a connection whose refresh token comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from gateway.authority.connections.model import RegisteredClient, UserConnection
+from gateway.authority.connections.operators import add_operations
+from gateway.authority.connections.store import CONNECTIONS, PLACES, TURN
+from gateway.authority.model import BrokerRefusal, Issued, LeaseRequest, NotEnded
+from gateway.base.store.engine import Engine
+from gateway.model.errors import StoreError
+from tests.unit.authority.connections.connecting import Connecting
+from tests.unit.authority.connections.server import FakeServer, fake_server
+from tests.unit.base.store.engines import open_store
+from tests.unit.operating import new_control, perform
+
+RACES = 10
+
+
+class Two(NamedTuple):
+    """Two gateways, with the server that their users connect to."""
+
+    a: Connecting
+    b: Connecting
+    at: FakeServer
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "records.db") if request.param == "sqlite" else request.getfixturevalue("schema_url")
+
+
+@pytest.fixture
+async def two(place: str, tmp_path: Path) -> AsyncGenerator[Two]:
+    engines: list[Engine] = []
+
+    def start(at: FakeServer, idp: FakeServer) -> Connecting:
+        gateway = Connecting(tmp_path, at, idp)
+        engines.append(open_store(place, gateway.now))
+        gateway.engine = engines[-1]
+        gateway.build()
+        return gateway
+
+    async with fake_server() as at, fake_server() as idp:
+        a, b = start(at, idp), start(at, idp)
+        yield Two(a, b, at)
+        for gateway in (a, b):
+            await gateway.aclose()
+        await asyncio.sleep(0)
+
+
+async def lend(gateway: Connecting, number: int = 1) -> Issued | BrokerRefusal:
+    request: LeaseRequest = gateway.request(number)
+    prepared = await gateway.broker.prepare(request)
+    return prepared if isinstance(prepared, BrokerRefusal) else await gateway.broker.issue(request, prepared)
+
+
+async def in_use(gateway: Connecting) -> UserConnection | None:
+    return await gateway.connections.find(gateway.owner().key, "crm")
+
+
+async def test_a_connection_made_at_one_gateway_is_used_at_the_other(two: Two):
+    made = await two.a.connect()
+    assert await in_use(two.b) == made
+    assert isinstance(await lend(two.b), Issued)
+    assert isinstance(await lend(two.a), Issued), "with the refresh token that the other gateway was given"
+
+
+async def test_gateways_that_refresh_one_connection_at_the_same_time_take_turns(two: Two):
+    await two.a.connect()
+    lent = await asyncio.gather(*(lend(gateway, number) for number in range(RACES) for gateway in (two.a, two.b)))
+    assert all(isinstance(each, Issued) for each in lent)
+    assert [family.is_dead for family in two.at.families] == [False]
+
+
+async def test_a_connection_removed_at_one_gateway_is_out_of_use_at_the_other(two: Two):
+    made = await two.a.connect()
+    assert isinstance(await lend(two.b), Issued)
+    told: list[str] = []
+
+    async def note(removed: Any) -> None:
+        told.extend(each.id for each in removed)
+
+    two.a.connections.end_elsewhere = note
+    assert await two.a.connections.remove([made], "operator") == 1
+    assert told == [made.id]
+    refused = await lend(two.b)
+    assert isinstance(refused, BrokerRefusal)
+    assert refused.code == "credential/connect"
+    assert [each.id for each in two.b.removed] == [made.id], "its leases end there too"
+    assert not two.b.connections.has_met(made.owner.key, "crm")
+
+
+async def test_one_of_two_gateways_removes_a_connection_and_records_it(two: Two):
+    made = await two.a.connect()
+    await in_use(two.b)
+    removed = await asyncio.gather(*(each.connections.remove([made], "operator") for each in (two.a, two.b)))
+    assert sorted(removed) == [0, 1]
+    assert [*two.a.events(), *two.b.events()].count("removed") == 1
+
+
+async def test_an_operator_lists_and_removes_the_connections_of_all_gateways(two: Two):
+    made = await two.a.connect()
+    control = new_control()
+    add_operations(control, two.b.connections)
+    assert [each["id"] for each in await perform(control, "connections/list")] == [made.id]
+    assert await perform(control, "connections/revoke", id=made.id) == {"removed": 1}
+    assert await in_use(two.a) is None
+
+
+async def test_one_of_two_gateways_ends_a_removed_connection(two: Two):
+    made = await two.a.connect()
+    await two.a.connections.remove([made], "operator")
+    asked: list[str] = []
+
+    async def revoke(_connection: UserConnection, token: str) -> NotEnded | str | None:
+        asked.append(token)
+        await asyncio.sleep(0)
+        return None
+
+    await asyncio.gather(*(each.connections.end_removed(revoke) for each in (two.a, two.b)))
+    assert len(asked) == 1
+    assert await two.b.connections.all() == ()
+    assert [*two.a.events(), *two.b.events()].count("ended") == 1
+
+
+async def test_of_two_connections_of_a_user_made_at_two_gateways_one_is_in_use(two: Two):
+    first = await two.a.connect()
+    await in_use(two.a)
+    second = await two.b.connect()
+    assert second.id != first.id
+    assert await in_use(two.a) == second
+    assert [each.id for each in two.a.removed] == [first.id]
+    assert await two.a.connections.all() == (second,)
+    assert two.b.events()[-3:] == ["made", "removed", "ended"]
+    assert isinstance(await lend(two.a), Issued)
+
+
+async def test_the_turn_of_a_killed_gateway_is_over_after_its_time(two: Two):
+    made = await two.a.connect()
+    held = two.a.connections.refreshing(made)
+    await held.__aenter__()
+    two.b.ahead = TURN + 1
+    assert isinstance(await lend(two.b), Issued)
+    two.b.ahead = 0
+    async with two.b.connections.refreshing(made):
+        await held.__aexit__(None, None, None)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(lend(two.a), 0.2)
+
+
+async def test_two_gateways_register_one_client(two: Two):
+    for gateway in (two.a, two.b):
+        gateway.settings = {"client": {"dcr": True}}
+        gateway.build()
+    proofs = await asyncio.gather(*(gateway.servers["crm"].identify() for gateway in (two.a, two.b) for _ in range(3)))
+    assert len({getattr(proof, "client_id", None) for proof in proofs}) == 1
+
+
+async def test_a_client_unknown_at_its_server_takes_no_later_client_along(two: Two):
+    fresh = RegisteredClient("fresh", None, two.at.url, "https://gateway.example")
+    await two.a.store.clients.put("crm", fresh)
+    await two.b.store.drop_client("crm", "stale")
+    assert await two.a.store.clients.get("crm") == fresh
+    await two.b.store.drop_client("crm", "fresh")
+    assert await two.a.store.clients.get("crm") is None
+
+
+async def test_connections_of_an_earlier_release_get_their_places(two: Two):
+    made = await two.a.connect()
+    places = two.a.records.of(PLACES)
+    await places.remove(*await places.load())
+    assert await in_use(two.b) is None
+    await two.b.load()
+    assert await in_use(two.a) == made
+
+
+async def test_a_connection_that_cannot_be_removed_from_the_store_is_out_of_use_here(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+):
+    made = await two.a.connect()
+
+    async def fail(_removed: UserConnection) -> bool:
+        raise StoreError("away", "wait")
+
+    monkeypatch.setattr(two.a.store, "remove", fail)
+    with pytest.raises(StoreError):
+        await two.a.connections.remove([made], "operator")
+    assert await in_use(two.a) is None
+    assert [each.is_removed for each in await two.a.connections.all()] == [True]
+    assert made.id in await two.a.records.of(CONNECTIONS).load()
