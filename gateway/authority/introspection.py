@@ -1,4 +1,4 @@
-"""Active tokens, and introspection by upstreams (RFC 7662)."""
+"""Active tokens, and introspection by upstreams (RFC 7662). Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from gateway.authority.minting import MAX_TOKEN, read_minted
 
 if TYPE_CHECKING:
     from gateway.authority.minting import MintedToken
-    from gateway.authority.shared_tokens import SharedTokens
 
 
 CAPACITY: Final = 100_000
@@ -108,14 +107,11 @@ class IntrospectingUpstream(Struct, frozen=True):
 
 
 class Introspector:
-    """Answers to the questions of upstreams. `shared` has the tokens of other gateways."""
+    """Answers to the questions of upstreams."""
 
-    def __init__(
-        self, clients: Iterable[IntrospectingUpstream], tokens: ActiveTokens, shared: SharedTokens | None = None
-    ) -> None:
+    def __init__(self, clients: Iterable[IntrospectingUpstream], tokens: ActiveTokens) -> None:
         self._clients: Mapping[str, IntrospectingUpstream] = {client.id: client for client in clients}
         self._tokens = tokens
-        self._shared = shared
 
     def authenticate(self, authorization: Iterable[str]) -> IntrospectingUpstream | None:
         """Return the client of HTTP Basic credentials (RFC 6749 section 2.3.1)."""
@@ -126,25 +122,23 @@ class Introspector:
         is_right = hmac.compare_digest(digest_secret(secret), client.secret_digest)
         return client if is_right and client is not _NO_CLIENT else None
 
-    async def introspect(self, client: IntrospectingUpstream, token: str, now: float) -> bytes:
-        """Return the answer, as JSON: all claims of an active token for this client. Raises `StoreError`."""
-        found = await self.find(token, now)
-        if found is None or found.audience not in client.audiences:
-            return INACTIVE
-        return msgspec.json.encode({"active": True, "token_type": "Bearer", **msgspec.json.decode(found.claims)})
+    def introspect(self, client: IntrospectingUpstream, token: str, now: float) -> bytes:
+        """Return the answer to a question about a token of this gateway."""
+        return describe_token(client, self.find(token, now))
 
-    async def find(self, token: str, now: float) -> MintedToken | None:
-        """Return an active token. The whole text is compared: a forged signature over the same claims is another token.
-
-        Raises `StoreError`.
-        """
+    def find(self, token: str, now: float) -> MintedToken | None:
+        """Return an active token of this gateway. The whole text is compared: a forged signature over the same claims is another
+        token."""
         asked = read_minted(token, "")
-        if asked is None:
-            return None
-        found = self._tokens.find(asked.jti, now)
-        if self._shared is not None and (found is None or self._shared.has(asked.jti)):
-            found = await self._shared.find(token, asked.jti, now)
+        found = None if asked is None else self._tokens.find(asked.jti, now)
         return found if found is not None and hmac.compare_digest(found.value.encode(), token.encode()) else None
+
+
+def describe_token(client: IntrospectingUpstream, found: MintedToken | None) -> bytes:
+    """Return the answer about a token, as JSON: all claims of an active token for this client."""
+    if found is None or found.audience not in client.audiences:
+        return INACTIVE
+    return msgspec.json.encode({"active": True, "token_type": "Bearer", **msgspec.json.decode(found.claims)})
 
 
 class RateLimit:

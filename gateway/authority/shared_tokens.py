@@ -17,6 +17,7 @@ from gateway.base.store.records import RecordKind
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.authority.introspection import Introspector
     from gateway.authority.minting import MintedToken
     from gateway.authority.register import LeaseRegister
     from gateway.authority.store import LeaseStore
@@ -107,3 +108,13 @@ class SharedTokens:
             return None
         is_living = record.replica == self._replica or record.replica in await self._list_living()
         return record.owner if is_living else None
+
+
+async def find_token(
+    introspector: Introspector, shared: SharedTokens | None, token: str, now: float
+) -> MintedToken | None:
+    """Return an active token of any gateway. Raises `StoreError`."""
+    found, asked = introspector.find(token, now), read_minted(token, "")
+    if shared is None or asked is None or (found is not None and not shared.has(asked.jti)):
+        return found
+    return await shared.find(token, asked.jti, now)

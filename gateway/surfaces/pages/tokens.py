@@ -25,9 +25,11 @@ from gateway.authority.introspection import (
     IntrospectingUpstream,
     Introspector,
     RateLimit,
+    describe_token,
     digest_secret,
     read_token,
 )
+from gateway.authority.shared_tokens import find_token
 from gateway.model import reasons
 from gateway.model.decision import Refusal
 from gateway.surfaces.pages.responses import KnownCallers, ReplyResponse, exchange_of, json_response, known_caller
@@ -61,7 +63,7 @@ def token_routes(configuration: Configuration, gateway: Gateway) -> list[Route]:
         IntrospectingUpstream(each.id, digest_secret(each.secret.get_secret_value()), frozenset(each.audiences))
         for each in configuration.authority.introspection.clients
     ]
-    desk = _TokenDesk(gateway, authority, Introspector(clients, authority.tokens, authority.shared))
+    desk = _TokenDesk(gateway, authority, Introspector(clients, authority.tokens))
     return [
         *routes,
         Route("/oauth/introspect", partial(_introspect, desk), methods=["POST"]),
@@ -92,6 +94,13 @@ class _TokenDesk:
         )
         return _inactive()
 
+    async def find(self, token: str | None) -> MintedToken | None:
+        """Return an active token of any gateway. Raises `StoreError`."""
+        authority = self.authority
+        return (
+            None if token is None else await find_token(self.introspector, authority.shared, token, authority.clock())
+        )
+
     async def end(self, token: MintedToken) -> None:
         """End a token of any gateway, and its lease. No call carries it from now on. Raises `StoreError`."""
         self.authority.tokens.end(token.jti)
@@ -111,8 +120,7 @@ async def _introspect(desk: _TokenDesk, request: Request) -> Response:
     token = await _token_of(request)
     if isinstance(token, Response):
         return token
-    answer = INACTIVE if token is None else await desk.introspector.introspect(client, token, desk.authority.clock())
-    return ReplyResponse(Reply(200, _JSON, answer))
+    return ReplyResponse(Reply(200, _JSON, describe_token(client, await desk.find(token))))
 
 
 class _Revocation:
@@ -139,7 +147,7 @@ class _Revocation:
         token = await _token_of(request)
         if isinstance(token, Response):
             return token
-        found = await self._find(token)
+        found = await self._desk.find(token)
         if found is not None and found.audience in client.audiences:
             await self._desk.end(found)
         return _done()
@@ -148,14 +156,11 @@ class _Revocation:
         request = Request(scope, receive)
         caller = known_caller(request)
         token = await _token_of(request)
-        found = None if isinstance(token, Response) else await self._find(token)
+        found = None if isinstance(token, Response) else await self._desk.find(token)
         if found is not None and found.owner == caller.principal.key:
             await self._desk.end(found)
         caller.end()
         await (token if isinstance(token, Response) else _done())(scope, receive, send)
-
-    async def _find(self, token: str | None) -> MintedToken | None:
-        return None if token is None else await self._desk.introspector.find(token, self._desk.authority.clock())
 
 
 async def _token_of(request: Request) -> str | Response | None:

@@ -58,29 +58,27 @@ def basic(name: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{quote_plus(name)}:{quote_plus(secret)}".encode()).decode()
 
 
-async def test_an_upstream_learns_all_of_a_token_for_its_audience(introspector: Introspector, token: str):
-    answer = json.loads(await introspector.introspect(TICKETS, token, NOW))
+def test_an_upstream_learns_all_of_a_token_for_its_audience(introspector: Introspector, token: str):
+    answer = json.loads(introspector.introspect(TICKETS, token, NOW))
 
     assert answer == {"active": True, "token_type": "Bearer", **decoded(token.split(".")[1])}
 
 
-async def test_another_upstream_learns_nothing(introspector: Introspector, token: str):
-    assert await introspector.introspect(MAIL, token, NOW) == INACTIVE
+def test_another_upstream_learns_nothing(introspector: Introspector, token: str):
+    assert introspector.introspect(MAIL, token, NOW) == INACTIVE
 
 
-async def test_a_token_is_inactive_once_it_ended_or_expired(
-    introspector: Introspector, tokens: ActiveTokens, token: str
-):
-    assert await introspector.introspect(TICKETS, token, NOW + 60) == INACTIVE
+def test_a_token_is_inactive_once_it_ended_or_expired(introspector: Introspector, tokens: ActiveTokens, token: str):
+    assert introspector.introspect(TICKETS, token, NOW + 60) == INACTIVE
     tokens.end("j-1")
-    assert await introspector.introspect(TICKETS, token, NOW) == INACTIVE
+    assert introspector.introspect(TICKETS, token, NOW) == INACTIVE
 
 
-async def test_no_token_is_active_after_a_restart(token: str):
-    assert await Introspector([TICKETS], ActiveTokens()).introspect(TICKETS, token, NOW) == INACTIVE
+def test_no_token_is_active_after_a_restart(token: str):
+    assert Introspector([TICKETS], ActiveTokens()).introspect(TICKETS, token, NOW) == INACTIVE
 
 
-async def test_a_forged_signature_over_true_claims_is_inactive(introspector: Introspector, minter: Minter, token: str):
+def test_a_forged_signature_over_true_claims_is_inactive(introspector: Introspector, minter: Minter, token: str):
     head, body, _ = token.split(".")
     forged = (
         minter.forge(token),  # another true signature: still a token that was never issued
@@ -91,7 +89,7 @@ async def test_a_forged_signature_over_true_claims_is_inactive(introspector: Int
         f"{head}.{body}=.{token.split('.')[2]}",
     )
 
-    assert {await introspector.introspect(TICKETS, each, NOW) for each in forged} == {INACTIVE}
+    assert {introspector.introspect(TICKETS, each, NOW) for each in forged} == {INACTIVE}
 
 
 @pytest.mark.parametrize(
@@ -110,14 +108,14 @@ async def test_a_forged_signature_over_true_claims_is_inactive(introspector: Int
         "a.eyJqdGkiOjF9.c",
     ],
 )
-async def test_a_guess_is_inactive(introspector: Introspector, token: str, guess: str):
-    assert await introspector.introspect(TICKETS, guess, NOW) == INACTIVE
+def test_a_guess_is_inactive(introspector: Introspector, token: str, guess: str):
+    assert introspector.introspect(TICKETS, guess, NOW) == INACTIVE
 
 
-async def test_deeply_nested_claims_are_inactive(introspector: Introspector):
+def test_deeply_nested_claims_are_inactive(introspector: Introspector):
     nested = base64.urlsafe_b64encode(b"[" * 6_000).decode().rstrip("=")
 
-    assert await introspector.introspect(TICKETS, f"a.{nested}.c", NOW) == INACTIVE
+    assert introspector.introspect(TICKETS, f"a.{nested}.c", NOW) == INACTIVE
 
 
 def test_a_client_is_known_by_its_secret(introspector: Introspector):

@@ -15,11 +15,12 @@ from gateway.authority.introspection import (
     ActiveTokens,
     IntrospectingUpstream,
     Introspector,
+    describe_token,
     digest_secret,
 )
 from gateway.authority.leases import Lent
 from gateway.authority.minting import MintedToken, bind_call
-from gateway.authority.shared_tokens import SharedTokens
+from gateway.authority.shared_tokens import SharedTokens, find_token
 from gateway.base.store.engine import Engine
 from gateway.model.errors import StoreError
 from tests.minted import Minter, decoded
@@ -47,7 +48,7 @@ class Minting:
             fingerprint=lambda value: f"fp-{value}",
             others=self.lending.leases.others,
         )
-        self.introspector = Introspector([CRM], self.tokens, self.shared)
+        self.introspector = Introspector([CRM], self.tokens)
 
     def _note_end(self, jti: str) -> None:
         self.shared.end(jti)
@@ -68,8 +69,11 @@ class Minting:
         await self.shared.add(token)
         return token.value
 
+    async def find(self, token: str, now: float = NOW) -> MintedToken | None:
+        return await find_token(self.introspector, self.shared, token, now)
+
     async def is_active(self, token: str, now: float = NOW) -> bool:
-        answer = await self.introspector.introspect(CRM, token, now)
+        answer = describe_token(CRM, await self.find(token, now))
         assert answer == INACTIVE or json.loads(answer) == {
             "active": True,
             "token_type": "Bearer",
@@ -113,7 +117,7 @@ async def test_a_token_of_a_task_is_active_at_each_gateway_until_its_lease_ends(
 async def test_a_token_whose_end_was_ordered_is_inactive_there_at_once(start: Callable[[str], Minting]):
     a, b = start("a"), start("b")
     token = await a.lend()
-    found = await b.introspector.find(token, NOW)
+    found = await b.find(token)
     assert found is not None
     assert found.owner == a.lending.leases.own()[0].owner
     await b.lending.fleet.end(lambda lease: lease.id == found.jti, "revoked")
