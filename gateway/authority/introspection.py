@@ -75,9 +75,9 @@ class ActiveTokens:
         """Make all tokens of a task inactive for ever. Return their number."""
         return sum(self.end(jti) for jti in tuple(self._of_task.get(task, ())))
 
-    def list_owners(self) -> frozenset[str]:
-        """Return the owners of the tasks with an active token."""
-        return frozenset(each.owner for each in self._tokens.values() if each.owner is not None)
+    def list_tasks(self) -> frozenset[str]:
+        """Return the tasks with an active token."""
+        return frozenset(self._of_task)
 
     def _forget_expired(self, now: float) -> None:
         while self._expiries and self._expiries[0][0] <= now:

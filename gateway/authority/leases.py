@@ -65,7 +65,7 @@ class Failures(Struct):
     until: float = 0.0
 
 
-async def _know_all(_owner: str) -> None:
+async def _know_all(_task: str) -> None:
     """Return at once: no other gateway ends a task."""
 
 
@@ -75,8 +75,7 @@ class LeaseFunctions(Struct, frozen=True):
     `clock` gives seconds since the epoch, `elapsed` seconds that no setting of the clock changes. `is_open` tells whether a task
     still is. `fingerprint` names a value. `on_issued` hears of each value before any call carries it, and of the values
     kept since the gateway before this one. `is_barred` tells whether nothing may be lent for a request: the login behind it was
-    ended, or an operator has stopped it. `catch_up` takes in what other gateways did with the tasks of an owner. `replica` names
-    this gateway.
+    ended, or an operator has stopped it. `catch_up` takes in what other gateways did with a task. `replica` names this gateway.
     """
 
     clock: Callable[[], float]
@@ -235,10 +234,10 @@ class Leases:
             self._hooks.on_issued(ending, value)
         self._ender.start(ending, value)
 
-    def list_owners(self) -> frozenset[str]:
-        """Return the owners of the tasks with a lease that calls may carry."""
+    def list_tasks(self) -> frozenset[str]:
+        """Return the tasks with a lease that calls may carry."""
         return frozenset(
-            each.owner for each in self._register if each.is_of_task and each.state in {"requested", "active"}
+            each.task for each in self._register if each.is_of_task and each.state in {"requested", "active"}
         )
 
     async def sweep(self) -> None:
@@ -404,7 +403,7 @@ class Leases:
             await self._record.issue(active, issued.credential, now)
             # Another gateway may have ended the task before the record of this lease was there to be seen.
             if active.is_of_task:
-                await self._hooks.catch_up(active.owner)
+                await self._hooks.catch_up(active.task)
         except BaseException:
             self.end([active], "journal-outage")
             raise

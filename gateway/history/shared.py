@@ -103,7 +103,6 @@ class SharedLog:
         self._room = _OWNERS
         self._later: list[OwnerLog] = []
         """Owners with entries that are written later."""
-        self._denials: list[tuple[str, tuple[str, ...]]] = []
 
     def attach(self, history: History) -> None:
         """Fold the events of other gateways into this history."""
@@ -430,7 +429,8 @@ class SharedLog:
         if isinstance(event, TaskEnded):
             kept.ended = event.how
         elif isinstance(event, Released) and event.denied:
-            self._denials.append((entry.task, event.codes))
+            # After this fold: what hears of it may have events of its own.
+            asyncio.get_running_loop().call_soon(self._ledger.on_denied, entry.task, event.codes)
         return True
 
     def _fold_waiting(self, owner: OwnerLog, looks: Iterable[Waiting], written: set[int]) -> None:
@@ -466,10 +466,7 @@ class SharedLog:
                 self._ledger.append(kept, Settled(call, "unknown"))
 
     def _tell_ends(self, before: Iterable[str]) -> None:
-        """Tell of the denials in the log, and of tasks that were open here and are over in the log."""
-        denials, self._denials = self._denials, []
-        for task, codes in denials:
-            self._ledger.on_denied(task, codes)
+        """Tell of tasks that were open here, and are over in the log."""
         for task in before:
             kept = self._tasks.find(task)
             if kept is None or kept.ended is not None:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.authority.model import LeaseRequest
     from gateway.base.store.engine import Claim
     from gateway.config import Configuration
+    from gateway.history import History
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.inspection.inspector import Inspector
     from gateway.model.wire import UpstreamTransport
@@ -115,7 +116,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     given = leases, fleet, mint, tokens, terms, _lives(configuration), clock, _new_id, office
     authority = Authority(*given, shared=shared, live=parts.live)
     if configuration.store is not None:
-        _follow(stack, authority, gateway.history.ledger.log.catch_up)
+        _follow(stack, authority, gateway.history)
     gateway.history.tasks.subscribe(authority.end_task)
     gateway.history.ledger.on_denied = partial(_end_if_spent, authority)
     gateway.history.tasks.subscribe(parts.signals.answers.end_task)
@@ -217,7 +218,7 @@ def _leases(
         on_issued=hold,
         on_ending=parts.signals.answers.end_lease,
         is_barred=partial(_is_barred, parts),
-        catch_up=gateway.history.ledger.log.catch_up,
+        catch_up=partial(_catch_up, gateway.history),
         replica=replica,
     )
     return Leases(register, brokers, record, ender, hooks, others=others)
@@ -251,12 +252,17 @@ def _keep_time(stack: AsyncExitStack, leases: Leases, parts: AuthorityParts) -> 
     stack.push_async_callback(Job.begin_repeating(sweep, "leases").stop)
 
 
-def _follow(stack: AsyncExitStack, authority: Authority, catch_up: Callable[[str], Awaitable[None]]) -> None:
+async def _catch_up(history: History, *tasks: str) -> None:
+    """Take in what other gateways did with tasks. Raises `HistoryError`."""
+    jobs = {kept.job for task in tasks if (kept := history.tasks.find(task)) is not None}
+    await asyncio.gather(*map(history.ledger.log.catch_up, jobs))
+
+
+def _follow(stack: AsyncExitStack, authority: Authority, history: History) -> None:
     """Take in what other gateways did, again and again, until the stack ends. Many leases take more time between two looks."""
 
     async def follow_tasks() -> None:
-        owners = authority.leases.list_owners() | authority.tokens.list_owners()
-        await asyncio.gather(*map(catch_up, owners))
+        await _catch_up(history, *(authority.leases.list_tasks() | authority.tokens.list_tasks()))
 
     looks = [authority.fleet.look, follow_tasks, *([] if authority.shared is None else [authority.shared.flush])]
 

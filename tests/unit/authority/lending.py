@@ -77,7 +77,7 @@ class ScriptedBroker:
         pass
 
 
-async def know_all(_owner: str) -> None:
+async def know_all(_task: str) -> None:
     """Know of no other gateway."""
 
 

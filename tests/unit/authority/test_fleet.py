@@ -13,7 +13,7 @@ from gateway.authority.leases import Lent
 from gateway.authority.model import BrokerRefusal, Credential, Lease, NotEnded
 from gateway.base.store.engine import Engine
 from gateway.model.errors import HistoryError
-from tests.unit.authority.lending import AGENT, Lending, ScriptedBroker
+from tests.unit.authority.lending import Lending, ScriptedBroker
 from tests.unit.base.store.engines import open_store
 from tests.unit.clock import Clock
 from tests.unit.history.recording import AGENT as TASK_AGENT
@@ -201,7 +201,7 @@ async def test_only_a_lease_that_waits_for_its_end_is_given_up_elsewhere(start: 
 
 
 async def test_a_lease_whose_task_another_gateway_ended_before_its_record_serves_no_call(start: Start):
-    async def fold_the_end(_owner: str) -> None:
+    async def fold_the_end(_task: str) -> None:
         a.leases.end_task("t1", "task-completed")
 
     a = start("a", catch_up=fold_the_end)
@@ -211,7 +211,7 @@ async def test_a_lease_whose_task_another_gateway_ended_before_its_record_serves
 
 
 async def test_a_lease_is_not_lent_while_the_tasks_of_others_are_unknown(start: Start):
-    async def fail(_owner: str) -> None:
+    async def fail(_task: str) -> None:
         raise HistoryError("away", "wait")
 
     a = start("a", catch_up=fail)
@@ -221,16 +221,16 @@ async def test_a_lease_is_not_lent_while_the_tasks_of_others_are_unknown(start: 
     assert ends(a) == ["l1"]
 
 
-async def test_the_owners_of_tasks_with_open_leases_are_followed(start: Start):
+async def test_the_tasks_with_open_leases_are_followed(start: Start):
     a = start("a")
     a.open_tasks |= {"catalogue", "messages:agent"}
     await lend(a, 1, task="catalogue")
     await lend(a, 2, task="messages:agent")
-    assert a.leases.list_owners() == frozenset()
+    assert a.leases.list_tasks() == frozenset()
     await lend(a, 3)
-    assert a.leases.list_owners() == {AGENT.key}
+    assert a.leases.list_tasks() == {"t1"}
     a.leases.end_task("t1", "task-completed")
-    assert a.leases.list_owners() == frozenset()
+    assert a.leases.list_tasks() == frozenset()
 
 
 # --- the tasks of other gateways -----------------------------------------------------------------------------
@@ -244,8 +244,8 @@ class Working:
         self.lending = start(name, catch_up=self.catch_up)
         self.history.history.tasks.subscribe(lambda task, _how: self.note_end(task))
 
-    async def catch_up(self, _owner: str) -> None:
-        await self.history.log.catch_up(TASK_AGENT.key)
+    async def catch_up(self, _task: str) -> None:
+        await self.history.log.catch_up(TASK_AGENT.job)
 
     def note_end(self, task: str) -> None:
         self.lending.leases.end_task(task, "task-completed")
@@ -276,7 +276,7 @@ async def test_a_task_that_ends_at_one_gateway_ends_its_leases_at_the_others(wor
     await lend(a.lending, task=task.id)
 
     b.history.history.tasks.end(task, "completed")
-    await b.history.log.confirm(TASK_AGENT.key)
+    await b.history.log.confirm(TASK_AGENT.job)
     await a.catch_up("")
     await settle(a.lending)
     assert ends(a.lending) == ["l1"]
@@ -292,7 +292,7 @@ async def test_a_denial_at_one_gateway_is_told_with_its_codes_at_the_others_once
 
     call, at_b, _ = await b.history.reserve("crm")
     b.history.history.ledger.release(at_b, call, denied=True, codes=("budget/calls",))
-    await b.history.log.confirm(TASK_AGENT.key)
+    await b.history.log.confirm(TASK_AGENT.job)
     await a.catch_up("")
     await a.catch_up("")
     assert told == [(task.id, ("budget/calls",))]
