@@ -429,8 +429,7 @@ class SharedLog:
         if isinstance(event, TaskEnded):
             kept.ended = event.how
         elif isinstance(event, Released) and event.denied:
-            # After this fold: what hears of it may have events of its own.
-            asyncio.get_running_loop().call_soon(self._ledger.on_denied, entry.task, event.codes)
+            asyncio.get_running_loop().call_soon(self._ledger.on_denied, entry.task, event.codes)  # after the fold
         return True
 
     def _fold_waiting(self, owner: OwnerLog, looks: Iterable[Waiting], written: set[int]) -> None:
