@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.agentdojo.__main__ import agentdojo
-from benchmarks.corpora import limits
+from benchmarks.corpora import days, limits
 from benchmarks.corpora.corpus import EVERYTHING, EXTREMES, LINKS, Corpus, Results, measure_corpora, summary
 from benchmarks.corpora.dealt import measure_dealt
 from benchmarks.corpora.installed import ROOT
@@ -42,6 +42,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             print(measure_dealt(corpora, Path(scratch)))
         return
+    if options.days:
+        print(days.report(asyncio.run(_days(corpora))))
+        return
     planned = LINKS if options.rules else EVERYTHING if options.all else EXTREMES
     with tempfile.TemporaryDirectory() as scratch:
         results = measure_corpora(corpora, Path(scratch), planned)
@@ -63,6 +66,9 @@ def _options() -> argparse.Namespace:
         "--against", type=Path, metavar="FILE", help="print the differences from an earlier run instead"
     )
     parser.add_argument("--limits", action="store_true", help="print how far benign tasks reach, and soft limits")
+    parser.add_argument(
+        "--days", action="store_true", help="print what a user does in a day, and soft limits over tasks"
+    )
     parser.add_argument("--rules", action="store_true", help="print what each rule stops and costs on each corpus")
     parser.add_argument("--write", action="store_true", help=f"with --rules: write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--dealt", action="store_true", help="print the figures of tasks that several agents share")
@@ -98,6 +104,11 @@ def _named(found: Figures) -> Figures:
 async def _numbers(corpora: list[Corpus]) -> limits.Reached:
     with tempfile.TemporaryDirectory() as scratch:
         return {corpus.name: await limits.read_numbers(corpus, Path(scratch)) for corpus in corpora}
+
+
+async def _days(corpora: list[Corpus]) -> days.Days:
+    with tempfile.TemporaryDirectory() as scratch:
+        return {corpus.name: await days.read_days(corpus, Path(scratch)) for corpus in corpora}
 
 
 if __name__ == "__main__":

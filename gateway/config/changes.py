@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.config.settings import Limits
     from gateway.config.upstreams import Upstream
 
+OF_POLICY: Final = ("task", "user", "agent")
+"""The limits that are data of the policy."""
 _RELOADED: Final = frozenset({"upstreams", "labels", "limits", "enforce", "observe_until", "tool_search"})
 """The sections that count without a restart."""
 _TERMS: Final = frozenset(
@@ -67,9 +69,10 @@ class ConfigurationChange(Struct, frozen=True, kw_only=True):
 def compare(running: Configuration, wanted: Configuration) -> ConfigurationChange:
     """Return the change from the configuration in force to a changed file."""
     waiting, limits = _find_waiting_sections(running, wanted), wanted.limits
-    if running.policy.engine.kind == "opa" and limits.task != running.limits.task:
-        waiting.append("limits.task")
-        limits = limits.model_copy(update={"task": running.limits.task})
+    if running.policy.engine.kind == "opa":
+        held = {name: getattr(running.limits, name) for name in OF_POLICY}
+        waiting += [f"limits.{name}" for name in OF_POLICY if getattr(limits, name) != held[name]]
+        limits = limits.model_copy(update=held)
     upstreams: dict[str, Upstream] = {}
     changed: dict[str, tuple[str, ...]] = {}
     for name, after in wanted.upstreams.items():
@@ -112,7 +115,7 @@ def _combine(
             enforce=wanted.enforce,
             observe_until=wanted.observe_until,
             tool_search=wanted.tool_search,
-            policy=running.policy.with_task_limits(limits.task),
+            policy=running.policy.with_limits(limits.of_policy),
         )
     except ValidationError as error:
         raise InvalidSettings(
@@ -127,7 +130,7 @@ def find_changed(before: Upstream | Limits, after: Upstream | Limits) -> tuple[s
 
 def _find_waiting_sections(running: Configuration, wanted: Configuration) -> list[str]:
     # Limits of tasks stand in the data of the policy too.
-    same_limits = wanted.model_copy(update={"policy": wanted.policy.with_task_limits(running.policy.task_limits)})
+    same_limits = wanted.model_copy(update={"policy": wanted.policy.with_limits(running.policy.limits)})
     return [name for name in type(wanted).model_fields if name not in _RELOADED and _differ(running, same_limits, name)]
 
 

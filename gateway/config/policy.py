@@ -125,23 +125,23 @@ class PolicySettings(Settings):
         " is one; without it, never. An OPA has to say how old its bundles are: docs/operations/policy.md.",
     )
 
-    _task_limits: TaskLimits = PrivateAttr(default_factory=dict)
+    _limits: TaskLimits = PrivateAttr(default_factory=dict)
 
     @property
-    def task_limits(self) -> TaskLimits:
-        """Return the numbers of `limits.task`, which are data of the policy."""
-        return self._task_limits
+    def limits(self) -> TaskLimits:
+        """Return the numbers of `limits.task`, `limits.user` and `limits.agent`, which are data of the policy."""
+        return self._limits
 
-    def with_task_limits(self, limits: TaskLimits) -> Self:
-        """Return these settings for a policy with other limits of tasks."""
+    def with_limits(self, limits: TaskLimits) -> Self:
+        """Return these settings for a policy with other limits."""
         settings = self.model_copy()
-        settings._task_limits = limits  # noqa: SLF001 - of this very class
+        settings._limits = limits  # noqa: SLF001 - of this very class
         return settings
 
     @property
     def has_files(self) -> bool:
         """Return whether files of the policy are here: always, unless an OPA may hold any policy."""
-        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay, self._task_limits))
+        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay, self._limits))
 
     @model_validator(mode="after")
     def _has_one_policy(self) -> Self:

@@ -100,6 +100,21 @@ class Limits(Settings):
         description="Numbers in the place of the policy's limits on one task, by the name of the limit:"
         " docs/policy/history.md#limits.",
     )
+    user: TaskLimits = Field(
+        default_factory=dict[str, TaskLimit],
+        description="The same for the limits on one user, over all tasks and agents: docs/policy/limits.md#over-tasks.",
+    )
+    agent: TaskLimits = Field(
+        default_factory=dict[str, TaskLimit],
+        description="The same for the limits on one agent without a user, over all tasks.",
+    )
+
+    @property
+    def of_policy(self) -> TaskLimits:
+        """Return the limits that are data of the policy, by name. Limits over tasks have their owner before the name."""
+        over_tasks = {"user": self.user, "agent": self.agent}
+        more = {f"{owner}.{name}": limit for owner, limits in over_tasks.items() for name, limit in limits.items()}
+        return self.task | more
 
 
 class Telemetry(Settings):
@@ -310,9 +325,9 @@ class Configuration(Settings):
 
     @model_validator(mode="after")
     def _limits_of_policy(self) -> Self:
-        """Copy the limits of tasks into the data of the policy."""
-        if self.limits.task:
-            object.__setattr__(self, "policy", self.policy.with_task_limits(self.limits.task))
+        """Copy the limits of tasks, users and agents into the data of the policy."""
+        if self.limits.of_policy:
+            object.__setattr__(self, "policy", self.policy.with_limits(self.limits.of_policy))
         return self
 
     @model_validator(mode="after")

@@ -34,15 +34,16 @@ from gateway.config import problems
 from gateway.config.schema import describe, describe_condition
 from gateway.config.values import Duration
 from gateway.model.errors import PolicyBroken
-from gateway.model.target import Effect, Sensitivity, Target
+from gateway.model.target import Effect, Role, Sensitivity, Target
 from gateway.policy.folder.data_files import nearest
 
 FILE: Final = "facts.yaml"
 Outcome: TypeAlias = Literal["open", "done", "failed", "unknown", "refused"]
 Verdict: TypeAlias = Literal["allow", "ask", "deny"]
-Scope: TypeAlias = Literal["task", "user", "agent", "tenant", "all"]
-"""The owner of a fact's memory: the narrowest of its keys. `all` is the whole gateway."""
-KEYS: Final = ("task", "agent", "user", "tenant", "upstream", "system", "tool")
+Scope: TypeAlias = Literal["task", "user", "agent", "party", "tenant", "all"]
+"""The owner of a fact's memory: the narrowest of its keys. A party is the user, or an agent without a user. `all` is the whole
+gateway."""
+KEYS: Final = ("task", "agent", "user", "party", "tenant", "upstream", "system", "tool", "arguments")
 CONDITION: Final = describe_condition()
 TESTS: Final = tuple(CONDITION["properties"])
 """The tests of a condition (`rego/gateway/lib/conditions`)."""
@@ -95,6 +96,9 @@ class Selection(_Declared):
         | None
     ) = Field(default=None, description="Sensitivities of the results.")
     egress: Annotated[bool, Field(strict=True)] | None = Field(default=None, description="Whether data leaves by it.")
+    assumed: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="Whether nobody labelled the effect, so that it counts as a write."
+    )
     trust: Literal["trusted", "untrusted"] | None = Field(default=None, description="Trust in the upstream.")
     decision: (
         Annotated[tuple[Verdict, ...], BeforeValidator(_listed, json_schema_input_type=Verdict | tuple[Verdict, ...])]
@@ -141,6 +145,7 @@ class Selection(_Declared):
             and (self.effect is None or labels.effect in self.effect)
             and (self.sensitivity is None or labels.sensitivity in self.sensitivity)
             and (self.egress is None or labels.egress is self.egress)
+            and (self.assumed is None or ("effect" in labels.assumed) is self.assumed)
             and (self.trust is None or target.trust == self.trust)
         )
 
@@ -193,7 +198,10 @@ class Fact(_Declared):
     )
 
     count: Literal["calls"] | None = Field(default=None, description="The number of calls.")
-    sum: Pointer | None = Field(default=None, description="The sum of the numbers at a pointer, as exact decimals.")
+    sum: Literal["amount"] | Pointer | None = Field(
+        default=None,
+        description="The sum of the numbers at a pointer, as exact decimals. `amount`: of all arguments with this role.",
+    )
     distinct: Literal["tool", "upstream", "system", "destination"] | Pointer | None = Field(
         default=None, description="The number of different tools, upstreams, systems, destinations or values."
     )
@@ -203,8 +211,8 @@ class Fact(_Declared):
     by: Annotated[
         tuple[Key, ...], BeforeValidator(_listed, json_schema_input_type=Key | tuple[Key, ...]), Field(min_length=1)
     ] = Field(
-        description="The keys: `task`, `agent`, `user`, `tenant`, `upstream`, `system`, `tool`, a pointer, or"
-        " `{this, that}`. A call that lacks a key has no fact."
+        description="The keys: `task`, `agent`, `user`, `party`, `tenant`, `upstream`, `system`, `tool`, `arguments`, a pointer,"
+        " or `{this, that}`. A `party` is the user, or an agent without a user. A call that lacks a key has no fact."
     )
     within: Duration | None = Field(default=None, description="A sliding window; needed without the key `task`.")
     since: Selection | None = Field(default=None, description="The fact begins anew after a call that fits.")
@@ -227,6 +235,11 @@ class Fact(_Declared):
         """Return the seconds of a part of the window, 0 without one."""
         return 0.0 if self.within is None else self.within.total_seconds() / BUCKETS
 
+    def fits_target(self, target: Target) -> bool:
+        """Return whether calls of a target may count."""
+        has_amount = self.sum != "amount" or Role.AMOUNT in target.labels.roles.values()
+        return has_amount and self.of.fits_target(target)
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         given = [name for name in _AGGREGATES if getattr(self, name) is not None]
@@ -242,7 +255,7 @@ class Fact(_Declared):
 
 
 _AGGREGATES: Final[tuple[Aggregate, ...]] = ("count", "sum", "distinct", "first", "last")
-_SCOPES: Final[tuple[Scope, ...]] = ("task", "user", "agent", "tenant")
+_SCOPES: Final[tuple[Scope, ...]] = ("task", "user", "agent", "party", "tenant")
 
 
 class FactsFile(_Declared):
@@ -329,7 +342,7 @@ class FactBook:
         if kept is not None and kept[0] is target:
             return kept[1]
         begun = (each for each in self.all if each.fact.since is not None and each.fact.since.fits_target(target))
-        fitting = Fitting(tuple(each for each in self.all if each.fact.of.fits_target(target)), tuple(begun))
+        fitting = Fitting(tuple(each for each in self.all if each.fact.fits_target(target)), tuple(begun))
         if len(self._found) >= _TARGETS:
             self._found.clear()
         self._found[id(target)] = target, fitting

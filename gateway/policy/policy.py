@@ -211,8 +211,8 @@ class Policy:
         """Look for changes at once, in the place of waiting for the next look."""
         self._pause.end()
 
-    def adopt_task_limits(self, settings: PolicySettings) -> None:
-        """Try the policy with other limits of tasks, and put it into force. An OPA has its own limits."""
+    def adopt_limits(self, settings: PolicySettings) -> None:
+        """Try the policy with other limits, and put it into force. An OPA has its own limits."""
         if isinstance(self._source, PolicyFolder):
             self._source.adopt_limits(PolicyFolders.configured(settings).limits)
             self.look_now()
@@ -398,10 +398,10 @@ def _source(
         )
     server, stale_after = OpaClient(engine), _stale_after(settings)
     if engine.evaluate == "here":
-        if settings.task_limits:
+        if settings.limits:
             raise PolicyBroken(
-                "with `evaluate: here` the limits of tasks stand in the bundle",
-                "leave `limits.task` out, and write them into `task_limits` of the policy's settings",
+                "with `evaluate: here` the limits of tasks, users and agents stand in the bundle",
+                "leave `limits.task`, `limits.user` and `limits.agent` out, and write them into the policy's settings",
             )
         remote = RemotePolicy(server, stale_after=stale_after, monotonic=monotonic)
         ways = server, remote, plans or Plans()

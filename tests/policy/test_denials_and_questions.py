@@ -15,7 +15,8 @@ REGO = ROOT / "rego/gateway"
 CODES: dict[str, Any] = json.loads((REGO / "reasons/data.json").read_text("utf-8"))
 TABLE = (ROOT / "docs/policy/history.md").read_text("utf-8").partition("| code | denies or asks |")[2]
 ROWS = [line.split("|")[1:-1] for line in TABLE.splitlines() if line.startswith("| `")]
-LIMITS = yaml.safe_load((REGO / "settings/data.yaml").read_text("utf-8"))["task_limits"]
+SETTINGS = yaml.safe_load((REGO / "settings/data.yaml").read_text("utf-8"))
+LIMITS = SETTINGS["user_limits"] | SETTINGS["task_limits"]
 
 
 def rules(kind: str) -> set[str]:

@@ -53,7 +53,10 @@ def _settings(question: Question, reason: ShownReason, description: Mapping[str,
                 flow = f"{{from: {_quote(source)}, to: {_quote(place)}}}"
                 yield Suggestion(reason.code, "the contract of the task", f"credential_flows: [{flow}]")
     for name, number in reason.limits.items():
-        if _is_plain(name):
+        owner, _, own_name = name.rpartition(".")
+        if owner and _is_plain(owner) and _is_plain(own_name):
+            yield Suggestion(reason.code, "gateway.yaml", f"limits: {{{owner}: {{{own_name}: {{soft: {number}}}}}}}")
+        elif _is_plain(name):
             yield Suggestion(reason.code, "the contract of the task", f"limits: {{{name}: {number}}}")
 
 

@@ -18,7 +18,8 @@ from msgspec import structs
 
 from gateway.base.json.walk import find_value, split_pointer
 from gateway.history.declared.tables import MAX_MEMBERS, Mark, Tables, read
-from gateway.history.declared.values import Unreadable, to_fact, write_key, write_number
+from gateway.history.declared.values import Unreadable, add_amounts, to_fact, write_arguments, write_key, write_number
+from gateway.model.caller import canonical_person
 from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Role
 from gateway.policy.facts import NO_FACTS, Pair, Scope
@@ -67,7 +68,8 @@ class _Fact:
     """A declared fact for the calls of a plan.
 
     `earlier` and `present` are the numbers of its keys: of a counted call, and of the call under decision. `key` is the digest
-    of `present`, if that has no paths. `number` and `members` are paths to what a call adds.
+    of `present`, if that has no paths. `number` and `members` are paths to what a call adds. `amounts` are the paths to all
+    amounts, if their sum is the fact.
     """
 
     declared: Declaration
@@ -79,6 +81,7 @@ class _Fact:
     number: _Path = ()
     is_amount: bool = False
     members: _Path = ()
+    amounts: tuple[_Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,9 @@ class CallFacts:
             if each.number:
                 found = find_value(self._subject.call.arguments, each.number)
                 number = write_number(found, is_amount=each.is_amount)
+            elif each.amounts:
+                found = [find_value(self._subject.call.arguments, path) for path in each.amounts]
+                number = add_amounts(found)
             elif each.declared.aggregate == "distinct":
                 members = self._find_members(each)
         except Unreadable:
@@ -257,7 +263,7 @@ class CallFacts:
             if found is None:
                 return None
             try:
-                texts.append(write_key(found, fold=key.fold))
+                texts.append(write_key(found, fold=key.fold) if part else write_arguments(found, fold=key.fold))
             except Unreadable:
                 return _UNREADABLE
         return self._digests.of(texts)
@@ -344,7 +350,7 @@ class _Planner:
         others: list[_Fact] = []
         for each in facts:
             key, members = self._keys[each.earlier].digest, self._find_members(each.declared)
-            if key is None or members is None or each.number or each.declared.fact.of.arguments:
+            if key is None or members is None or each.number or each.amounts or each.declared.fact.of.arguments:
                 others.append(each)
             else:
                 same[each.declared.table] = _count(each, key, "0", members)
@@ -383,13 +389,14 @@ class _Planner:
         return _Fact(
             declared,
             owner,
-            fact.of.fits_target(self._subject.call.target),
+            fact.fits_target(self._subject.call.target),
             self._number(earlier, declared),
             number,
             self._keys[number].digest,
-            () if fact.sum is None else _split(fact.sum),
+            () if fact.sum is None or fact.sum == "amount" else _split(fact.sum),
             fact.sum is not None and labels.roles.get(fact.sum.removeprefix("/arguments")) is Role.AMOUNT,
             _split(what) if what.startswith("/") else (),
+            _find_amounts(self._subject.call.target) if fact.sum == "amount" else (),
         )
 
     def _find_members(self, declared: Declaration) -> tuple[str, ...] | None:
@@ -406,7 +413,7 @@ class _Planner:
         parts: list[str | _Path] = []
         for name in declared.by:
             pointer = (name.that if earlier else name.this) if isinstance(name, Pair) else name
-            if pointer.startswith("/"):
+            if pointer.startswith("/") or pointer == "arguments":
                 parts.append(_split(pointer))
                 continue
             named = _name(pointer, self._subject)
@@ -431,13 +438,21 @@ def _split(pointer: str) -> _Path:
     return tuple(split_pointer(pointer)[1:])
 
 
+def _find_amounts(target: Target) -> tuple[_Path, ...]:
+    """Return the paths to the arguments with the role `amount`."""
+    return tuple(tuple(split_pointer(pointer)) for pointer, role in target.labels.roles.items() if role is Role.AMOUNT)
+
+
 def _name(key: str, subject: Subject) -> str | None:
     """Return the value of a key outside of the arguments."""
     principal, target = subject.principal, subject.call.target
     if key == "user":
-        return None if principal.user is None else f"{principal.issuer}\0{principal.user.id}"
+        return None if principal.user is None else f"{principal.issuer}\0{canonical_person(principal.user.id)}"
     if key == "agent":
         return f"{principal.issuer}\0{principal.id}"
+    if key == "party":
+        is_user = principal.user is not None
+        return f"{'user' if is_user else 'agent'}\0{_name('user' if is_user else 'agent', subject)}"
     if key == "task":
         return subject.task
     places = {"tenant": target.tenant, "upstream": target.upstream, "system": target.audience, "tool": target.id}

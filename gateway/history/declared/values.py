@@ -5,8 +5,11 @@ A key of a limit ignores case, width and spaces of a text. So no caller can writ
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import unicodedata
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
@@ -26,6 +29,11 @@ _LONGEST: Final = 1_024
 """Characters of a number in a text."""
 
 
+_NUMBERS: Final = re.compile(r"[0-9][0-9.,' ]*(?:[eE][+-]?[0-9]+)?")
+_THOUSANDS: Final = re.compile(r"[.,' ](?=[0-9]{3}(?![0-9]))|[' ]")
+_IN_WORDS: Final = re.compile(r"[0-9]\s*(?:k|m|b|t|mn|bn|mio|mrd|tsd|thousand|million|billion)\b", re.IGNORECASE)
+
+
 class Unreadable(Exception):
     """A value that is there, and is no key or no number."""
 
@@ -42,6 +50,53 @@ def write_key(value: Json, *, fold: bool) -> str:
         return str(value) if abs(value) < _LARGEST else hex(value)
     # The sum makes zero of a negative zero.
     return f"{Decimal(repr(value)).normalize() + 0:f}" if abs(value) < _LARGEST else repr(value)
+
+
+def write_arguments(value: Json, *, fold: bool) -> str:
+    """Return arguments as a text. Equal arguments have equal texts, in whatever order. Raise `Unreadable`."""
+    if isinstance(value, Mapping):
+        items = sorted((write_key(name, fold=fold), write_arguments(item, fold=fold)) for name, item in value.items())
+        return f"{{{','.join(f'{json.dumps(name)}:{item}' for name, item in items)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(write_arguments(item, fold=fold) for item in value)}]"
+    if value is None:
+        return "null"
+    return json.dumps(write_key(value, fold=fold)) if isinstance(value, str) else write_key(value, fold=fold)
+
+
+def add_amounts(values: Iterable[Json]) -> str:
+    """Return the sum of amounts as the text of an exact decimal. A value that is not there adds nothing.
+
+    Of a text with words the largest number counts, read with and without its separators. Raise `Unreadable` for a value
+    without a number.
+    """
+    total = Decimal(0)
+    for value in values:
+        if isinstance(value, list | tuple):
+            total += Decimal(add_amounts(value))
+        elif isinstance(value, str):
+            total += _find_largest(value)
+        elif value is not None:
+            positive = abs(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+            total += Decimal(write_number(positive, is_amount=True))
+    return str(total)
+
+
+def _find_largest(text: str) -> Decimal:
+    """Return the largest number in a text with words. Raise `Unreadable` without one, and for a number in words.
+
+    A separator before three digits is of thousands, where no program reads the whole text as a number.
+    """
+    plain = unicodedata.normalize("NFKC", text).strip()
+    if len(plain) > _LONGEST or _IN_WORDS.search(plain):
+        raise Unreadable
+    try:
+        return Decimal(write_number(plain, is_amount=True))
+    except Unreadable:
+        found = [_THOUSANDS.sub("", each).replace(",", ".") for each in _NUMBERS.findall(plain)]
+    if not found:
+        raise Unreadable
+    return max(Decimal(write_number(each.strip("."), is_amount=True)) for each in found)
 
 
 def fold_text(text: str) -> str:

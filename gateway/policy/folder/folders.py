@@ -27,15 +27,27 @@ if TYPE_CHECKING:
 
 
 _PLACE: Final = ("gateway", "settings")
-_FIELD: Final = "task_limits"
+_FIELDS: Final = {"task": "task_limits", "user": "user_limits", "agent": "agent_limits"}
+"""Owner of a limit → the field of the settings with its limits."""
 
 
 class LimitChange(NamedTuple):
-    """New numbers of one limit. `None` leaves a number as the policy has it."""
+    """New numbers of one limit. `None` leaves a number as the policy has it. The name of a limit over tasks begins with its owner:
+    `user.calls`."""
 
     name: str
     soft: int | None
     hard: int | None
+
+    @property
+    def owner(self) -> str:
+        """Return `task`, `user` or `agent`."""
+        return self.name.rpartition(".")[0] or "task"
+
+    @property
+    def own_name(self) -> str:
+        """Return the name among the limits of the same owner."""
+        return self.name.rpartition(".")[2]
 
     def numbers(self) -> dict[str, int]:
         """Return the given numbers, by their names in the policy."""
@@ -43,15 +55,14 @@ class LimitChange(NamedTuple):
 
 
 def with_limits(policy: Bundle, changes: Sequence[LimitChange]) -> Bundle:
-    """Return a policy with other numbers for limits of tasks. Raise `PolicyBroken` for a limit that the policy does not
+    """Return a policy with other numbers for limits. Raise `PolicyBroken` for a limit that the policy does not
     have, and for a soft limit that is not below its hard one."""
     if not changes:
         return policy
     sources = tuple(_change_source(source, changes) for source in policy.sources)
     data = bundle.merge_data(sources)
-    in_force = _limits_in(data)
     for change in changes:
-        _require(change, in_force)
+        _require(change, _limits_in(data, change.owner))
     said = json.dumps({change.name: change.numbers() for change in changes}, sort_keys=True)
     revision = f"{policy.revision}+{hashlib.sha256(said.encode()).hexdigest()[:8]}"
     return replace(policy, data=json.dumps(data), sources=sources, revision=revision)
@@ -59,30 +70,30 @@ def with_limits(policy: Bundle, changes: Sequence[LimitChange]) -> Bundle:
 
 def _change_source(source: DataSource, changes: Sequence[LimitChange]) -> DataSource:
     """Return a data file. The file with the limits gets the new numbers."""
-    given: object = source.value.get(_FIELD) if source.at == _PLACE else None
-    if not isinstance(given, dict):
+    if source.at != _PLACE:
         return source
-    limits = cast("dict[str, Any]", given)
-    changed = {
-        change.name: {**limits[change.name], **change.numbers()}
-        for change in changes
-        if isinstance(limits.get(change.name), dict)
-    }
-    return replace(source, value={**source.value, _FIELD: {**limits, **changed}})
+    value = dict(source.value)
+    for change in changes:
+        field = _FIELDS.get(change.owner, "")
+        limits: object = value.get(field)
+        given = cast("dict[str, Any]", limits).get(change.own_name) if isinstance(limits, dict) else None
+        if isinstance(given, dict):
+            value[field] = {**cast("dict[str, Any]", limits), change.own_name: {**given, **change.numbers()}}
+    return replace(source, value=value)
 
 
-def _limits_in(data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _limits_in(data: Mapping[str, Any], owner: str) -> Mapping[str, Any]:
     found: Any = data
-    for part in (*_PLACE, _FIELD):
+    for part in (*_PLACE, _FIELDS.get(owner, "")):
         found = cast("Mapping[str, Any]", found).get(part) if isinstance(found, dict) else None
     return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _require(change: LimitChange, in_force: Mapping[str, Any]) -> None:
-    place, limit = f"limits.task.{change.name}", in_force.get(change.name)
+    place, limit = f"limits.{change.owner}.{change.own_name}", in_force.get(change.own_name)
     if not isinstance(limit, dict):
         raise PolicyBroken(
-            f"{place}: the policy has no such limit{nearest(change.name, in_force)}",
+            f"{place}: the policy has no such limit{nearest(change.own_name, in_force)}",
             "correct its name in gateway.yaml; docs/policy/history.md#limits has all limits",
         )
     numbers = cast("Mapping[str, Any]", limit)
@@ -97,7 +108,7 @@ def _require(change: LimitChange, in_force: Mapping[str, Any]) -> None:
 @dataclass(frozen=True, slots=True)
 class PolicyFolders:
     """The folders of a policy. `grants` is a file, or a folder of files, in the place of the folder's own; `overlay` is a folder of own rules.
-    `limits` are numbers in the place of the policy's limits of tasks."""
+    `limits` are numbers in the place of the policy's limits."""
 
     policy: Path
     grants: Path | None = None
@@ -107,7 +118,7 @@ class PolicyFolders:
     @classmethod
     def configured(cls, settings: PolicySettings) -> PolicyFolders:
         """Return the configured folders. Without `policy.path` the policy is the shipped policy."""
-        limits = tuple(LimitChange(name, one.soft, one.hard) for name, one in sorted(settings.task_limits.items()))
+        limits = tuple(LimitChange(name, one.soft, one.hard) for name, one in sorted(settings.limits.items()))
         return cls(settings.path or find_shipped(), settings.grants, settings.overlay, limits)
 
     @property

@@ -39,7 +39,7 @@ PATIENCE: Final = 120.0
 
 
 class PolicyFiles(Struct, frozen=True):
-    """The files of a policy. `limits` are the operator's numbers for limits of tasks, by their names. `plan_keys` are the
+    """The files of a policy. `limits` are the operator's numbers for limits, by their names. `plan_keys` are the
     public keys whose signatures on compiled rules count."""
 
     path: str | None = None
@@ -50,9 +50,9 @@ class PolicyFiles(Struct, frozen=True):
 
     @classmethod
     def configured(cls, settings: PolicySettings) -> PolicyFiles:
-        """Return the files of a configuration, with the operator's limits of tasks."""
+        """Return the files of a configuration, with the operator's limits."""
         paths = (None if path is None else str(path) for path in (settings.path, settings.grants, settings.overlay))
-        limits = {name: limit.model_dump(exclude_none=True) for name, limit in settings.task_limits.items()}
+        limits = {name: limit.model_dump(exclude_none=True) for name, limit in settings.limits.items()}
         return cls(*paths, limits=limits, plan_keys=settings.plan_keys)
 
     def with_folder(self, folder: Path) -> PolicyFiles:
@@ -82,7 +82,7 @@ class PolicyFiles(Struct, frozen=True):
             require_tests=False,
         )
         limits = {name: TaskLimit.model_validate(numbers) for name, numbers in self.limits.items()}
-        return settings.with_task_limits(limits)
+        return settings.with_limits(limits)
 
 
 class ComparisonJob(Struct, frozen=True):

@@ -16,7 +16,7 @@ import structlog
 
 from gateway.base.concurrency.background import Job, in_thread
 from gateway.base.file_access import FileMarks, mark_files
-from gateway.config.changes import ConfigurationChange, compare
+from gateway.config.changes import OF_POLICY, ConfigurationChange, compare
 from gateway.config.loading import forget_secrets
 from gateway.history.events import Relabelled, to_fields
 from gateway.model.errors import ConfigurationError, GatewayError
@@ -178,8 +178,8 @@ class Reconfiguration:
             gateway.places.adopt(limits.in_flight_per_caller, limits.streams_per_caller, limits.streams)
             for transport in served.transports.values():
                 transport.adopt_limits(limits)
-        if "task" in change.limits:
-            gateway.policy.adopt_task_limits(after.policy)
+        if not {*OF_POLICY}.isdisjoint(change.limits):
+            gateway.policy.adopt_limits(after.policy)
             if gateway.shadow is not None:
                 gateway.shadow.adopt(after.policy)
         fresh = {name: served.transports[name] for name in (*change.added, *change.rebuilt)}

@@ -206,8 +206,8 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
         )
         return
     yield CheckResult("ok", "policy", f"{describe_revision(status.name, status.revision)}, {status.engine} engine")
-    if section.task_limits:
-        yield CheckResult("ok", "limits", f"limits.task in force: {_describe_limits(section.task_limits)}")
+    if section.limits:
+        yield CheckResult("ok", "limits", f"limits in force: {_describe_limits(section.limits)}")
     if section.engine.kind == "opa":
         async for finding in _opa_data(section.engine):
             yield finding

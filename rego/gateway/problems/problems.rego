@@ -33,6 +33,10 @@ limits := {
 }
 
 # METADATA
+# title: The limits over tasks that rules ask for
+over_tasks := {"amount", "calls", "destinations", "repeats", "systems", "writes"}
+
+# METADATA
 # title: The limit that has no soft number
 # description: It bounds the questions to people, so no person can be asked about it.
 hard_alone := {"approvals_used"}
@@ -59,6 +63,22 @@ found contains sprintf("task_limits.%s needs one number, hard, and has no soft",
 	some name in hard_alone
 	limit := _given[name]
 	not _is_hard_alone(limit)
+}
+
+found contains sprintf("%s.%s is missing", [owner, name]) if {
+	some owner in _owners
+	some name in (over_tasks - object.keys(_given_over_tasks(owner)))
+}
+
+found contains sprintf("%s.%s is no limit that a rule asks for", [owner, name]) if {
+	some owner in _owners
+	some name in (object.keys(_given_over_tasks(owner)) - over_tasks)
+}
+
+found contains sprintf("%s.%s needs two numbers, soft and hard, with soft below hard", [owner, name]) if {
+	some owner in _owners
+	some name, limit in _given_over_tasks(owner)
+	not _ordered(limit)
 }
 
 found contains "assurances needs a number for each of chat, peer, login, mfa and passkey" if not _assurances
@@ -141,6 +161,13 @@ _is_list(field) if is_array(_approving.own_calls[field])
 default _given := {}
 
 _given := data.gateway.settings.task_limits if is_object(data.gateway.settings.task_limits)
+
+_owners := {"agent_limits", "user_limits"}
+
+_given_over_tasks(owner) := limits if {
+	limits := data.gateway.settings[owner]
+	is_object(limits)
+} else := {}
 
 _ordered(limit) if {
 	is_number(limit.soft)

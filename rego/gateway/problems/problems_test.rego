@@ -131,3 +131,20 @@ test_assurances_have_an_order if {
 	}
 	_among({"assurances": object.union(shipped, {"mfa": "3"})}) == told
 }
+
+_over_tasks(limits) := found if {
+	found := problems.found with data.gateway.settings.user_limits as limits
+}
+
+_of_users := data.gateway.settings.user_limits
+
+test_a_limit_over_tasks_is_told_as_one_of_a_task if {
+	_over_tasks(object.union(object.remove(_of_users, ["calls"]), {"call": {"soft": 1, "hard": 2}})) == {
+		"user_limits.calls is missing",
+		"user_limits.call is no limit that a rule asks for",
+	}
+	every limit in [null, 5, {}, {"soft": 1}, {"soft": 2, "hard": 2}] {
+		_over_tasks(object.union(object.remove(_of_users, ["calls"]), {"calls": limit})) == {"user_limits.calls needs two numbers, soft and hard, with soft below hard"}
+	}
+	count(_over_tasks(null)) == count(problems.over_tasks)
+}

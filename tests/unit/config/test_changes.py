@@ -60,9 +60,9 @@ def test_limits_of_tasks_count_at_once_but_not_those_of_an_opa():
     there = compare(parse(opa + FILES % ""), parse(opa + limits + FILES % ""))
 
     assert (here.limits, here.waiting) == (("task",), ())
-    assert here.after.policy.task_limits == here.after.limits.task
+    assert here.after.policy.limits == here.after.limits.task
     assert (there.limits, there.waiting) == ((), ("limits.task",))
-    assert there.after.policy.task_limits == {}
+    assert there.after.policy.limits == {}
 
 
 @pytest.mark.parametrize("changed", [LEASED % ", url: 'https://other/mcp'", LEASED.replace("[r]", "[s]") % ""])

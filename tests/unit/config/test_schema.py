@@ -189,7 +189,7 @@ def test_the_facts_of_worked_rules_follow_the_schema(rule: WorkedRule):
         "{count: call, by: [task]}",
         "{count: calls, by: [tsak]}",
         "{count: calls, by: [/argument/to]}",
-        "{sum: amount, by: [task]}",
+        "{sum: total, by: [task]}",
         "{count: calls, by: [task], within: 24 hours}",
         "{count: calls, by: [task], of: {outcome: over}}",
         "{count: calls, by: [task], of: {arguments: {/arguments/to: {eqals: a}}}}",

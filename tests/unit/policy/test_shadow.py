@@ -103,7 +103,7 @@ async def test_other_limits_of_tasks_come_into_force_in_the_shadow_too(tmp_path:
         await there.ask(call(path="a"))
         while shadow.status().counts["agreed"] < 1:
             await asyncio.sleep(0.05)
-        shadow.adopt(there.configuration.policy.with_task_limits({"calls": TaskLimit(soft=1)}))
+        shadow.adopt(there.configuration.policy.with_limits({"calls": TaskLimit(soft=1)}))
         await there.ask(call(path="a"))
         while not there.entries("shadow"):
             await asyncio.sleep(0.05)

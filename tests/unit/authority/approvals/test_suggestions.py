@@ -46,6 +46,13 @@ def test_a_configuration_takes_the_directory(tmp_path: Path):
     assert "yourself" in one.advice
 
 
+def test_a_configuration_takes_the_limits_over_tasks(tmp_path: Path):
+    (one,) = suggested("limit/calls", limits={"user.calls": 20000})
+    found = config.parse(f"identity: [{{kind: anonymous}}]\n{one.yaml}\n", base=tmp_path)
+
+    assert found.limits.user["calls"].soft == 20000
+
+
 @pytest.mark.parametrize(
     "target", ["files/\u2028x", "files/a'b", "files/a\nb", "files/*", "files/" + "x" * 200, "files/naïve"]
 )

@@ -26,6 +26,16 @@ def test_a_number_takes_the_place_of_that_of_the_policy():
     assert with_limits(SHIPPED, []) is SHIPPED
 
 
+def test_limits_over_tasks_have_their_owner_before_the_name(tmp_path: Path):
+    text = "limits: {user: {calls: {soft: 9}}, agent: {calls: {hard: 90000}}, task: {calls: {soft: 7}}}"
+    changed = folders.read_policy(PolicyFolders.configured(parse(text, base=tmp_path).policy))
+
+    found, before = (policy.decoded_data()["gateway"]["settings"] for policy in (changed, SHIPPED))
+    assert found["user_limits"] == before["user_limits"] | {"calls": before["user_limits"]["calls"] | {"soft": 9}}
+    assert found["agent_limits"]["calls"] == before["agent_limits"]["calls"] | {"hard": 90000}
+    assert found["task_limits"]["calls"]["soft"] == 7
+
+
 def test_the_revision_names_the_numbers():
     one = with_limits(SHIPPED, [LimitChange("audiences", None, 60)])
     other = with_limits(SHIPPED, [LimitChange("audiences", None, 61)])
@@ -41,6 +51,12 @@ def test_the_revision_names_the_numbers():
             LimitChange("audience", None, 9),
             r"limits\.task\.audience: the policy has no such limit; did you mean `audiences`\?",
         ),
+        (
+            LimitChange("user.call", None, 9),
+            r"limits\.user\.call: the policy has no such limit; did you mean `calls`\?",
+        ),
+        (LimitChange("agent.calls", None, 1), r"limits\.agent\.calls: soft \d+ is not below hard 1"),
+        (LimitChange("team.calls", None, 1), r"limits\.team\.calls: the policy has no such limit"),
         (LimitChange("audiences", None, 5), r"limits\.task\.audiences: soft 5 is not below hard 5"),
         (LimitChange("audiences", 50, None), r"limits\.task\.audiences: soft 50 is not below hard 50"),
     ],
@@ -90,6 +106,6 @@ def test_numbers_that_make_no_limit_do_not_load(given: str, problem: str, tmp_pa
 def test_settings_without_limits_are_left_alone():
     plain = Configuration()
 
-    assert plain.policy.task_limits == {}
-    assert plain.policy.with_task_limits({"calls": TaskLimit(hard=5)}).task_limits == {"calls": TaskLimit(hard=5)}
-    assert plain.policy.task_limits == {}
+    assert plain.policy.limits == {}
+    assert plain.policy.with_limits({"calls": TaskLimit(hard=5)}).limits == {"calls": TaskLimit(hard=5)}
+    assert plain.policy.limits == {}
