@@ -244,10 +244,15 @@ class Settled(_Event, frozen=True):
 
 
 class Confirmed(_Event, frozen=True):
-    """The end of a call with an unknown outcome, as a later answer or a person tells it."""
+    """The end of a call with an unknown outcome, as a later answer or a person tells it.
+
+    `facts` are the marks of the call on declared facts, and `at` is its beginning.
+    """
 
     call: str
     end: Literal["done", "failed"]
+    at: float = 0.0
+    facts: tuple[Mark, ...] = ()
 
 
 class Observed(ShowingEvent, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ from gateway.history.state import (
     KnownCredential,
     LazySet,
     TaskState,
+    UnknownCall,
     UntrustedRead,
     higher,
     open_call,
@@ -255,7 +256,7 @@ def _settle(state: TaskState, event: Settled) -> None:
     done = _close(state, event)
     state.settled += 1
     if event.end == "unknown":
-        state.unknown[event.call] = done.number
+        state.unknown[event.call] = UnknownCall(done.at, done.facts)
         if len(state.unknown) > MAX_UNKNOWN:
             del state.unknown[next(iter(state.unknown))]
     at, audience = done.at, done.audience
@@ -277,8 +278,9 @@ def _note_read(state: TaskState, number: int, read: UntrustedRead) -> None:
 
 def _confirm_end(state: TaskState, event: Confirmed) -> None:
     """Fold how a call with an unknown outcome ended after all. Raises `ValueError` for any other call."""
-    if state.unknown.pop(event.call, None) is None:
+    if (call := state.unknown.pop(event.call, None)) is None:
         raise ValueError(f"no call {event.call} with an unknown outcome")
+    tables.correct(state.declared, event.call, call.at, tables.of_owner(call.facts, ""), event.end)
 
 
 def _observe(state: TaskState, event: Observed) -> None:

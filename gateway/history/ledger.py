@@ -319,13 +319,16 @@ class TaskLedger:
         event = Settled(call_id, end)
         self.append(self._require_open(task), event, self._clock())
 
-    def confirm(self, task: str, call_id: str, end: Literal["done", "failed"]) -> bool:
-        """Fold how a call with an unknown outcome ended after all. Return whether the task knew of such a call."""
+    def confirm(self, task: str, call_id: str, end: Literal["done", "failed"]) -> JsonObject | None:
+        """Fold how a call with an unknown outcome ended after all. Return the fields of a `confirmed` entry beside its own;
+        `None` if the task knew of no such call."""
         kept = self._tasks.find(task)
-        if kept is None or call_id not in self._states.load(kept).unknown:
-            return False
-        self.append(kept, Confirmed(call_id, end))
-        return True
+        call = None if kept is None else self._states.load(kept).unknown.get(call_id)
+        if kept is None or call is None:
+            return None
+        event = Confirmed(call_id, end, call.at, call.facts)
+        self.append(kept, event)
+        return {"history": to_fields(event)} if call.facts else {}
 
     async def find_unknown(self, call_id: str) -> str | None:
         """Return the task of a call with an unknown outcome. Other work goes on between the tasks."""

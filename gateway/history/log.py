@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.history.events import Released, Reserved, Settled
+from gateway.history.events import Confirmed, Released, Reserved, Settled
 from gateway.model.facts import NO_DECLARED_FACTS
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class JournalAsLog:
                 self._states.accounts.reserve(event)
         elif isinstance(event, Released | Settled):
             self._states.accounts.close(event)
+        elif isinstance(event, Confirmed):
+            self._states.accounts.correct(event)
 
     def has_begun(self, _owner: str, _task_id: str, /) -> bool:
         """Return true: no other gateway has a task of its own."""

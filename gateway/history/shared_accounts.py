@@ -18,11 +18,10 @@ from msgspec import Struct
 from gateway.base.store.batches import Batches
 from gateway.base.store.engine import Append, Log
 from gateway.base.store.records import RecordKind
-from gateway.history.declared import tables
 from gateway.history.declared.accounts import VERSION, Account
 from gateway.history.declared.marks import AccountReading
 from gateway.history.declared.tables import Mark, of_owner
-from gateway.history.events import Released, Reserved, Settled, list_ends
+from gateway.history.events import Confirmed, Released, Reserved, Settled, list_ends
 from gateway.model.errors import HistoryError, StoreError
 from gateway.model.facts import join_facts
 
@@ -50,7 +49,8 @@ _LOST: Final = list_ends(Settled("", "unknown"))
 
 
 class AccountEntry(Struct, frozen=True, omit_defaults=True):
-    """A reservation with its marks on the account, or the end of an open call. `replica` is the gateway that wrote it."""
+    """A reservation with its marks on the account, the end of an open call, or with both the end of an unknown call. `replica`
+    is the gateway that wrote it."""
 
     form: int
     replica: str
@@ -104,6 +104,10 @@ class SharedAccounts:
             elif isinstance(event, Released | Settled):
                 entry = AccountEntry(FORM, self._replica, event.call, ends=list_ends(event))
                 yield account, self._seal(account, entry)
+            elif isinstance(event, Confirmed):
+                marks = tuple(of_owner(event.facts, name))
+                entry = AccountEntry(FORM, self._replica, event.call, event.at, marks, (event.end,))
+                yield account, self._seal(account, entry)
 
     def expect(self, reading: AccountReading) -> None:
         """Take the facts of a call once its reservation is read. The caller keeps `reading` alive until then."""
@@ -155,7 +159,7 @@ class SharedAccounts:
     def sweep(self, now: float) -> None:
         """Forget what is beyond every window, and the accounts that were read before all others."""
         for kept in self._kept.values():
-            tables.sweep(kept.account.held.tables, now)
+            kept.account.sweep(now)
         for name in list(self._kept)[: -_KEPT or None]:
             del self._kept[name]
 
@@ -191,6 +195,8 @@ class SharedAccounts:
     def _fold(self, account: Account, entry: AccountEntry) -> None:
         if not entry.marks:
             account.end(entry.call, entry.ends)
+        elif entry.ends:
+            account.correct(entry.call, entry.at, entry.marks, entry.ends[0])
         elif account.begin(entry.call, entry.at, entry.marks, entry.replica):
             reading = self._expected.get(entry.call)
             if reading is not None and account.name in reading.names:
@@ -206,7 +212,7 @@ class SharedAccounts:
         return self._sealing.open(_describe(account), sealed, _ENTRIES, FORM)
 
 
-def list_accounts(event: Reserved) -> frozenset[str]:
+def list_accounts(event: Reserved | Confirmed) -> frozenset[str]:
     """Return the names of the accounts that count a call."""
     return frozenset(mark.owner for mark in event.facts if mark.owner)
 

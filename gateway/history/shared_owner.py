@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.history.events import Released, Reserved, Settled
+from gateway.history.events import Confirmed, Released, Reserved, Settled
 from gateway.history.shared_accounts import list_accounts
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ class OwnerLog:
         if isinstance(event, Released | Settled):
             self.callers.pop(event.call, None)
             return self.counted.pop(event.call, frozenset())
-        return frozenset()
+        return list_accounts(event) if isinstance(event, Confirmed) else frozenset()

@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
-from gateway.history.declared.tables import Table, Tables
+from gateway.history.declared.tables import Mark, Table, Tables
 from gateway.history.events import NO_DIGESTS, UNTRUSTED, JobMark, Reserved, Touch
 from gateway.model.content import OneTime
 from gateway.model.target import Sensitivity, System
@@ -126,6 +126,13 @@ class Undecided(Struct, omit_defaults=True, rename=_STORED_NAMES):
     partial_carried_to: dict[str, int] = field(default_factory=dict[str, int])
 
 
+class UnknownCall(Struct, frozen=True, array_like=True):
+    """A call of unknown outcome: its beginning, and its marks on declared facts."""
+
+    at: float
+    facts: tuple[Mark, ...] = ()
+
+
 class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     """The state of a task, and its form in snapshots. Each counter counts open and settled calls."""
 
@@ -140,8 +147,8 @@ class TaskState(Struct, omit_defaults=True, rename=_STORED_NAMES):
     touched: dict[Touch, int] = field(default_factory=dict[Touch, int])
     used: dict[str, dict[Touch, int]] = field(default_factory=dict[str, dict[Touch, int]])
     """Target (`new_events.name_target`) → its touches → calls; 0 for a reading alone."""
-    unknown: dict[str, int] = field(default_factory=dict[str, int])
-    """Call of unknown outcome → its number, in the order of their ends."""
+    unknown: dict[str, UnknownCall] = field(default_factory=dict[str, "UnknownCall"])
+    """Calls of unknown outcome, in the order of their ends."""
     busy: dict[str, int] = field(default_factory=dict[str, int])
     """Audience → open calls."""
     last: dict[str, float] = field(default_factory=dict[str, float])

@@ -68,10 +68,10 @@ class EffectStage(Struct, frozen=True):
 
     async def confirm(self, call: str, task: str, end: Literal["done", "failed"], by: JsonObject) -> bool:
         """Note and record what became of a call with an unknown outcome. Return whether there was such a call."""
-        is_kept = self.ledger.confirm(task, call, end)
-        if not (self.register.confirm(call, end) or is_kept):
+        history = self.ledger.confirm(task, call, end)
+        if not self.register.confirm(call, end) and history is None:
             return False
-        await append_or_log(self, "confirmed", {"id": call, "task": task, "end": end, "by": by})
+        await append_or_log(self, "confirmed", {"id": call, "task": task, "end": end, "by": by, **(history or {})})
         return True
 
     async def settle_by_person(self, order: OutcomeOrder, by: Mapping[str, str]) -> SettledOutcome | Reason:

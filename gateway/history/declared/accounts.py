@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from gateway.history.declared import tables
 from gateway.history.declared.tables import Mark, Table, Tables
-from gateway.history.events import Released, Reserved, Settled, end_of, from_fields, list_ends, verdict_of
+from gateway.history.events import Confirmed, Released, Reserved, Settled, end_of, from_fields, list_ends, verdict_of
 from gateway.history.store import Row
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the form in snapshots. Raise it with each change of `_Stored` or of a table."""
 _PREFIX: Final = "account:"
+MOST_CORRECTED: Final = 10_000
+"""Calls of one account whose unknown outcome is settled. Later ones count as unknown until their windows are over."""
 
 
 class _Open(Struct, array_like=True):
@@ -40,6 +42,8 @@ class _Stored(Struct, omit_defaults=True):
 
     tables: Tables = field(default_factory=dict[str, Table])
     open: dict[str, _Open] = field(default_factory=dict[str, _Open])
+    corrected: dict[str, float] = field(default_factory=dict[str, float])
+    """Calls whose unknown outcome was settled, each with the time at which all its windows are over."""
 
 
 class _Meta(Struct):
@@ -72,6 +76,21 @@ class Account(Struct):
         if ended is not None:
             tables.close(self.held.tables, call, ended.at, ended.marks, ends)
             self.changed = True
+
+    def correct(self, call: str, at: float, marks: tuple[Mark, ...], end: str) -> None:
+        """Count a call of unknown outcome as done or failed, once. Several gateways may say so."""
+        if call in self.held.corrected or len(self.held.corrected) >= MOST_CORRECTED:
+            return
+        tables.correct(self.held.tables, call, at, marks, end)
+        self.held.corrected[call] = at + max(mark.width for mark in marks) * (tables.PARTS + 1)
+        self.changed = True
+
+    def sweep(self, now: float) -> None:
+        """Forget what is beyond every window."""
+        before = len(self.held.tables)
+        tables.sweep(self.held.tables, now)
+        self.held.corrected = {call: over for call, over in self.held.corrected.items() if over >= now}
+        self.changed |= len(self.held.tables) < before
 
     def encode(self) -> bytes:
         """Return the facts of the party, for a snapshot."""
@@ -124,12 +143,20 @@ class FactAccounts:
             if seq is None or seq > account.seq:
                 account.end(event.call, list_ends(event))
 
+    def correct(self, event: Confirmed, seq: int | None = None) -> None:
+        """Count a call of unknown outcome as done or failed in its accounts. An account that is gone has nothing of it."""
+        by_owner: dict[str, list[Mark]] = {}
+        for mark in event.facts:
+            by_owner.setdefault(mark.owner, []).append(mark)
+        for name, marks in by_owner.items():
+            account = self._by_name.get(name)
+            if account is not None and (seq is None or seq > account.seq):
+                account.correct(event.call, event.at, tuple(marks), event.end)
+
     def sweep(self, now: float) -> None:
         """Forget what is beyond every window."""
         for name, account in tuple(self._by_name.items()):
-            before = len(account.held.tables)
-            tables.sweep(account.held.tables, now)
-            account.changed |= len(account.held.tables) < before
+            account.sweep(now)
             if not account.held.tables and not account.held.open:
                 del self._by_name[name]
                 if account.stored:
@@ -152,6 +179,10 @@ class FactAccounts:
                     self.close(verdict, seq)
         elif kind == "settled":
             self.close(Settled(cast("str", entry["id"]), end_of(str(entry.get("outcome", "")))), seq)
+        elif kind == "confirmed" and (fields := cast("JsonObject | None", entry.get("history"))) is not None:
+            event = from_fields(fields)
+            if isinstance(event, Confirmed):
+                self.correct(event, seq)
         elif kind == "abandoned":
             self.close(Settled(cast("str", entry["id"]), "unknown"), seq)
 

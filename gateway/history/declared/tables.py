@@ -24,6 +24,8 @@ MAX_MEMBERS: Final = 1_024
 PARTS: Final = 60
 _EXACT: Final = Context(prec=80)
 _ZERO: Final = Decimal(0)
+_UNKNOWN: Final = frozenset({"unknown", "open"})
+"""The states in which a call of unknown outcome counts."""
 
 
 _read_number: Final = lru_cache(maxsize=4096)(Decimal)
@@ -130,6 +132,20 @@ class Cell(Struct, array_like=True):
         self.closed.clear()
         self.joined = self.unclear = None
 
+    def take_back(self, at: float, mark: Mark) -> None:
+        """Count a closed call no longer. A time and different values stay."""
+        part = floor(at / mark.width) if mark.width else 0
+        held = self.closed.get(part)
+        if held is None:
+            return
+        if mark.aggregate == "sum":
+            self.closed[part] = _EXACT.subtract(cast("Decimal", held), _read_number(mark.number))
+        elif mark.aggregate == "count":
+            self.closed[part] = cast("int", held) - 1
+            if held == 1:
+                del self.closed[part]
+        self.joined = None
+
     def join(self, aggregate: Aggregate, earliest: int) -> Any:
         """Return the closed calls from a part of the window on, and drop earlier parts."""
         if self.closed and self.oldest < earliest:
@@ -149,13 +165,15 @@ class Cell(Struct, array_like=True):
 
 class Table(Struct, array_like=True):
     """One fact. `lost` is the last time at which a call could not be kept, `None` for never. `unkept` are open calls whose keys
-    found no room. `swept` is the earliest part of the window at the last search for room."""
+    found no room. `swept` is the earliest part of the window at the last search for room. `anew`: a key began anew, so nobody
+    knows whether an earlier call is still in it."""
 
     width: float
     cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
     lost: float | None = None
     unkept: set[str] = field(default_factory=set[str])
     swept: int | None = None
+    anew: bool = False
 
     def is_incomplete(self, now: float) -> bool:
         """Return whether a call within the window was not kept."""
@@ -197,8 +215,9 @@ def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Col
         table = tables.get(mark.table)
         cell = None if table is None else table.cells.get(mark.key)
         if mark.begins:
-            if counts and cell is not None:
+            if counts and table is not None and cell is not None:
                 cell.begin_anew()
+                table.anew = True
         else:
             is_kept = cell is not None and table is not None and call not in table.unkept
             if cell is not None and is_kept:
@@ -213,6 +232,23 @@ def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Col
                 table.unkept.discard(call)
         if table is not None and cell is not None and cell.is_empty:
             del table.cells[mark.key]
+
+
+def correct(tables: Tables, call: str, at: float, marks: Iterable[Mark], end: str) -> None:
+    """Count a closed call of unknown outcome as `end` says. It counted wherever an open call does."""
+    for mark in marks:
+        counted, counts = not _UNKNOWN.isdisjoint(mark.ends), end in mark.ends
+        table = tables.get(mark.table)
+        cell = None if table is None else table.cells.get(mark.key)
+        if mark.begins or counted == counts:
+            continue
+        if counts:
+            reserve(tables, call, at, (mark,))
+            close(tables, call, at, (mark,), (end,))
+        elif cell is not None and table is not None and not table.anew:
+            cell.take_back(at, mark)
+            if cell.is_empty:
+                del table.cells[mark.key]
 
 
 def _amount_of(mark: Mark, at: float) -> Amount:
@@ -253,7 +289,11 @@ def _make_room(table: Table, now: float) -> bool:
     if table.swept == earliest:
         return False
     table.swept = earliest
-    over = [key for key, cell in table.cells.items() if not cell.opened and max(cell.closed, default=0) < earliest]
+    over = [
+        key
+        for key, cell in table.cells.items()
+        if not cell.opened and cell.oldest < earliest and max(cell.closed, default=0) < earliest
+    ]
     for key in over:
         del table.cells[key]
     return len(table.cells) < before
