@@ -18,6 +18,9 @@ RUN: list[str] = PROJECT["project"]["dependencies"]
 OPA: list[str] = PROJECT["project"]["optional-dependencies"]["opa"]
 AWS: list[str] = PROJECT["project"]["optional-dependencies"]["aws"]
 POSTGRESQL: list[str] = PROJECT["project"]["optional-dependencies"]["postgresql"]
+PASSKEYS: list[str] = PROJECT["project"]["optional-dependencies"]["passkeys"]
+WORKERS: list[str] = PROJECT["project"]["optional-dependencies"]["workers"]
+EXTRAS = OPA + AWS + POSTGRESQL + PASSKEYS + WORKERS
 TEST: list[str] = PROJECT["dependency-groups"]["test"]
 
 
@@ -33,7 +36,9 @@ def names(requirements: list[str]) -> set[str]:
         ("opa.txt", RUN + OPA),
         ("aws.txt", RUN + OPA + AWS),
         ("postgresql.txt", RUN + OPA + AWS + POSTGRESQL),
-        ("test.txt", RUN + OPA + AWS + POSTGRESQL + TEST),
+        ("passkeys.txt", RUN + OPA + AWS + POSTGRESQL + PASSKEYS),
+        ("workers.txt", RUN + EXTRAS),
+        ("test.txt", RUN + EXTRAS + TEST),
         ("lint.txt", PROJECT["dependency-groups"]["lint"]),
         ("build.txt", PROJECT["dependency-groups"]["build"]),
     ],
@@ -55,13 +60,13 @@ PAGE = re.findall(
 
 
 def test_the_page_gives_a_reason_for_each_declared_dependency():
-    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + OPA + AWS + POSTGRESQL))
+    assert sorted(name for name, *_ in PAGE) == sorted(names(RUN + EXTRAS))
     assert {name: path for name, _, _, _, path, _ in PAGE if not re.match(r"(yes|no|only)\b", path)} == {}
     assert {name: reason for name, *_, reason in PAGE if not reason.endswith(".")} == {}
 
 
 def test_the_page_names_the_version_that_is_locked():
-    locked = (ROOT / "requirements/postgresql.txt").read_text("utf-8")
+    locked = (ROOT / "requirements/workers.txt").read_text("utf-8")
     versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", locked, re.MULTILINE))
 
     assert {name: version for name, version, *_ in PAGE} == {name: versions.get(name) for name, *_ in PAGE}
@@ -95,11 +100,11 @@ def imported(*folders: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("folders", "declared", "elsewhere"),
     [
-        (("gateway",), RUN + OPA + AWS + POSTGRESQL, set[str]()),
+        (("gateway",), RUN + EXTRAS, set[str]()),
         # The benchmarks on recorded tasks install these by themselves.
         (
             ("tests", "benchmarks"),
-            RUN + OPA + AWS + POSTGRESQL + TEST,
+            RUN + EXTRAS + TEST,
             {"agentdojo", "inspect_ai", "inspect_evals"},
         ),
     ],
