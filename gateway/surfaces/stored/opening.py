@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.config.keys import Keys
 
 _VERIFIED: Final = ("verify-ca", "verify-full")
+_PORTS: Final = 2**16
 _COPYING: Final = 60.0
 """Seconds for a copy of all records."""
 
@@ -127,9 +129,11 @@ def _find_faults(url: str) -> Iterator[tuple[str, str]]:
     try:
         parts = urlsplit(url)
         asked = parse_qs(parts.query, strict_parsing=bool(parts.query))
-        hosts = [host.rpartition(":")[0] or host for host in parts.netloc.rpartition("@")[2].split(",") if host]
+        places = [_split_place(place) for place in parts.netloc.rpartition("@")[2].split(",") if place]
+        hosts = [host for host, _ in places]
+        ports = [port for _, port in places if port]
     except ValueError:
-        parts, asked, hosts = urlsplit(""), {}, []
+        parts, asked, hosts, ports = urlsplit(""), {}, [], []
     if "@" in parts.path or parts.fragment:
         yield (
             "a sign of its password ends the name of the host, so the rest of the password would be shown",
@@ -137,8 +141,12 @@ def _find_faults(url: str) -> Iterator[tuple[str, str]]:
         )
         return
     hosts += [host for named in asked.get("host", ()) for host in named.split(",")]
+    ports += [port for named in asked.get("port", ()) for port in named.split(",")]
     if parts.scheme not in {"postgresql", "postgres"} or not hosts:
         yield "it is no address of PostgreSQL with a host", "write postgresql://USER:PASSWORD@HOST/DATABASE"
+        return
+    if not all(re.fullmatch(r"\d{1,5}", port, re.ASCII) and int(port) < _PORTS for port in ports):
+        yield "a port is no number up to 65535", "write HOST:PORT, such as db.example:5432"
         return
     is_far = any(not host.startswith("/") and not is_loopback(host.strip("[]")) for host in hosts)
     # The driver takes the last value of a name.
@@ -147,6 +155,13 @@ def _find_faults(url: str) -> Iterator[tuple[str, str]]:
             "the way to the server is open: whoever is on it could change stops, ended logins and leases",
             "add sslmode=verify-full to the address, and sslrootcert=FILE for authorities of your own",
         )
+
+
+def _split_place(place: str) -> tuple[str, str]:
+    """Return the host and the port of a place in an address. The host may be IPv6 in brackets."""
+    head, bracket, tail = place.rpartition("]")
+    host, _, port = tail.partition(":")
+    return head + bracket + host, port
 
 
 def require_moved(configuration: Configuration) -> None:

@@ -99,6 +99,11 @@ async def states(found: Configuration) -> dict[str, str]:
     [
         FAR,
         f"{FAR}?sslmode=require",
+        "postgresql://opagate:secret-word@db.example:5432x/opagate?sslmode=verify-full",
+        "postgresql://opagate:secret-word@db.example:65536/opagate?sslmode=verify-full",
+        "postgresql://opagate:secret-word@[::1]:port/opagate",
+        "postgresql://opagate:secret-word@one.example:5432,two.example:next/opagate?sslmode=verify-full",
+        "postgresql://opagate:secret-word@/opagate?host=/run/postgresql&port=-1",
         f"{FAR}?sslmode=prefer&sslmode=disable",
         f"{FAR}?sslmode=verify-full&sslmode=disable",
         "postgresql://opagate:1/secret-word@db.example/opagate?sslmode=verify-full",
