@@ -44,6 +44,7 @@ HEAD = """\
     make bench ARGS=growth         # one call beside many tokens, grants, tasks and others: growth.md
     make bench ARGS=authority      # how fast lent credentials die: authority.md
     make bench ARGS=console        # what the console costs: console.md
+    make bench ARGS=replicas       # what a history that gateways share costs, and whether its limits hold: replicas.md
     make bench ARGS=second-day     # silent sockets, renewed certificates, a stop and new keys: second-day.md
 
 `make bench ARGS="path --core native"` shows one call with the native core, where `make core` has installed it.
@@ -74,7 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="with authority, console, facts, growth or second-day: write its page in docs/benchmarks",
+        help="with authority, console, facts, growth, replicas or second-day: write its page in docs/benchmarks",
     )
     return parser.parse_args()
 
@@ -184,6 +185,18 @@ def second_day_changes(folder: Path, options: argparse.Namespace) -> bool:
     return found.is_within_goals()
 
 
+def shared_history(folder: Path, options: argparse.Namespace) -> bool:
+    """Measure what a history that gateways share costs, and whether its limits hold. Return whether each goal is reached."""
+    from benchmarks.gateway import replicas  # noqa: PLC0415 - its gateways are those of the tests, and need pytest
+
+    found = replicas.replicas(folder / "replicas", quick=options.quick)
+    text = replicas.describe(found, quick=options.quick)
+    print(text)
+    if options.write:
+        replicas.write(text)
+    return found.is_within_goals()
+
+
 def isolated_starts(folder: Path, _options: argparse.Namespace) -> bool:
     """Measure what the sandbox of a stdio server costs."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
@@ -199,6 +212,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], bool]] = {
     "isolation": isolated_starts,
     "minting": minted_tokens,
     "path": one_call,
+    "replicas": shared_history,
     "second-day": second_day_changes,
 }
 

@@ -211,10 +211,10 @@ def transport(folder: Path, upstream: str) -> Generator[Target]:
 
 
 @contextmanager
-def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
+def opagate(folder: Path, upstream: str, *, engine: str, store: str | None = None) -> Generator[Target]:
     """The gateway with the shipped policy, development tokens and the journal on. OPA shares the gateway's core, and
     gets a long deadline: at 64 connections its queue alone is longer than the usual one. The engine `constant` allows
-    each call without a decision."""
+    each call without a decision. `store` is the address of a database for the history."""
     folder.mkdir(parents=True, exist_ok=True)
     port, socket_path = free_port(), folder / "opa.sock"
     policy = {
@@ -228,17 +228,18 @@ def opagate(folder: Path, upstream: str, *, engine: str) -> Generator[Target]:
         "core: python\n"
         f"telemetry: {{level: warning}}\nlimits: {{in_flight: 2000, in_flight_per_caller: 2000, streams: 2000, streams_per_caller: 2000}}\nupstreams:\n  echo:\n    url: {upstream}\n    audience: echo\n"
         "    environment: bench\n    tenant: bench\n    tools: {'*': {effect: read, egress: false}}\n"
+        + ("" if store is None else "store: {kind: postgresql, url: '${STORE_URL}', deadline: 5s}\n")
     )
     module = "benchmarks.gateway.constant" if engine == "constant" else "gateway"
     command = [sys.executable, "-m", module, "up", "--config", str(folder / "gateway.yaml")]
     with (
         _opa(folder, socket_path, engine) if engine in {"opa", "here"} else nullcontext(()) as opa_pids,
-        process(command, core=TARGET_CORE, folder=folder) as running,
+        process(command, core=TARGET_CORE, folder=folder, STORE_URL=store or "") as running,
     ):
         origin = f"http://127.0.0.1:{port}"
         until_ready(origin)
         request = stateless_call(f"{origin}/mcp/echo", token(folder, origin))
-        yield Target(f"opagate ({engine})", request, (running.pid, *opa_pids))
+        yield Target(f"opagate ({engine}{', store' if store else ''})", request, (running.pid, *opa_pids))
 
 
 def token(folder: Path, origin: str, agent: str = "bench") -> str:
