@@ -19,7 +19,7 @@ from tests.servers.serving import stop
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PAGE: Final = (ROOT / "docs/policy/writing-policy.md").read_text("utf-8")
-_BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE: Final = re.compile(r"`(own/[\w/.]+)`")
 _ADDRESS: Final = "127.0.0.1:8080"
 _SECONDS: Final = 240
@@ -119,7 +119,7 @@ def _environment() -> dict[str, str]:
 def test_the_page_makes_a_tested_rule_that_refuses_a_call(tmp_path: Path):
     with ExitStack() as stack:
         walk = Walk(tmp_path, stack)
-        for block in _BLOCK.finditer(PAGE):
+        for block in BLOCK.finditer(PAGE):
             walk.follow(block[1], block[2], PAGE[: block.start()])
 
     assert walk.followed.count("rego") == 2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOST = {
     CHEAPEST: (482, 83, 299),
     OF_USERS: (673, 95, 377),
-    LENT: (766, 109, 419),
+    LENT: (767, 109, 419),
     REFUSED: (681, 85, 330),
     REFUSED_WRITE: (765, 86, 346),
 }
