@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_DIGITS: Final = 30
 _LARGEST: Final = 10**30
+_INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
+"""Joiners, fillers and variation selectors, beside controls and formats such as zero-width spaces."""
 _SMALLEST: Final = 1e-12
 """A float with at most 17 digits, so of at most 30 decimals."""
 _LONGEST: Final = 1_024
@@ -100,9 +102,17 @@ def _find_largest(text: str) -> Decimal:
 
 
 def fold_text(text: str) -> str:
-    """Return a text without differences of case, width and spaces."""
-    plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(plain.split())
+    """Return a text without differences of case, width, spaces and invisible characters."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.lower().split())
+    # A folded letter may have another normal form again.
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    seen = (each for each in plain if each.isspace() or not _is_invisible(each))
+    return " ".join("".join(seen).split())
+
+
+def _is_invisible(character: str) -> bool:
+    return character in _INVISIBLE or unicodedata.category(character) in {"Cc", "Cf"}
 
 
 def write_number(value: Json, *, is_amount: bool) -> str:

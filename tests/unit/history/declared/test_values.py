@@ -1,0 +1,81 @@
+"""Arguments as keys and as numbers: what callers write to get around a limit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from gateway.history.declared.values import Unreadable, fold_text, to_number, write_key, write_number
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "CUST-1",
+        " cust-1\t",
+        "\uff23ust-1",
+        "cust\u200b-1",
+        "cu\u00adst-1",
+        "cust-1\x00",
+        "c\u034fust-1",
+        "\ufeffcust-1",
+    ],
+)
+def test_spellings_of_a_text_are_one_key_of_a_limit(written: str):
+    assert fold_text(written) == "cust-1"
+
+
+@pytest.mark.parametrize("text", ["\u0345\u03b1", "\u1e9e", "\u0130stanbul", "\ufb01", "\u03d2\u0301", "\u212a"])
+def test_a_folded_text_stays_as_it_is(text: str):
+    assert fold_text(fold_text(text)) == fold_text(text)
+    assert fold_text(text.upper()) == fold_text(text)
+
+
+def test_a_key_of_a_time_is_exact():
+    assert write_key("A\u200bb ", fold=False) == "A\u200bb "
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "9" * 10_000,
+        "1e400",
+        "1" + "0" * 30,
+        "1e-31",
+        "NaN",
+        "sNaN",
+        "-Infinity",
+        "-1",
+        "",
+        "0x10",
+        1e400,
+        -0.5,
+        1e-40,
+    ],
+)
+def test_a_number_that_cannot_be_added_exactly_is_unreadable(value: str | float):
+    with pytest.raises(Unreadable):
+        write_number(value, is_amount=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0e999999", 0),
+        ("\u0661\u0662", 12),
+        ("1_000", 1000),
+        (" +5.50 ", 5.5),
+        (-0.0, 0),
+        (0.1, 0.1),
+        (10**29, 2**63 - 1),
+    ],
+)
+def test_a_number_adds_what_it_says(value: str | float, expected: float):
+    assert to_number(Decimal(0) + Decimal(write_number(value, is_amount=True))) == expected
+
+
+def test_a_huge_whole_number_is_a_key_and_no_amount():
+    with pytest.raises(Unreadable):
+        write_number(10**10_000, is_amount=True)
+    assert write_key(10**10_000, fold=True) != write_key(10**10_000 + 1, fold=True)
