@@ -6,6 +6,7 @@ for it (`jwt-bearer`). Nobody but the gateway sees the assertion, and the gatewa
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from gateway.authority.brokers.assertions import ID_JAG, PROFILE, Assertion, AssertionFault, Expected, read_assertion
@@ -14,6 +15,7 @@ from gateway.authority.brokers.issued_tokens import TYPE_PREFIX, AnswerJudge, Is
 from gateway.authority.brokers.token_checks import SKEW, TokenBounds, is_token
 from gateway.authority.model import BrokerRefusal, Credential, Issued, Lease, LeaseRequest, NotEnded, Proof
 from gateway.base.concurrency.background import to_the_end
+from gateway.base.store.records import RecordKind
 from gateway.model import reasons
 from gateway.wire.https_client import HttpsAnswer, NoAnswer, read_object
 from gateway.wire.oauth_client import ClientProof, OAuthClient, describe_error, has_error
@@ -22,13 +24,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.authority.brokers.subjects import SubjectProof, Subjects
+    from gateway.base.store.records import Records
     from gateway.config.brokers import ExchangeBroker, ExchangeCredential
     from gateway.model.target import Revocable
     from gateway.model.wire import JsonObject
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_REMEMBERED: Final = 10_000
-"""Assertions whose ids are kept until they expire; beyond it the oldest goes."""
+PRESENTED: Final = RecordKind("presented assertion", float, "an assertion may be presented twice")
+_EXPIRE_AFTER: Final = 1_000
+"""Assertions after which the expired ones are forgotten."""
+
+
+class PresentedAssertions:
+    """The assertions that gateways on the same records have presented, each until it expires."""
+
+    def __init__(self, records: Records[float]) -> None:
+        self._records = records
+        self._noted = 0
+
+    async def note(self, issuer: str, assertion: Assertion) -> bool:
+        """Note an assertion before its presentation. Return whether it is new. Raises `StoreError`."""
+        self._noted += 1
+        if self._noted % _EXPIRE_AFTER == 0:
+            await self._records.expire()
+        name = hashlib.sha256(f"{issuer}\n{assertion.id}".encode()).hexdigest()
+        return await self._records.add(name, assertion.expires, expires=assertion.expires + SKEW)
 
 
 class AssertionBroker:
@@ -46,6 +66,7 @@ class AssertionBroker:
         idp: OAuthClient,
         client: OAuthClient,
         subjects: Subjects,
+        presented: PresentedAssertions,
         clock: Callable[[], float],
     ) -> None:
         """Raises `ConfigurationError` for a key that cannot sign."""
@@ -58,7 +79,7 @@ class AssertionBroker:
         self._clock = clock
         self._proof = ClientProof(settings.client_id, settings.client_auth, clock)
         self._judge = AnswerJudge(name, settings, self._client, self._proof, clock)
-        self._presented: dict[str, float] = {}
+        self._presented = presented
 
     @property
     def revocable(self) -> Revocable:
@@ -136,19 +157,8 @@ class AssertionBroker:
         found = read_assertion(expected, document, self._clock())
         if isinstance(found, AssertionFault):
             return self._faulty(found)
-        return found if self._note(found) else self._faulty(_REPLAYED)
-
-    def _note(self, assertion: Assertion) -> bool:
-        """Note an assertion before its presentation. Return whether it is new."""
-        if assertion.id in self._presented:
-            return False
-        while self._presented:
-            oldest, ends = next(iter(self._presented.items()))
-            if len(self._presented) < _REMEMBERED and ends + SKEW >= self._clock():
-                break
-            del self._presented[oldest]
-        self._presented[assertion.id] = assertion.expires
-        return True
+        is_new = await self._presented.note(self._idp.issuer, found)
+        return found if is_new else self._faulty(_REPLAYED)
 
     # --- the authorization server ------------------------------------------------------------------
 

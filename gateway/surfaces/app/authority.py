@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from gateway.authority.brokers.id_jag import PRESENTED, PresentedAssertions
 from gateway.authority.brokers.minted import MintedBroker
 from gateway.authority.ending import LeaseEnder, LeaseRecord
 from gateway.authority.fleet import Fleet
@@ -96,7 +97,7 @@ async def open_authority(stack: AsyncExitStack, parts: AuthorityParts) -> Author
     minted = MintedBroker(mint, tokens, clock=clock, name=OWN)
     connected = await open_connections(stack, gateway, parts.live, parts.stops.register)
     of_users = {} if connected is None else connected.brokers
-    brokers: dict[str, Broker] = {**build_brokers(configuration, clock), **of_users, OWN: minted}
+    brokers: dict[str, Broker] = {**_build_brokers(gateway), **of_users, OWN: minted}
     for broker in brokers.values():
         stack.push_async_callback(broker.aclose)
     leases = _leases(parts, store, brokers, replica.id, others=others)
@@ -177,6 +178,10 @@ def _terms(configuration: Configuration) -> dict[str, UpstreamTerms]:
             hands_over=credential.hand_over is not None,
         )
     return found
+
+
+def _build_brokers(parts: DeskParts) -> dict[str, Broker]:
+    return build_brokers(parts.configuration, parts.clock, PresentedAssertions(parts.store.of(PRESENTED)))
 
 
 def _mint(parts: DeskParts) -> Mint:

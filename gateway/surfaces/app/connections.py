@@ -13,7 +13,7 @@ import structlog
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.authority.brokers.aws_sts import BotocoreSigner, RoleSessionBroker
 from gateway.authority.brokers.exchange import TokenExchangeBroker
-from gateway.authority.brokers.id_jag import AssertionBroker
+from gateway.authority.brokers.id_jag import PRESENTED, AssertionBroker, PresentedAssertions
 from gateway.authority.brokers.openbao import DynamicSecretBroker, Login
 from gateway.authority.brokers.subjects import CallerSubjects, ConnectedUsers, LoginSubjects
 from gateway.authority.brokers.user_oauth import UserConnectionBroker
@@ -68,13 +68,15 @@ if TYPE_CHECKING:
 Credential = TypeVar("Credential", bound=ExchangeCredential | OpenBaoCredential | AwsStsCredential)
 
 
-def build_brokers(configuration: Configuration, clock: Callable[[], float]) -> dict[str, Broker]:
+def build_brokers(
+    configuration: Configuration, clock: Callable[[], float], presented: PresentedAssertions
+) -> dict[str, Broker]:
     """Return each configured broker by its name, without those of users' connections. Nothing is connected; close each with `aclose`.
 
     Raises `ConfigurationError` for a key or for authorities that cannot be used.
     """
     return {
-        name: _build(name, settings, configuration, clock)
+        name: _build(name, settings, configuration, clock, presented=presented)
         for name, settings in configuration.brokers.items()
         if isinstance(settings, ExchangeBroker | OpenBaoBroker | AwsStsBroker) and server_of(settings) is None
     }
@@ -87,12 +89,15 @@ def build_assertion_broker(
     *,
     idp: OAuthClient,
     subjects: Subjects,
+    presented: PresentedAssertions,
     clock: Callable[[], float],
 ) -> AssertionBroker:
     """Return a broker whose tokens an identity provider's assertions obtain. `idp` is its client there."""
     client = OAuthClient(settings.issuer, _http(settings), clock)
     upstreams = _credentials(configuration, name, ExchangeCredential)
-    return AssertionBroker(name, settings, upstreams, idp=idp, client=client, subjects=subjects, clock=clock)
+    return AssertionBroker(
+        name, settings, upstreams, idp=idp, client=client, subjects=subjects, presented=presented, clock=clock
+    )
 
 
 def _build(
@@ -100,9 +105,11 @@ def _build(
     settings: ExchangeBroker | OpenBaoBroker | AwsStsBroker,
     configuration: Configuration,
     clock: Callable[[], float],
+    *,
+    presented: PresentedAssertions,
 ) -> Broker:
     if isinstance(settings, ExchangeBroker) and settings.id_jag is not None:
-        return _build_of_callers(name, settings, settings.id_jag, configuration, clock)
+        return _build_of_callers(name, settings, settings.id_jag, configuration, clock, presented=presented)
     if isinstance(settings, ExchangeBroker):
         client = OAuthClient(settings.issuer, _http(settings), clock)
         upstreams = _credentials(configuration, name, ExchangeCredential)
@@ -122,11 +129,15 @@ def _build_of_callers(
     given: IdJag,
     configuration: Configuration,
     clock: Callable[[], float],
+    *,
+    presented: PresentedAssertions,
 ) -> AssertionBroker:
     """Return the broker that shows an identity provider the access tokens of callers."""
     proof = ClientProof(given.client.id or "", given.client.auth, clock)
     idp, subjects = OAuthClient(given.idp, _http(settings), clock), CallerSubjects(given.idp, proof)
-    return build_assertion_broker(name, settings, configuration, idp=idp, subjects=subjects, clock=clock)
+    return build_assertion_broker(
+        name, settings, configuration, idp=idp, subjects=subjects, presented=presented, clock=clock
+    )
 
 
 def _http(settings: BrokerSettings, socket: str | None = None) -> HttpsClient:
@@ -273,8 +284,15 @@ def _broker(
         return UserConnectionBroker(settings, server, connections, parts.clock)
     shows = "refresh_token" if settings.id_jag and settings.id_jag.subject == "refresh_token" else "id_token"
     subjects = LoginSubjects(ConnectedUsers(server, connections), parts.clock, shows=shows)
+    presented = PresentedAssertions(parts.store.of(PRESENTED))
     return build_assertion_broker(
-        server.name, settings, parts.configuration, idp=client, subjects=subjects, clock=parts.clock
+        server.name,
+        settings,
+        parts.configuration,
+        idp=client,
+        subjects=subjects,
+        presented=presented,
+        clock=parts.clock,
     )
 
 

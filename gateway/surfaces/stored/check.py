@@ -13,6 +13,7 @@ from gateway.authority.approvals.endorsement_store import ENDORSEMENTS, REGISTER
 from gateway.authority.approvals.passkeys import INVITATIONS
 from gateway.authority.approvals.passkeys import KEYS as PASSKEYS
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, LATEST, POSITIONS
+from gateway.authority.brokers.id_jag import PRESENTED
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, PLACES, REMOVED, TOKENS, TURNS
 from gateway.authority.effects import EFFECTS
 from gateway.authority.shared_tokens import TOKENS_OF_CALLS
@@ -66,6 +67,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     PLACES,
     REMOVED,
     TURNS,
+    PRESENTED,
     TOKENS,
     CLIENTS,
     PROOFS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
-from gateway.authority.brokers.id_jag import AssertionBroker
+from gateway.authority.brokers.id_jag import PRESENTED, AssertionBroker, PresentedAssertions
 from gateway.authority.brokers.subjects import CallerSubjects, ConnectedUsers, LoginSubjects, Subjects
 from gateway.authority.connections.server import Addresses, AuthorizationServer, ServerTerms
 from gateway.authority.model import BrokerRefusal, Issued, Proof
@@ -72,6 +72,7 @@ class Asserting(Connecting):
             idp=idp,
             client=self.client(self.at.url),
             subjects=subjects,
+            presented=PresentedAssertions(self.records.of(PRESENTED)),
             clock=self.now,
         )
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gateway.authority.brokers.assertions import Assertion
+from gateway.authority.brokers.id_jag import PRESENTED, PresentedAssertions
 from gateway.authority.connections.model import RegisteredClient, UserConnection
 from gateway.authority.connections.operators import add_operations
 from gateway.authority.connections.store import CONNECTIONS, PLACES, TURN
@@ -171,6 +173,16 @@ async def test_a_client_unknown_at_its_server_takes_no_later_client_along(two: T
     assert await two.a.store.clients.get("crm") == fresh
     await two.b.store.drop_client("crm", "fresh")
     assert await two.a.store.clients.get("crm") is None
+
+
+async def test_of_two_gateways_with_one_assertion_one_presents_it(two: Two):
+    presented = [PresentedAssertions(each.records.of(PRESENTED)) for each in (two.a, two.b)]
+    one = Assertion("text", "jti-1", two.a.now() + 60, frozenset())
+    assert sorted(await asyncio.gather(*(each.note("https://idp.example", one) for each in presented))) == [False, True]
+    assert await presented[1].note("https://other.example", one), "another provider has names of its own"
+    two.b.ahead = 100
+    later = Assertion("text", "jti-1", two.b.now() + 60, frozenset())
+    assert await presented[1].note("https://idp.example", later)
 
 
 async def test_connections_of_an_earlier_release_get_their_places(two: Two):
