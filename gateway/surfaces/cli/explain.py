@@ -58,11 +58,15 @@ def explain(
     from gateway.config import keys
     from gateway.surfaces.explain.recorded import read_decision
     from gateway.surfaces.explain.window import JournalFiles
+    from gateway.surfaces.stored.workers import list_journals
 
     settings = configuration(config)
-    files = JournalFiles(settings.journal.path, keys.read_chain(settings))
-    decision = files.decision(decision_id)
-    if decision is None:
+    files, decision = None, None
+    for gateway in list_journals(settings):
+        files = JournalFiles(gateway.journal.path, keys.read_chain(gateway))
+        if (decision := files.decision(decision_id)) is not None:
+            break
+    if files is None or decision is None:
         sentence(
             f"there is no decision {decision_id!r} in {settings.journal.path}",
             "see `opagate journal tail` for the latest ones, and --config for another gateway",

@@ -69,14 +69,34 @@ def verify(
 
     Also check that the journal goes as far as the snapshots of history in the state folder.
     """
-    from gateway.config import keys
-    from gateway.record.journal import reader
+    from gateway.surfaces.stored.workers import list_journals
 
     if head is not None and _HEAD.fullmatch(head) is None:
         raise typer.BadParameter(
             f"{head!r} is no head; write all 64 digits of one that `opagate journal verify` printed"
         )
     settings = configuration(config)
+    gateways = [settings] if path is not None else list_journals(settings)
+    found = [(path or each.journal.path, _verify(each, path, head)) for each in gateways]
+    # A head belongs to one of several journals.
+    is_ok = any(one.ok for _, one in found) and all(
+        one.ok or (len(found) > 1 and _lacks_head_alone(one)) for _, one in found
+    )
+    if as_json:
+        journals = [{"ok": one.ok, **asdict(one)} for _, one in found]
+        emit(journals[0] if len(journals) == 1 else {"ok": is_ok, "journals": journals})
+    else:
+        for folder, one in found:
+            _show(one, folder)
+    if not is_ok:
+        raise typer.Exit(1)
+
+
+def _verify(settings: Configuration, path: Path | None, head: str | None) -> Verification:
+    """Check the journal of a gateway, or an archive of it at `path`."""
+    from gateway.config import keys
+    from gateway.record.journal import reader
+
     key, folder = keys.read_chain(settings), path or settings.journal.path
     # Read before the journal, which goes on meanwhile. An archive ends where it was cut.
     known, edited = (None, None) if key is None or path is not None else _find_known_entry(settings)
@@ -84,12 +104,13 @@ def verify(
         found = reader.verify(folder, key=key, head=head, known=known, on_progress=advance)
     if edited is not None:
         found = replace(found, problems=(*found.problems, edited), problem_count=found.problem_count + 1)
-    if as_json:
-        emit({"ok": found.ok, **asdict(found)})
-    else:
-        _show(found, folder)
-    if not found.ok:
-        raise typer.Exit(1)
+    return found
+
+
+def _lacks_head_alone(found: Verification) -> bool:
+    from gateway.record.journal.verification import Fault
+
+    return found.problem_count == 1 and found.problems[0].fault is Fault.HEAD_MISSING
 
 
 def _find_known_entry(settings: Configuration) -> tuple[KnownEntry | None, JournalProblem | None]:

@@ -26,6 +26,7 @@ from gateway.record.journal import storage
 from gateway.surfaces.cli import running, start
 from gateway.surfaces.stored.local_postgresql import LocalPostgres, open_local
 from gateway.surfaces.stored.opening import find_unshared, require_moved
+from gateway.surfaces.stored.workers import configure_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
-_SHARED: Final[tuple[keys.Name, ...]] = ("sealing", "sessions", "fingerprints", "tokens")
 _HEARD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _LOOK: Final = 0.1
 """Seconds between two looks at workers that start."""
@@ -71,22 +71,6 @@ def serve(path: Path, count: int) -> int:
             _serve_worker(path, number, store, tell_ready)
 
         return Workers(count, serve_worker, local=local, on_ready=lambda: manager.tell_ready(settings.base_url)).run()
-
-
-def configure_worker(settings: Configuration, number: int, store: StoreSettings | None) -> Configuration:
-    """Return the configuration of a worker: folders of its own, and the keys and the database of all.
-
-    The first worker has the socket of operators.
-    """
-    shared = {name: getattr(settings.keys, name) or settings.state / keys.FILES[name] for name in _SHARED}
-    name = f"worker-{number}"
-    return settings.with_changes(
-        state=settings.state / name,
-        journal=settings.journal.model_copy(update={"path": settings.journal.path / name}),
-        keys=settings.keys.model_copy(update=shared),
-        socket=settings.control_socket if number == 1 else None,
-        store=store,
-    )
 
 
 def _require_shareable(settings: Configuration) -> None:
