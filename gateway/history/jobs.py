@@ -7,18 +7,19 @@ again. A mark outlives the task of the reading.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
 
-from gateway.history.events import UNTRUSTED, JobMark, Reading, Settled, Touch
-from gateway.history.state import is_marked
+from gateway.history.events import UNTRUSTED, JobMark, Reading, Settled, Touch, pack, unpack
+from gateway.history.state import MAX_TOKENS, is_marked
 from gateway.history.store import Row
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from gateway.history.events import Observed, Relabelled
     from gateway.history.state import TaskState
@@ -30,15 +31,24 @@ WARM: Final = 4 * 3600.0
 _RENEWED: Final = 60.0
 """Seconds within which further readings renew no mark. So a mark stays warm for so much longer, and never for less."""
 _VERSION: Final = 1
-"""The version of the form in snapshots. Raise it with each change of `_Stored` or `JobMark`."""
+"""The version of the form in snapshots. Raise it with each change of `JobRecord` or `JobMark`."""
 _PREFIX: Final = "job:"
 
 
-class _Stored(Struct):
-    """The row of a job in the snapshots."""
+class JobRecord(Struct, frozen=True):
+    """A job as it is stored: its marks, the digests of untrusted words, and when a result had more words than are kept."""
 
     version: int
     marks: tuple[JobMark, ...]
+    words: bytes = b""
+    partial_at: float | None = None
+
+
+class UntrustedWords(NamedTuple):
+    """The known words of the untrusted results of a job, and whether these are all."""
+
+    words: AbstractSet[int]
+    are_whole: bool
 
 
 class _Job(Struct):
@@ -50,6 +60,10 @@ class _Job(Struct):
     fresh: dict[tuple[Touch, tuple[str, ...]], float] = field(
         default_factory=dict[tuple[Touch, tuple[str, ...]], float]
     )
+    words: set[int] = field(default_factory=set[int])
+    """Digests of the words of untrusted results, as in `TaskState.tokens`."""
+    partial_at: float | None = None
+    """When an untrusted result had words that are not kept, the latest time."""
     changes: int = 0
     changed: bool = False
     stored: bool = False
@@ -63,6 +77,20 @@ class _Job(Struct):
         self.marks[name] = mark
         self.changed = True
         self.changes += before is None or mark.at - before.at > warm
+
+    def keep_words(self, event: Observed | Reading, at: float) -> None:
+        """Keep the words of a part of an untrusted result. Beyond the bound the words of the warm time are unknown."""
+        self.words.update(unpack(event.tokens))
+        if event.incomplete or event.sampled:
+            self.partial_at = at
+        if len(self.words) > MAX_TOKENS:
+            self.words.clear()
+            self.partial_at = at
+        self.changed = True
+
+
+def _record(job: _Job) -> JobRecord:
+    return JobRecord(_VERSION, tuple(job.marks.values()), pack(job.words), job.partial_at)
 
 
 _LABELS: Final = {
@@ -105,11 +133,29 @@ class Jobs:
         job = self._by_name.get(name)
         return () if job is None else tuple(job.marks.values())
 
-    def replace(self, name: str, marks: Iterable[JobMark]) -> None:
-        """Put marks in the place of those of a job."""
+    def find_words(self, name: str, now: float) -> UntrustedWords | None:
+        """Return the words of untrusted results that a job has read within the warm time; `None` for a job without."""
+        job = self._by_name.get(name)
+        if job is None or not any(
+            label == UNTRUSTED and now - mark.at <= self._warm for (label, _), mark in job.marks.items()
+        ):
+            return None
+        return UntrustedWords(job.words, job.partial_at is None or now - job.partial_at > self._warm)
+
+    def record(self, name: str) -> JobRecord | None:
+        """Return a job as it is stored."""
+        job = self._by_name.get(name)
+        return None if job is None else _record(job)
+
+    def replace(self, name: str, record: JobRecord | None) -> None:
+        """Put a stored job in the place of one."""
         self._by_name.pop(name, None)
-        for mark in marks:
-            self._job(name).add(mark, self._warm)
+        if record is None:
+            return
+        job = self._job(name)
+        for mark in record.marks:
+            job.add(mark, self._warm)
+        job.words, job.partial_at = set(unpack(record.words)), record.partial_at
 
     def follow(self, kept: TaskHistory, state: TaskState, event: Observed | Reading | Settled, at: float) -> None:
         """Mark the job by a reading of a task, before the event is folded. `at` is the time of the event. Ignore a call that is not
@@ -123,7 +169,14 @@ class Jobs:
         labels = _LABELS[source.trusted, sensitivity]
         job, touch, at = self._by_name.get(kept.job), source.touch, max(at, source.at)
         if job is None or at - job.fresh.get((touch, labels), 0.0) >= _RENEWED:
-            self._mark(kept, touch, labels, (source.number, source.call, source.tool), at)
+            job = self._mark(kept, touch, labels, (source.number, source.call, source.tool), at)
+        if source.trusted:
+            return
+        if not isinstance(event, Settled):
+            if event.tokens or event.incomplete or event.sampled:
+                job.keep_words(event, at)
+        elif state.partial_sources:
+            job.partial_at = at
 
     def follow_labels(self, kept: TaskHistory, state: TaskState, event: Relabelled) -> None:
         """Mark the job by earlier readings from targets with new labels. The time is the last use of the task."""
@@ -134,13 +187,14 @@ class Jobs:
 
     def _mark(
         self, kept: TaskHistory, touch: Touch, labels: tuple[str, ...], read: tuple[int, str | None, str], at: float
-    ) -> None:
-        """Mark the job. `read` is the number of the call in its task, its id and its tool."""
+    ) -> _Job:
+        """Mark the job, and return it. `read` is the number of the call in its task, its id and its tool."""
         job = self._job(kept.job)
         job.fresh[touch, labels] = at
         for label in labels:
             for system in touch.systems:
                 job.add(JobMark(label, *system, kept.task.id, kept.agent, *read, round(at, 3)), self._warm)
+        return job
 
     def _job(self, name: str) -> _Job:
         job = self._by_name.get(name)
@@ -173,13 +227,13 @@ class Jobs:
         if not stored.id.startswith(_PREFIX):
             return False
         try:
-            row = msgspec.msgpack.decode(stored.meta, type=_Stored)
+            row = msgspec.msgpack.decode(stored.meta, type=JobRecord)
         except msgspec.MsgspecError as error:
             raise ValueError(f"no job: {error}") from error
         if row.version != _VERSION:
             raise ValueError("the jobs have another version")
         name = stored.id.removeprefix(_PREFIX)
-        self.replace(name, row.marks)
+        self.replace(name, row)
         job = self._job(name)
         job.stored, job.changed = True, False
         return True
@@ -196,8 +250,7 @@ class Jobs:
     def _rows(self, position: Callable[[], int]) -> Iterator[Row]:
         for job in [job for job in self._by_name.values() if job.changed]:
             job.changed = False
-            meta = msgspec.msgpack.encode(_Stored(_VERSION, tuple(job.marks.values())))
-            yield Row(_PREFIX + job.name, position(), meta, b"")
+            yield Row(_PREFIX + job.name, position(), msgspec.msgpack.encode(_record(job)), b"")
 
     def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
         """Note that rows were written, or could not be. Return the ids of rows that are jobs."""

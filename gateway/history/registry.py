@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.history.exposure import Exposures, OriginReporter
     from gateway.history.log import HistoryLog
     from gateway.history.states import TaskStates
+    from gateway.inspection.words.words import IsForeign
     from gateway.model.caller import Principal
     from gateway.model.content import ResultContent
     from gateway.model.wire import JsonObject
@@ -195,6 +196,25 @@ class TaskRegistry:
             "declared": described,
             **to_fields(event),
         }
+
+    def find_foreign(self, principal: Principal, now: float) -> IsForeign | None:
+        """Return a function to tell whether words of a new declaration are not the user's; `None` if all of them are.
+
+        In a marked job foreign words are those of its untrusted results. Words of trusted results and earlier goals are not, and neither is a
+        word of the user in person. Where not all words of the results are kept, only such words are known to be the user's.
+        """
+        found = None if principal.is_in_person else self._states.jobs.find_words(principal.job, now)
+        if found is None:
+            return None
+        # A state that has left memory gives no ground: people are asked once more.
+        tasks = [kept.state for kept in self._by_id.values() if kept.job == principal.job and kept.state is not None]
+
+        def is_foreign(words: frozenset[int], values: frozenset[int]) -> bool:
+            if found.are_whole and words.isdisjoint(found.words):
+                return False
+            return not values or not all(any(value in state.trusted for state in tasks) for value in values)
+
+        return is_foreign
 
     def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:
         """End a declared task. Calls that are open go on to their end. Returns the fields of a `task` entry."""

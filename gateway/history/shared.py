@@ -364,7 +364,7 @@ class SharedLog:
         before = self._list_open(owner)
         for kept in self._list_tasks(owner):
             self._tasks.remove(kept)
-        self._states.jobs.replace(owner.key, () if snapshot is None else snapshot.marks)
+        self._states.jobs.replace(owner.key, None if snapshot is None else snapshot.job)
         owner.callers = {} if snapshot is None else dict(snapshot.callers)
         owner.counted = {
             call: names

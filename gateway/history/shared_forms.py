@@ -5,7 +5,6 @@ Each is sealed under the digest of its owner, so none opens under another owner.
 from __future__ import annotations
 
 import hmac
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -13,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from gateway.base.store.records import RecordKind
-from gateway.history.events import Event, JobMark, Reserved
-from gateway.history.states import VERSION, decode_row, decode_state, encode_row
+from gateway.history.events import Event, Reserved
+from gateway.history.jobs import JobRecord
+from gateway.history.states import VERSION, conceal_task, decode_row, decode_state, encode_row
 from gateway.history.store import StoredTask
 from gateway.history.task_history import TaskHistory
 from gateway.model.errors import HistoryError
@@ -65,13 +65,13 @@ class Written(Struct, frozen=True):
 
 class Snapshot(Struct, frozen=True):
     """The tasks of an owner after the event `version` of its log: rows and states as in `states`, whose form is `states`.
-    `callers` has the replica of each open call, and `marks` the marks of the job."""
+    `callers` has the replica of each open call, and `job` what the job has read."""
 
     states: int
     version: int
     tasks: tuple[tuple[str, bytes, bytes], ...]
     callers: dict[str, str]
-    marks: tuple[JobMark, ...] = ()
+    job: JobRecord | None = None
 
 
 SNAPSHOTS: Final = RecordKind("history", Snapshot, "nothing: the whole logs are read instead")
@@ -128,8 +128,8 @@ _WRITTEN: Final = msgspec.msgpack.Decoder(Written)
 
 def describe_begin(kept: TaskHistory, states: TaskStates) -> Begun:
     """Return the begin of a task, without the credentials in its goal."""
-    goal = None if kept.task.goal is None else states.conceal_goal(kept, kept.task.goal)
-    return Begun(replace(kept.task, goal=goal), kept.owner, kept.agent, kept.parties, kept.size)
+    task = conceal_task(kept.task, partial(states.conceal_goal, kept))
+    return Begun(task, kept.owner, kept.agent, kept.parties, kept.size)
 
 
 def begin_task(begun: Begun, job: str, used: float) -> TaskHistory:
@@ -143,7 +143,7 @@ def make_snapshot(
     """Return the snapshot of an owner. Nothing that is not in the log may be folded into the states."""
     rows = [encode_row(kept, states.load(kept), partial(states.conceal_goal, kept)) for kept in tasks]
     stored = tuple((row.id, row.meta, row.state) for row in rows)
-    return Snapshot(VERSION, version, stored, dict(callers), states.jobs.list_marks(job))
+    return Snapshot(VERSION, version, stored, dict(callers), states.jobs.record(job))
 
 
 def read_tasks(snapshot: Snapshot) -> list[TaskHistory]:

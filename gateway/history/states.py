@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 19
+VERSION: Final = 20
 """The version of the forms in a snapshot. Raise it with each change of `TaskState`, of an event, or of `_TaskRow`."""
 
 
@@ -57,7 +57,7 @@ class _TaskRow(Struct):
 
 def task_fields(task: Task, conceal: Callable[[str], str]) -> JsonObject:
     """Return a declared task for the record. `conceal` takes out of the goal what must not be written down."""
-    return msgspec.to_builtins(_conceal(task, conceal))
+    return msgspec.to_builtins(conceal_task(task, conceal))
 
 
 def read_task(fields: object) -> Task:
@@ -72,7 +72,7 @@ def encode_row(kept: TaskHistory, state: TaskState, conceal: Callable[[str], str
     """Return the row of a task."""
     row = _TaskRow(
         version=VERSION,
-        task=_conceal(kept.task, conceal),
+        task=conceal_task(kept.task, conceal),
         owner=kept.owner,
         parties=kept.parties,
         size=kept.size,
@@ -128,8 +128,14 @@ def decode_state(data: bytes) -> TaskState:
 _STATES: Final = msgspec.msgpack.Decoder(TaskState)
 
 
-def _conceal(task: Task, conceal: Callable[[str], str]) -> Task:
-    return task if task.goal is None else replace(task, goal=conceal(task.goal))
+def conceal_task(task: Task, conceal: Callable[[str], str]) -> Task:
+    """Return a task without the credentials in its goal."""
+    if task.goal is None:
+        return task
+    ground = task.ground
+    if ground is not None and ground.goal is not None:
+        ground = replace(ground, goal=conceal(ground.goal))
+    return replace(task, goal=conceal(task.goal), ground=ground)
 
 
 RESIDENT: Final = 60.0

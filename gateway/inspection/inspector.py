@@ -44,12 +44,12 @@ from gateway.inspection.words import words as text_words
 from gateway.inspection.words.declared import dictation, find_named_systems, unnamed_values
 from gateway.inspection.words.grounds import Grounds, grounds
 from gateway.inspection.words.records import ResultRecords, told_values
-from gateway.inspection.words.words import OwnParts, foreign, identity_of, parts_of_texts
+from gateway.inspection.words.words import IsForeign, OwnParts, foreign, identity_of, parts_of_texts
 from gateway.model.call import Call
 from gateway.model.caller import Principal
 from gateway.model.content import EVERYTHING, CallContent, Relevance, ResultContent
 from gateway.model.target import Effect, Role
-from gateway.model.task import Contract, Task
+from gateway.model.task import Contract, Ground, Task
 from gateway.model.wire import Json, JsonObject
 
 MAX_WORDS: Final = 4_096
@@ -109,8 +109,8 @@ class Inspector:
             call,
             Terms(
                 self.key,
-                task.goal,
-                task.contract,
+                task.goal if task.ground is None else task.ground.goal,
+                task.contract if task.ground is None else _own_contract(task, task.ground),
                 relevance,
                 self.directory,
                 self.own_domains,
@@ -137,7 +137,8 @@ class Inspector:
         its words matter (`TaskLedger.keeps_words`)."""
         target = call.target
         trusted = target.trust == "trusted"
-        links = task.goal is not None and may_follow_links(call, task.goal)
+        goal = task.goal if task.ground is None else task.ground.goal
+        links = goal is not None and may_follow_links(call, goal)
         # A completion repeats what it was told by its nature, and code in a sandbox can say anything: they ground nothing.
         grounds_nothing = trusted and (call.action == "completion/complete" or target.labels.in_sandbox)
         is_read = (words or links) and not grounds_nothing
@@ -157,7 +158,8 @@ class Inspector:
         if not self.records or task.goal is None or call.action == "completion/complete":
             return None
         made = call.target.labels.effect is Effect.WRITE
-        return ResultRecords(self.key, grounds(task.goal, None, self.directory), made=made)
+        goal = task.goal if task.ground is None else task.ground.goal
+        return ResultRecords(self.key, grounds(goal, None, self.directory), made=made)
 
     def passing(
         self, *, trusted: bool, words: bool, suppressions: ActiveSuppressions | None = None, seen: Container[str] = ()
@@ -188,6 +190,22 @@ class Inspector:
         inspector = ResultInspector(ResultWords(self.key, trusted=True), Scanner(self.detector))
         given = "\n".join((goal or "", *((contract.destinations or ()) if contract else ())))
         return together((inspector.feed(json.dumps(given).encode()), inspector.finish())) or ResultContent()
+
+    def find_ground(self, goal: str | None, contract: Contract | None, is_foreign: IsForeign) -> Ground | None:
+        """Return the part of a declaration without foreign words; `None` if it has none."""
+        given = None if contract is None else contract.destinations
+        own = None if goal is None else text_words.cut_words(goal, self.key, is_foreign)
+        kept = (
+            None
+            if given is None
+            else tuple(one for one in given if text_words.cut_words(one, self.key, is_foreign) == one)
+        )
+        return None if (own, kept) == (goal, given) else Ground(own, kept)
+
+
+def _own_contract(task: Task, ground: Ground) -> Contract | None:
+    """Return the contract of a task with the destinations that give ground."""
+    return None if task.contract is None else replace(task.contract, destinations=ground.destinations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,14 @@ class TaskApprover:
     login_age: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The part of a declaration that gives ground: the goal, and the destinations of the contract, without foreign words."""
+
+    goal: str | None
+    destinations: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Task:
     """A unit of authority. Implicit for a client without a declaration. Times in seconds since the epoch."""
@@ -51,3 +59,5 @@ class Task:
     approved_by: tuple[TaskApprover, ...] = ()
     declared_kind: str | None = None
     """The caller's name for work that recurs, such as `weekly-report`."""
+    ground: Ground | None = None
+    """What gives ground, if words of untrusted results stood in the declaration. `None`: all of it does."""

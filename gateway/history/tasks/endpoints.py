@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
+from msgspec import structs
 
 from gateway.base.letters import spell_out
 from gateway.history.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
@@ -28,7 +29,8 @@ from gateway.wire.protocol.replies import Reply
 if TYPE_CHECKING:
     from gateway.history.log import HistoryLog
     from gateway.history.tasks.tokens import TaskTokens
-    from gateway.model.task import Contract
+    from gateway.inspection.words.words import IsForeign
+    from gateway.model.task import Contract, Ground
 
 End = Literal["completed", "cancelled"]
 
@@ -55,13 +57,14 @@ class TaskStore(Protocol):
     @property
     def log(self) -> HistoryLog: ...
     def require_room(self, principal: Principal, now: float) -> None: ...
+    def find_foreign(self, principal: Principal, now: float) -> IsForeign | None: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
     def end(self, task: Task, how: End) -> JsonObject: ...
 
 
 class TaskEndpoints:
-    """`inspect` finds the words of a goal and of a contract's destinations. `holds_credential` tells whether a text
+    """`inspect` finds the words of a goal and of a contract's destinations, and `find_ground` the part without foreign words. `holds_credential` tells whether a text
     holds a credential, by its form or known to the caller with this `Principal.key`. `append` writes to the journal.
     `leases` describes the open leases of a task."""
 
@@ -71,6 +74,7 @@ class TaskEndpoints:
         tokens: TaskTokens,
         *,
         inspect: Callable[[str | None, Contract | None], ResultContent],
+        find_ground: Callable[[str | None, Contract | None, IsForeign], Ground | None],
         holds_credential: Callable[[str, str], bool],
         append: Callable[[str, JsonObject], Awaitable[None]],
         new_id: Callable[[], str],
@@ -79,6 +83,7 @@ class TaskEndpoints:
         self._store = store
         self._tokens = tokens
         self._inspect = inspect
+        self._find_ground = find_ground
         self._holds_credential = holds_credential
         self._append = append
         self._new_id = new_id
@@ -101,6 +106,8 @@ class TaskEndpoints:
         if approval is not None:
             task = replace(task, approved_by=approval.approvers)
         content = self._inspect(task.goal, task.contract)
+        if approval is None and (is_foreign := self._store.find_foreign(principal, now)) is not None:
+            task, content = self._cut(task, content, is_foreign)
         if len(content.sightings) > MAX_CREDENTIALS:
             return refuse_task(too_many_credentials())
         fields = self._store.open(principal, task, content)
@@ -117,6 +124,15 @@ class TaskEndpoints:
         token = self._tokens.issue(principal, task, now)
         location = (b"location", f"/tasks/{task.id}".encode("ascii"))
         return _json(201, {**_describe(report), "token": token}, location)
+
+    def _cut(self, task: Task, content: ResultContent, is_foreign: IsForeign) -> tuple[Task, ResultContent]:
+        """Return a task and the content of its declaration, so that foreign words give no ground."""
+        ground = self._find_ground(task.goal, task.contract, is_foreign)
+        if ground is None:
+            return task, content
+        contract = None if task.contract is None else replace(task.contract, destinations=ground.destinations)
+        known = self._inspect(ground.goal, contract)
+        return replace(task, ground=ground), structs.replace(content, tokens=known.tokens)
 
     def report(self, principal: Principal, task_id: str, now: float) -> Reply:
         """Describe a task to its owner."""
@@ -167,6 +183,7 @@ def _describe(report: TaskReport) -> JsonObject:
         "opened": _time(task.opened),
         "expires": None if task.expires is None else _time(task.expires),
         "goal": task.goal,
+        "ground": None if task.ground is None else msgspec.to_builtins(task.ground),
         "kind": task.declared_kind,
         "risk": task.risk,
         "tenant": task.tenant,

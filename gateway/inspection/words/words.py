@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from struct import pack, unpack
@@ -176,6 +176,11 @@ _TIME: Final = re.compile(
 ACCOUNTS: Final = re.compile(r"\b[A-Za-z]{2}\d{2}(?: [A-Za-z0-9]{4}){2,7}(?: [A-Za-z0-9]{1,4})?\b")
 
 
+_PIECE: Final = re.compile(r"[^\s,;<>()\"']+")
+IsForeign: TypeAlias = Callable[[frozenset[int], frozenset[int]], bool]
+"""Whether a piece of a text is foreign, by the digests of its distinctive words and of its values (`mentions`)."""
+
+
 def distinctive(text: str) -> set[bytes]:
     """Return the words of a text that rarely come by chance, in lower case. These are addresses, URLs and hosts, paths
     and their parts, identifiers and account numbers. Numbers of five digits and more and uncommon words of eight
@@ -208,6 +213,16 @@ def distinctive(text: str) -> set[bytes]:
 def accounts(text: str) -> list[bytes]:
     """Return the account numbers of a text that are written in groups, as words."""
     return [encoded(match.replace(" ", "").lower()) for match in ACCOUNTS.findall(text)]
+
+
+def cut_words(text: str, key: bytes, is_foreign: IsForeign) -> str:
+    """Return a text with blanks in the place of its foreign pieces and account numbers."""
+    for match in (*ACCOUNTS.finditer(text), *_PIECE.finditer(text)):
+        words = digests([*accounts(match[0]), *distinctive(match[0])], key)
+        if words and is_foreign(words, digests(mentions(match[0]), key)):
+            begin, end = match.span()
+            text = text[:begin] + " " * (end - begin) + text[end:]
+    return text
 
 
 def _without(text: str, marks: str, instead: str) -> str:

@@ -443,9 +443,8 @@ def _describe_servers(served: Served) -> dict[str, dict[str, float]]:
 async def close_together(transports: tuple[HttpUpstream | StdioUpstream, ...]) -> None:
     """Close all upstreams at once: a server on stdio may take seconds to end."""
     ended = await asyncio.gather(*[transport.aclose() for transport in transports], return_exceptions=True)
-    for failure in ended:
-        if failure is not None:
-            raise failure
+    for failure in filter(None, ended):
+        raise failure
 
 
 def _tasks(
@@ -463,6 +462,7 @@ def _tasks(
         registry,
         tokens,
         inspect=inspector.declared,
+        find_ground=inspector.find_ground,
         holds_credential=partial(content.holds_credential, inspector.detector, *known),
         append=journal.append,
         new_id=lambda: f"task-{secrets.token_hex(12)}",
