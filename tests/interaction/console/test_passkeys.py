@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,7 @@ from gateway.surfaces.cli.control_client import connect_to_gateway
 from tests.e2e.wire import entries
 from tests.gateway_process import free_port, gateway_process
 from tests.interaction.console.browsing import CHROMIUM, LONG, There, assert_accessible, settings
-from tests.servers.serving import ServerProcess
+from tests.servers.serving import ROOT, ServerProcess
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
@@ -99,6 +102,17 @@ async def test_a_passkey_signs_the_vote_and_the_journal_proves_it(there: There, 
     assert vote["person"]["assurance"] == "passkey"
     (listed,) = (await ask_gateway(there, "passkeys/list"))["passkeys"]
     assert (listed["person"], listed["count"] >= 1) == ("developer", True)
+    told = await asyncio.to_thread(run, there.gateway.folder, "approvals", "verify")
+    assert "1 signed vote verified, 0 problems" in told
+    assert listed["id"][:12] in await asyncio.to_thread(run, there.gateway.folder, "approvals", "passkeys", "list")
+
+
+def run(folder: Path, *words: str) -> str:
+    """Run a command in the gateway's folder, and return what it prints."""
+    command = [sys.executable, "-m", "gateway", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
 
 
 async def test_a_session_without_the_passkey_answers_nothing(there: There):
