@@ -214,16 +214,29 @@ class EffectRegister:
     async def _write(self, identifier: str, ended: Effect | None, stored: Effect) -> None:
         """Write an end. If that fails the effect stays on disk as before, and a person may settle the call."""
         try:
-            if ended is None:
-                await self._records.remove(identifier)
+            is_written = await self._replace(identifier, stored, ended)
+            if is_written and ended is None:
                 self._count -= 1
                 with suppress(ValueError):
                     self._list_times(stored.who).remove(stored.at)
-            else:
-                await self._put(identifier, ended)
         except StoreError as error:
             self._unknown[stored.call] = identifier, structs.replace(stored, state="unknown")
             log.exception("effect.unsaved", problem=error.message)
+
+    async def _replace(self, identifier: str, stored: Effect, ended: Effect | None) -> bool:
+        """Replace the effect of a call on disk, or remove it. Return false if another call has the effect now.
+
+        A call of another gateway may have it, after a word there about this one.
+        """
+        while True:
+            found = await self._records.find(identifier)
+            if found is None or found[0].call != stored.call:
+                return False
+            change = self._records.removed(identifier)
+            if ended is not None:
+                change = self._records.changed(identifier, ended, expires=ended.at + KEPT)
+            if await self._store.change(change._replace(version=found[1])) is not None:
+                return True
 
     async def _put(self, identifier: str, effect: Effect) -> None:
         await self._store.change(self._records.changed(identifier, effect, expires=effect.at + KEPT))

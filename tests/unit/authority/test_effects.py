@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import pytest
 
@@ -319,3 +319,27 @@ async def test_a_person_settles_an_effect_whose_end_the_disk_did_not_take(tmp_pa
     claim = await register.claim(caller, call, "c-3", "t")
     assert claim is not None
     assert claim.repeats is None
+
+
+@pytest.mark.parametrize("end", ["done", "failed"])
+async def test_a_late_word_at_another_gateway_does_not_free_the_effect_of_a_later_call(
+    tmp_path: Path, end: Literal["done", "failed"]
+):
+    one, caller, call = make_register(tmp_path), make_caller(), make_call()
+    await one.claim(caller, call, "c-1", "t")
+    other = make_register(tmp_path)
+    await other.begin()
+    one.settle("c-1", "failed")
+    later = await one.claim(caller, call, "c-2", "t")
+    assert later is not None
+    assert later.repeats is None
+    one.settle("c-2", "done")
+    await one.close()
+
+    assert other.confirm("c-1", end)
+    await other.close()
+
+    third = await other.claim(caller, call, "c-3", "t")
+    assert third is not None
+    assert third.repeats is not None
+    assert (third.repeats.call, third.repeats.state) == ("c-2", "done")
