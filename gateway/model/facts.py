@@ -181,11 +181,13 @@ class SessionFacts(Fact, frozen=True):
 
 class DeclaredFacts(Struct, frozen=True):
     """The values of declared facts (`facts.yaml`) for one call. `values` count the call itself as open, and `before` does
-    not. `incomplete` are the names of facts whose memory lacks something."""
+    not. `incomplete` are the names of facts whose memory lacks something. `places` are the table, the account, the digest of the keys
+    and the width of facts with a value that do not count the call."""
 
     values: Mapping[str, int | float | str] = {}
     before: Mapping[str, int | float | str] = {}
     incomplete: tuple[str, ...] = ()
+    places: Mapping[str, tuple[str, str, str, float]] = {}
 
 
 NO_DECLARED_FACTS = DeclaredFacts()
@@ -196,11 +198,13 @@ def join_facts(parts: Iterable[DeclaredFacts]) -> DeclaredFacts:
     values: dict[str, int | float | str] = {}
     before: dict[str, int | float | str] = {}
     incomplete: list[str] = []
+    places: dict[str, tuple[str, str, str, float]] = {}
     for part in parts:
+        places |= part.places
         values |= part.values
         before |= part.before
         incomplete += part.incomplete
-    return DeclaredFacts(values, before, tuple(incomplete))
+    return DeclaredFacts(values, before, tuple(incomplete), places)
 
 
 @dataclass(frozen=True, slots=True)

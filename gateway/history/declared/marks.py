@@ -113,6 +113,7 @@ class _Found(NamedTuple):
     values: dict[str, int | float | str]
     before: dict[str, int | float | str]
     incomplete: list[str]
+    places: dict[str, tuple[str, str, str, float]]
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -184,20 +185,20 @@ class CallFacts:
 
     def read(self, own: Tables, accounts: FactAccounts, call: str, now: float) -> DeclaredFacts:
         """Return the facts of the reserved call. `own` are the tables of its task."""
-        found = _Found({}, {}, [])
+        found = _Found({}, {}, [], {})
         for owner, facts in self._plan.read.items():
             tables = accounts.tables(owner) if owner else own
             if tables:
                 self._read(facts, tables, call, now, found)
-        return DeclaredFacts(found.values, found.before, tuple(found.incomplete))
+        return DeclaredFacts(found.values, found.before, tuple(found.incomplete), found.places)
 
     def begin_reading(self, event: Reserved, now: float) -> AccountReading:
         """Return the reading of the facts of the reserved call in its accounts."""
 
         def read_account(owner: str, tables: Tables) -> DeclaredFacts:
-            found = _Found({}, {}, [])
+            found = _Found({}, {}, [], {})
             self._read(self._plan.read[owner], tables, event.call, now, found)
-            return DeclaredFacts(found.values, found.before, tuple(found.incomplete))
+            return DeclaredFacts(found.values, found.before, tuple(found.incomplete), found.places)
 
         names = frozenset(owner for owner in self._plan.read if owner)
         return AccountReading(
@@ -225,6 +226,9 @@ class CallFacts:
                 shown = None if value is None else to_fact(declared, value, now)
             if shown is not None:
                 found.values[declared.name] = shown
+                mark = self._marks.get(declared.table)
+                if mark is None or mark.key != key:
+                    found.places[declared.name] = (declared.table, each.owner, key, declared.width)
 
     def _mark(self, each: _Fact) -> Mark | None:
         key = each.key if each.earlier == each.present else None

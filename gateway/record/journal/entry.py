@@ -129,12 +129,18 @@ def call_entry(
         "target": target[1] if target is not None and target[0]() is call.target else _target(call.target, conceal),
         "arguments": arguments_record,
         **({} if beside is None else {"beside": beside}),
-        **({"declared": describe_declared(declared)} if declared.values or declared.incomplete else {}),
+        **({"declared": _describe_declared(declared)} if declared.values or declared.incomplete else {}),
         **(_NOTHING_FOUND if facts.credentials == facts.ungrounded == facts.followed == () else _found(facts, conceal)),
         "client": _client(context.client_ip, context.client_name, conceal),
         "trace_id": context.trace_id,
         **({} if span_id is None else {"span_id": span_id}),
     }
+
+
+def _describe_declared(declared: DeclaredFacts) -> JsonObject:
+    """Return the declared facts of a decision, with the places of those whose calls the marks of this call do not name."""
+    places = {name: list(place) for name, place in declared.places.items()}
+    return {**describe_declared(declared), **({"places": places} if places else {})}
 
 
 def settled_entry(

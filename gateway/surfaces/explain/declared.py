@@ -61,7 +61,7 @@ def _find_places(decision: Mapping[str, Any]) -> dict[str, FactPlace]:
         for mark in marks
         if mark.key
     }
-    kept = cast("Mapping[str, tuple[str, str, str, float]]", decision.get("declared", {}).get("keys", {}))
+    kept = cast("Mapping[str, tuple[str, str, str, float]]", decision.get("declared", {}).get("places", {}))
     return found | {name: FactPlace(*place) for name, place in kept.items()}
 
 

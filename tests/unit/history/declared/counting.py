@@ -75,7 +75,11 @@ class Run:
             reasons: list[Json] = [] if effect == "allow" else [{"code": f"acme/{effect}"}]
             principal: JsonObject = {"key": who.key, "id": who.id, "issuer": who.issuer}
             entry: JsonObject = {"id": call, "effect": effect, "reasons": reasons, "history": counted.fields}
-            told = {"declared": describe_declared(counted.declared)} if counted.declared.values else {}
+            places: JsonObject = {name: list(place) for name, place in counted.declared.places.items()}
+            told: JsonObject = {
+                "declared": {**describe_declared(counted.declared), **({"places": places} if places else {})}
+            }
+            told = told if counted.declared.values else {}
             entry |= {"target": {"id": to.id}, **told}
             self.record.append("call", {**entry, "task": {"id": task.id}, "principal": principal})
         if effect == "allow":

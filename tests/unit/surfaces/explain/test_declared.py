@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.surfaces.explain.declared import find_causes, find_cited
-from tests.unit.history.declared.counting import REFUND, Run, book, caller
+from tests.unit.history.declared.counting import READ, REFUND, Run, book, caller
 
 if TYPE_CHECKING:
     from gateway.history.events import CallEnd
     from gateway.history.provenance import Cause
+    from gateway.model.wire import JsonObject
 
 FACTS = """
 refunded: {sum: /arguments/amount, by: [user, /arguments/customer], within: 60s}
@@ -35,8 +36,11 @@ def cited(run: Run, call: str) -> dict[str, Any]:
 
 def causes(run: Run, call: str) -> dict[str, tuple[Cause, ...]]:
     decision = cited(run, call)
-    entries = [json.loads(json.dumps({**entry, "time": f"T{entry['seq']}"})) for entry in run.record.entries]
-    return find_causes({**decision, "time": "T"}, entries, find_cited(decision))
+    return find_causes({**decision, "time": "T"}, timed(run), find_cited(decision))
+
+
+def timed(run: Run) -> list[JsonObject]:
+    return [json.loads(json.dumps({**entry, "time": f"T{entry['seq']}"})) for entry in run.record.entries]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -80,3 +84,23 @@ def test_a_call_says_what_it_added_and_how_it_ended():
         ("added 5 (open)", "payments/refund"),
     ]
     assert [one.call.task is None for one in found] == [True, False, True]
+
+
+def test_a_call_of_another_tool_names_the_calls_behind_its_facts():
+    facts = """
+    read_at: {last: time, of: {tool: files/read_file}, by: [task, {this: /arguments/target, that: /arguments/path}], within: 1h}
+    reads: {count: calls, of: {tool: files/read_file}, by: [user], within: 1h}
+    """
+    run = Run(book(facts))
+    run.call({"path": "/a"}, READ)
+    run.call({"path": "/b"}, READ)
+    call, seen = run.begin({"target": "/a"}, REFUND)
+    decision = cited(run, call)
+    decision["reasons"] = [{"code": "acme/no", "facts": ["/facts_before/read_at", "/facts/reads"]}]
+
+    found = find_causes({**decision, "time": "T"}, timed(run), find_cited(decision))
+
+    first, second = (str(entry["id"]) for entry in run.record.entries if entry["kind"] == "settled")
+    assert {*seen.places} == {"read_at", "reads"}
+    assert [one.call.id for one in found["/facts_before/read_at"]] == [first]
+    assert [one.call.id for one in found["/facts/reads"]] == [first, second]
