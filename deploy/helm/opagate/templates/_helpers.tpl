@@ -27,7 +27,11 @@ capabilities: {drop: [ALL]}
 {{- $catalogue := merge (dict "lock" "/state/opagate/catalogue.lock") (.Values.config.catalogue | default dict) -}}
 {{- $own := dict "listen" "0.0.0.0:8080" "public_url" .Values.publicUrl "state" "/state/opagate" "limits" $limits "policy" $policy "journal" $journal "catalogue" $catalogue -}}
 {{- if .Values.secrets.keys -}}
-{{- $_ := set $own "keys" (dict "sessions" "/run/keys/sessions" "fingerprints" "/run/keys/fingerprints" "tokens" "/run/keys/tokens") -}}
+{{- $keys := dict "sessions" "/run/keys/sessions" "fingerprints" "/run/keys/fingerprints" "tokens" "/run/keys/tokens" -}}
+{{- if .Values.config.store -}}
+{{- $_ := set $keys "sealing" "/run/keys/sealing" -}}
+{{- end -}}
+{{- $_ := set $own "keys" $keys -}}
 {{- end -}}
 {{- if .Values.secrets.tls -}}
 {{- $_ := set $own "tls" (dict "certificate" "/run/tls/tls.crt" "key" "/run/tls/tls.key") -}}
