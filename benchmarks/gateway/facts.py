@@ -1,7 +1,7 @@
-"""What declared facts add to a call: ten that count it, and ten of other tools.
+"""What declared facts add to a call: ten that count it, ten of other tools, and the facts that ship.
 
 The real ledger counts, reads and settles the same calls in turn under no fact, under ten facts of other tools that have
-numbers for this caller, and under ten facts that fit. The added time is processor time of the event loop's thread:
+numbers for this caller, under ten facts that fit, and under the facts that ship. The added time is processor time of the event loop's thread:
 marks, fold, values, and the JSON of the journal and of the question to policy.
 """
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import yaml
 
+from benchmarks.gateway.targets import ROOT
 from gateway.config import HistorySettings
 from gateway.history import History, build_history
 from gateway.history.declared.marks import FactReader
@@ -31,8 +32,8 @@ from gateway.policy.facts import FactBook, read_facts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GOALS: Final = {"of other tools": 1.0, "that fit": 20.0}
-"""Microseconds that ten facts may add to a call."""
+GOALS: Final = {"ten of other tools": 1.0, "ten that fit": 20.0, "all that ship": 20.0}
+"""Microseconds that facts may add to a call."""
 TEN: Final = """
 calls_of_user: {count: calls, by: user, within: 1h}
 calls_of_agent: {count: calls, by: agent, within: 1h}
@@ -61,14 +62,14 @@ HEAD: Final = """\
     make bench ARGS="facts --write"      # writes it
 
 Each call is counted, read and settled by the real ledger in this process, in turn under no fact, under ten facts of other \
-tools, and under ten facts that fit. The ten facts of other tools have numbers for this caller. The ten that fit are four \
+tools, under ten facts that fit, and under the facts that ship. The ten facts of other tools have numbers for this caller. The ten that fit are four \
 counts, two sums, two numbers of different values, a count with `since` and a time, by user, agent, tenant, task and customer. \
 The time is processor time of the thread in microseconds, as the median of each way, with the JSON for the journal and for policy.
 """
 
 
 class Added(NamedTuple):
-    """The median cost of ten facts, in microseconds of a call."""
+    """The median cost of some facts, in microseconds of a call."""
 
     kind: str
     base: float
@@ -118,11 +119,12 @@ class Counted:
 
 
 def facts(*, quick: bool) -> list[Added]:
-    """Measure what ten facts add to a call."""
+    """Measure what facts add to a call."""
     books = {
         "none": FactBook(),
-        "of other tools": _book(ELSEWHERE),
-        "that fit": _book(TEN.replace("TOOL", "payments/refund")),
+        "ten of other tools": _book(ELSEWHERE),
+        "ten that fit": _book(TEN.replace("TOOL", "payments/refund")),
+        "all that ship": read_facts({"gateway": yaml.safe_load((ROOT / "rego/gateway/facts.yaml").read_text())}),
     }
     runs = {kind: Counted(book) for kind, book in books.items()}
     for run in runs.values():
@@ -148,7 +150,7 @@ def page(found: Sequence[Added]) -> str:
         for each in found
     )
     machine = f"Measured on {dt.datetime.now(dt.UTC).date()}, CPython {platform.python_version()}, {os.cpu_count()} shared cores."
-    return f"{HEAD}\n{machine}\n\n| ten facts | call without facts | call with them | added | goal |\n|---|---:|---:|---:|---:|\n{rows}\n"
+    return f"{HEAD}\n{machine}\n\n| facts | call without facts | call with them | added | goal |\n|---|---:|---:|---:|---:|\n{rows}\n"
 
 
 def _book(text: str) -> FactBook:
