@@ -32,12 +32,15 @@ from gateway.authority.introspection import (
 from gateway.authority.shared_tokens import find_token
 from gateway.model import reasons
 from gateway.model.decision import Refusal
+from gateway.model.errors import StoreError
 from gateway.surfaces.pages.responses import KnownCallers, ReplyResponse, exchange_of, json_response, known_caller
 from gateway.wire.http.edge import RefusedClient as Origin
 from gateway.wire.protocol.headers import texts_of
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Receive, Scope, Send
 
     from gateway.authority.lending import Authority
@@ -104,9 +107,9 @@ class _TokenDesk:
     async def end(self, token: MintedToken) -> None:
         """End a token of any gateway, and its lease. No call carries it from now on. Raises `StoreError`."""
         self.authority.tokens.end(token.jti)
+        await self.authority.fleet.end(lambda lease: lease.id == token.jti, "revoked")
         if self.authority.shared is not None:
             await self.authority.shared.revoke(token.jti)
-        await self.authority.fleet.end(lambda lease: lease.id == token.jti, "revoked")
 
 
 async def _show_keys(authority: Authority | None, _request: Request) -> Response:
@@ -120,7 +123,11 @@ async def _introspect(desk: _TokenDesk, request: Request) -> Response:
     token = await _token_of(request)
     if isinstance(token, Response):
         return token
-    return ReplyResponse(Reply(200, _JSON, describe_token(client, await desk.find(token))))
+    try:
+        found = await desk.find(token)
+    except StoreError:
+        return _unavailable()
+    return ReplyResponse(Reply(200, _JSON, describe_token(client, found)))
 
 
 class _Revocation:
@@ -147,20 +154,29 @@ class _Revocation:
         token = await _token_of(request)
         if isinstance(token, Response):
             return token
-        found = await self._desk.find(token)
-        if found is not None and found.audience in client.audiences:
-            await self._desk.end(found)
-        return _done()
+        return await self._end(token, lambda found: found.audience in client.audiences)
 
     async def _answer_caller(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         caller = known_caller(request)
         token = await _token_of(request)
-        found = None if isinstance(token, Response) else await self._desk.find(token)
-        if found is not None and found.owner == caller.principal.key:
-            await self._desk.end(found)
+        answer = (
+            token
+            if isinstance(token, Response)
+            else await self._end(token, lambda found: found.owner == caller.principal.key)
+        )
         caller.end()
-        await (token if isinstance(token, Response) else _done())(scope, receive, send)
+        await answer(scope, receive, send)
+
+    async def _end(self, token: str | None, may_end: Callable[[MintedToken], bool]) -> Response:
+        """End a token that the asker may end. The answer is the same for every token."""
+        try:
+            found = await self._desk.find(token)
+            if found is not None and may_end(found):
+                await self._desk.end(found)
+        except StoreError:
+            return _unavailable()
+        return _done()
 
 
 async def _token_of(request: Request) -> str | Response | None:
@@ -176,6 +192,11 @@ def _inactive() -> Response:
 
 def _done() -> Response:
     return ReplyResponse(Reply(200, _JSON[1:], b""))
+
+
+def _unavailable() -> Response:
+    """Return the answer while the records are away: no word about the token."""
+    return json_response({"error": "temporarily_unavailable"}, *_JSON[1:], status=503)
 
 
 def _too_many() -> Response:

@@ -15,6 +15,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from msgspec import structs
 
+from gateway.model.errors import StoreError
 from gateway.surfaces.app.serving import build_edge
 from opagate.verify import Caller, Verifier
 from tests.minted import decoded
@@ -228,6 +229,23 @@ async def test_a_caller_ends_a_token_of_its_own_task(held: Bench, bind: str):
     token, running = await in_flight(held)
 
     assert (await question(held, token, page="revoke")).status == 200
+    assert (await question(held, token, basic("files"))).body == INACTIVE
+    await release(held, running)
+
+
+async def test_a_token_is_inactive_after_its_revocation_also_while_the_records_are_away(
+    held: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    token, running = await in_flight(held)
+    authority = held.gateway.authority
+    assert authority is not None
+
+    async def fail() -> int:
+        raise StoreError("away", "wait")
+
+    monkeypatch.setattr(authority.fleet, "look", fail)
+    refused = await question(held, token, basic("files"), page="revoke")
+    assert (refused.status, refused.json) == (503, {"error": "temporarily_unavailable"})
     assert (await question(held, token, basic("files"))).body == INACTIVE
     await release(held, running)
 
