@@ -39,6 +39,7 @@ from gateway.record.journal.compression import SUFFIX
 from gateway.surfaces.stored.check import read_present_keys
 from gateway.surfaces.stored.holding import require_owner
 from gateway.surfaces.stored.opening import copy_records, look_at_records, require_moved
+from gateway.surfaces.stored.workers import has_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -106,6 +107,11 @@ async def back_up(configuration: Configuration, target: Path, *, with_keys: bool
 def _begin_copy(configuration: Configuration, target: Path) -> dict[keys.Name, tuple[bytes, ...]]:
     """Make the folder of a copy. Return the keys of the gateway."""
     require_owner(configuration.state)
+    if has_workers(configuration):
+        raise ConfigurationError(
+            "the gateway has workers, and this copy would lack their journals and their database",
+            "stop it, and copy the folders of `state` and `journal.path` whole",
+        )
     if target.exists() and any(target.iterdir()):
         raise ConfigurationError(f"{target} is not empty", "name a new folder")
     found = read_present_keys(configuration)

@@ -31,6 +31,11 @@ def configure_worker(settings: Configuration, number: int, store: StoreSettings 
     )
 
 
+def has_workers(settings: Configuration) -> bool:
+    """Return whether workers have served this configuration."""
+    return any(settings.state.glob(f"{_PREFIX}*/"))
+
+
 def list_journals(settings: Configuration) -> list[Configuration]:
     """Return the configuration of each gateway with a journal of this configuration: of a gateway alone, and of workers.
 

@@ -1,0 +1,54 @@
+"""The folders and the journals of workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway import config
+from gateway.config import Configuration
+from gateway.model.errors import ConfigurationError
+from gateway.surfaces.stored.backup import back_up
+from gateway.surfaces.stored.workers import configure_worker, list_journals
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Configuration:
+    return config.parse("{}", base=tmp_path)
+
+
+def begin_journal(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "00000001.jsonl").touch()
+
+
+def test_workers_share_all_keys_but_that_of_the_journal(settings: Configuration):
+    one, two = (configure_worker(settings, number, None) for number in (1, 2))
+
+    assert (one.state, two.state) == (settings.state / "worker-1", settings.state / "worker-2")
+    assert one.journal.path != two.journal.path
+    assert one.keys == two.keys
+    assert one.keys.chain is None
+    assert one.keys.sealing == settings.state / "sealing-key"
+    assert one.control_socket == settings.control_socket
+    assert two.control_socket == two.state / "control.sock"
+
+
+def test_the_journals_are_those_of_a_gateway_alone_and_of_workers(settings: Configuration):
+    assert list_journals(settings) == [settings]
+    for name in ("worker-10", "worker-2", "worker-x"):
+        begin_journal(settings.journal.path / name)
+    assert [each.journal.path.name for each in list_journals(settings)] == ["worker-2", "worker-10"]
+    begin_journal(settings.journal.path / "worker-3")
+    (settings.journal.path / "00000001.jsonl").touch()
+    assert list_journals(settings)[0] == settings
+    assert len(list_journals(settings)) == 4
+
+
+async def test_a_copy_that_would_lack_the_state_of_workers_is_refused(settings: Configuration, tmp_path: Path):
+    (settings.state / "worker-1").mkdir(parents=True)
+
+    with pytest.raises(ConfigurationError, match="this copy would lack their journals"):
+        await back_up(settings, tmp_path / "copy", with_keys=False, now=0.0)
+    assert not (tmp_path / "copy").exists()
