@@ -42,9 +42,11 @@ def test_confidential_data_stays_in_its_own_system_after_something_untrusted(ada
 def test_two_of_the_three_may_be(ada: Agent):
     ada.passes("wiki", "confidential")
     ada.passes("mail", "send", to="colleague@corp.example", body="hello")
-    other = ada.declare()
+    other = agent(ada.gateway, ada.servers)
     other.reads("crm")
     other.passes("crm", "post", text="hello")
+    ada.reads("crm")
+    ada.declare().held(["toxic-flow/exfiltration"], "crm", "post", text="hello")
 
 
 @requirement("history/toxic-flow")
