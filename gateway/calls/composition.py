@@ -11,6 +11,7 @@ from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.base.concurrency.worker_thread import WorkerThread
 from gateway.base.control.operations import Control
 from gateway.base.store.engine import Claim
+from gateway.base.store.records import SealedStore
 from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
 from gateway.calls.binding.vault import Vault
 from gateway.calls.pipeline.admit import Admission
@@ -93,6 +94,8 @@ class Gateway:
     caller_tokens: CallerTokens
     live: LiveValues
     """The values that the gateway issued or holds: no answer shows them, and no argument carries them elsewhere."""
+    store: SealedStore
+    """The durable records."""
     result_record: Callable[[], ResultRecord | None]
     """Makes the record of a result; `None`: the record has no results."""
     style: Literal["result", "protocol"]
@@ -118,8 +121,6 @@ class Gateway:
     """The TLS files, which are looked at again and again."""
     control: Control = field(default_factory=Control)
     """The operations for approvers and operators."""
-    claim: Claim | None = None
-    """The right to use a database of records; `None`: the records are in the state folder."""
     sessionless_exchanges: SessionlessExchanges = field(default_factory=SessionlessExchanges)
     """Open requests between callers and upstreams without sessions."""
     turns: LoopTurns = field(default_factory=LoopTurns)
@@ -129,6 +130,11 @@ class Gateway:
     known: CallerCredentials = field(init=False)
     pipeline: Pipeline = field(init=False)
     task_approvals: TaskApprovals = field(init=False)
+
+    @property
+    def claim(self) -> Claim | None:
+        """Return the right to use a database of records; `None`: the records are in the state folder."""
+        return self.store.claim
 
     def __post_init__(self) -> None:
         """Build the stages, also of a copy with other parts."""

@@ -17,13 +17,13 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.base.keys.key_ring import key_id
+from gateway.base.keys.key_ring import key_id, subkey
 from gateway.base.store.engine import ABSENT, Change
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
     from gateway.base.keys.key_ring import KeyRing
-    from gateway.base.store.engine import Engine, Record
+    from gateway.base.store.engine import Claim, Engine, Record
 
 log = structlog.get_logger("gateway.store")
 
@@ -59,10 +59,14 @@ class RecordKind(Generic[Form]):
 
 
 class SealedStore:
-    """An engine with the keys that seal its values. The newest key seals, and each value names its key."""
+    """An engine with the keys that seal its values. The newest key seals, and each value names its key.
 
-    def __init__(self, engine: Engine, keys: KeyRing[bytes]) -> None:
+    `claim` is the right of this process to use the records, `None` for records in the state folder.
+    """
+
+    def __init__(self, engine: Engine, keys: KeyRing[bytes], claim: Claim | None = None) -> None:
         self.engine = engine
+        self.claim = claim
         self._keys = keys
         self._ciphers: dict[bytes, AESGCM] = {}
 
@@ -73,6 +77,10 @@ class SealedStore:
     async def change(self, *changes: Change) -> int | None:
         """Carry out changes of any kinds, all or none: see `Engine.change`. Raises `StoreError`."""
         return await self.engine.change(*changes)
+
+    def derive_key(self, name: str) -> bytes:
+        """Return a key for a use outside the records, the same at all gateways on these."""
+        return subkey(self._keys.newest, name)
 
     def seal(self, name: str, value: bytes) -> bytes:
         """Return a value encrypted under a name with the newest key."""

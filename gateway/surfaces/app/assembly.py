@@ -211,7 +211,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         tls=_watch_tls(base, served, clock),
         control=base.control,
         token_people=await open_token_people(stack, configuration, clock, base.signalled.is_ended, base.proofs),
-        claim=base.claim,
+        store=base.store,
     )
 
 
@@ -265,7 +265,7 @@ async def _open_store(
     engine, claim = await stack.enter_async_context(hold_records(configuration, keys, clock))
     seals = derive_ring(keys.sealing, "records")
     await require_known_records(engine, frozenset(kind.name for kind in KINDS), seals)
-    store = SealedStore(engine, seals)
+    store = SealedStore(engine, seals, claim)
     if resealed := await store.reseal():
         log.info("store.resealed", records=resealed)
     return store, claim

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import hashlib
+import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from gateway.base.concurrency.background import Job
+from gateway.base.steady_clock import SteadyClock
 from gateway.identity.claim_maps import map_of
 from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
 from gateway.record.journal.entry_index import EntryIndex
@@ -30,16 +32,27 @@ _LOOK_SECONDS: Final = 1.0
 async def open_console(
     stack: AsyncExitStack, configuration: Configuration, settings: ConsoleSettings, gateway: Gateway
 ) -> Console:
-    """Open the console until the stack ends. Raises `ConfigurationError`."""
+    """Open the console until the stack ends. A restart of a gateway alone ends all logins.
+
+    Raises `ConfigurationError` and `StoreError`.
+    """
     provider = _provider(configuration, settings, gateway)
     if provider is not None:
         stack.push_async_callback(provider.aclose)
+    steady = SteadyClock(gateway.clock, gateway.monotonic)
+    terms = _digest_terms(configuration, settings)
     sessions = SessionRegister(
+        gateway.store,
         lifetime=settings.lifetime.total_seconds(),
         idle=settings.idle.total_seconds(),
         limit=settings.sessions,
-        monotonic=gateway.monotonic,
+        now=steady.now,
+        terms=terms,
     )
+    links = LinkRegister(gateway.store, now=steady.now, terms=terms)
+    if gateway.claim is None:
+        await sessions.close_all()
+        await links.close_all()
     feed = Feed(lambda view: render_region(parts, view))
     if gateway.people is not None:
         stack.callback(gateway.people.desk.watch(lambda _approval: feed.tell("approvals")))
@@ -48,9 +61,9 @@ async def open_console(
         settings=settings,
         gateway=gateway,
         sessions=sessions,
-        links=LinkRegister(monotonic=gateway.monotonic),
+        links=links,
         templates=Templates(),
-        seal=LoginSeal(secrets.token_bytes(32)),
+        seal=LoginSeal(gateway.store.derive_key("logins at the console")),
         provider=provider,
         navigation=find_navigation(gateway),
         feed=feed,
@@ -62,6 +75,17 @@ async def open_console(
     if provider is None:
         add_operations(gateway.control, parts, accounts)
     return Console(parts, accounts)
+
+
+def _digest_terms(configuration: Configuration, settings: ConsoleSettings) -> str:
+    """Return the digest of the settings that give people their roles. After a change of these, each session ends."""
+    approvals = configuration.approvals
+    parts = [
+        None if settings.login is None else settings.login.model_dump(mode="json", exclude={"client_secret"}),
+        None if approvals is None else approvals.model_dump(mode="json", include={"peers", "people"}),
+        configuration.operators.model_dump(mode="json", include={"accounts"}),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _watch_journal(gateway: Gateway, feed: Feed) -> Job:

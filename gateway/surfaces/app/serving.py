@@ -145,6 +145,8 @@ async def serve(
             delay=configuration.drain_delay.total_seconds(),
         )
 
+    link = None if console is None else await console.link()
+
     def drain() -> None:
         log.info("closed", in_flight=edge.in_flight, streams=edge.streams)
         edge.drain()
@@ -154,7 +156,6 @@ async def serve(
         _settle_memory()
         log.info("listening", listen=configuration.listen, url=configuration.base_url)
         gateway.catalogue.retry()
-        link = None if console is None else console.link()
         if link is not None:
             on_link(link)
         on_ready()

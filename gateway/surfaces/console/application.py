@@ -44,11 +44,14 @@ class Console(NamedTuple):
         """Return the routes of all pages."""
         return console_routes(self.parts)
 
-    def link(self) -> str | None:
-        """Return the address of a new one-time link for the gateway's own account; `None` with a login at a provider."""
+    async def link(self) -> str | None:
+        """Return the address of a new one-time link for the gateway's own account; `None` with a login at a provider.
+
+        Raises `StoreError`.
+        """
         if self.parts.provider is not None:
             return None
-        found = make_link(self.parts, self.accounts, Account(own_uid(), has_terminal=True))
+        found = await make_link(self.parts, self.accounts, Account(own_uid(), has_terminal=True))
         return None if isinstance(found, Reason) else found.url
 
 

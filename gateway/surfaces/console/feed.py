@@ -18,11 +18,11 @@ import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.model.errors import GatewayError, JournalError
+from gateway.model.errors import GatewayError, JournalError, StoreError
 from gateway.surfaces.console import decisions, tasks
 from gateway.surfaces.console.decisions import read_filters
 from gateway.surfaces.console.rendering import HEADERS
-from gateway.surfaces.console.sessions import Role
+from gateway.surfaces.console.sessions import LoginSession, Role
 from gateway.surfaces.console.visits import find_session
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Feed:
 class EventStream(Response):
     """An answer of events about a view. `is_welcome` tells, again and again, whether its reader still has a login and the role."""
 
-    def __init__(self, feed: Feed, view: View, owner: str, is_welcome: Callable[[], bool]) -> None:
+    def __init__(self, feed: Feed, view: View, owner: str, is_welcome: Callable[[], Awaitable[bool]]) -> None:
         super().__init__(headers={**HEADERS, "content-type": "text/event-stream"})
         self._feed = feed
         self._view = view
@@ -184,10 +184,10 @@ class EventStream(Response):
             async with asyncio.timeout(_KEEP_ALIVE):
                 await subscription.woken.wait()
         except TimeoutError:
-            return _COMMENT if self._is_welcome() else None
+            return _COMMENT if await self._is_welcome() else None
         await self._feed.wait_for_turn(subscription)
         subscription.woken.clear()
-        if self._feed.is_closed or not self._is_welcome():
+        if self._feed.is_closed or not await self._is_welcome():
             return None
         return await self._change()
 
@@ -228,12 +228,18 @@ def event_routes(console: ConsoleParts) -> list[Route]:
 async def _stream(console: ConsoleParts, topic: Topic, request: Request) -> Response:
     """Answer with a stream of events. An open stream does not count as use of the session."""
 
-    def is_welcome() -> bool:
-        found = find_session(console, request, is_use=False)
-        return found is not None and found.visitor.has_role(_ROLES[topic])
+    async def find() -> LoginSession | None:
+        try:
+            found = await find_session(console, request, is_use=False)
+        except StoreError:
+            return None  # the page itself shows the fault
+        return found if found is not None and found.visitor.has_role(_ROLES[topic]) else None
 
-    session = find_session(console, request, is_use=False)
-    if session is None or not is_welcome():
+    async def is_welcome() -> bool:
+        return await find() is not None
+
+    session = await find()
+    if session is None:
         return Response(status_code=403)
     if console.feed.is_closed or not console.feed.has_room(session.id):
         return Response(status_code=503, headers={"retry-after": "5"})

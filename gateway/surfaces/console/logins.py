@@ -28,13 +28,15 @@ from gateway.model import reasons
 from gateway.model.caller import canonical_groups, write_known_as
 from gateway.model.decision import Reason, Refusal
 from gateway.model.error_codes import UNAUTHENTICATED
-from gateway.model.errors import GatewayError
+from gateway.model.errors import GatewayError, StoreError
 from gateway.surfaces.console.rendering import html, leave_for, own_path, see_other
 from gateway.surfaces.console.sessions import Role, Visitor
-from gateway.surfaces.console.visits import ConsoleVisit, action_route, find_session, read_form, record
+from gateway.surfaces.console.visits import ConsoleVisit, action_route, find_session, read_form, record, refusal_page
 from gateway.wire.http.edge import RefusedClient
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.requests import Request
 
     from gateway.authority.approvals.rules import Admission
@@ -46,25 +48,39 @@ if TYPE_CHECKING:
 def login_routes(console: ConsoleParts) -> list[Route]:
     """Return the routes of login and logout."""
     routes = [
-        Route("/console/login", partial(_show_ways, console)),
+        Route("/console/login", _guard(console, _show_ways)),
         action_route(console, "/console/logout", None, _log_out),
     ]
     if console.provider is None:
         return [
             *routes,
-            Route("/console/login/link", partial(_show_link, console)),
-            Route("/console/login/link", partial(_use_link, console), methods=["POST"]),
+            Route("/console/login/link", _guard(console, _show_link)),
+            Route("/console/login/link", _guard(console, _use_link), methods=["POST"]),
         ]
     return [
         *routes,
         Route("/console/login/start", partial(_start, console)),
-        Route("/console/login/callback", partial(_finish, console)),
+        Route("/console/login/callback", _guard(console, _finish)),
     ]
+
+
+def _guard(
+    console: ConsoleParts, handle: Callable[[ConsoleParts, Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return a handler that refuses a request whose records cannot be reached."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handle(console, request)
+        except StoreError as error:
+            return refusal_page(console, reasons.reason_of(error), 503)
+
+    return answer
 
 
 async def _show_ways(console: ConsoleParts, request: Request) -> Response:
     back = own_path(request.query_params.get("back", ""))
-    if find_session(console, request) is not None:
+    if await find_session(console, request) is not None:
         return see_other(back)
     issuer = None if console.provider is None else console.provider.client.issuer
     return html(console.templates.render("login.html", {"issuer": issuer, "back": back}))
@@ -73,7 +89,7 @@ async def _show_ways(console: ConsoleParts, request: Request) -> Response:
 async def _show_link(console: ConsoleParts, request: Request) -> Response:
     """Show the person behind a link. Only a click uses it up: a program that looks at addresses does not."""
     token = request.query_params.get("token", "")
-    visitor = console.links.find(token)
+    visitor = await console.links.find(token)
     if visitor is None:
         return await refuse_login(console, request, reasons.CONSOLE_LINK.reason())
     return html(console.templates.render("link.html", {"visitor": visitor, "token": token}))
@@ -82,7 +98,7 @@ async def _show_link(console: ConsoleParts, request: Request) -> Response:
 async def _use_link(console: ConsoleParts, request: Request) -> Response:
     form = await read_form(request)
     token = "" if isinstance(form, Refusal) else form.get("token", [""])[0]
-    visitor = console.links.use(token)
+    visitor = await console.links.use(token)
     if visitor is None:
         return await refuse_login(console, request, reasons.CONSOLE_LINK.reason())
     return await _begin(console, request, visitor, see_other("/console"))
@@ -95,7 +111,7 @@ async def _start(console: ConsoleParts, request: Request) -> Response:
     try:
         url, begun = await console.provider.begin(back=own_path(request.query_params.get("back", "")), max_age=max_age)
     except GatewayError as error:
-        return _refusal_page(console, reasons.reason_of(error), 503)
+        return refusal_page(console, reasons.reason_of(error), 503)
     answer = leave_for(url)
     sealed = console.seal.seal(begun, console.gateway.clock())
     answer.set_cookie(
@@ -119,7 +135,7 @@ async def _finish(console: ConsoleParts, request: Request) -> Response:
     try:
         login = await console.provider.finish(begun, request.scope["query_string"].decode("latin-1"))
     except GatewayError as error:
-        return _refusal_page(console, reasons.reason_of(error), 503)
+        return refusal_page(console, reasons.reason_of(error), 503)
     except ValueError:
         login = LoginFault("the answer cannot be read")
     if isinstance(login, LoginFault):
@@ -153,14 +169,14 @@ def visitor_of(login: VerifiedLogin, settings: ConsoleLogin, admission: Admissio
 
 
 async def _begin(console: ConsoleParts, request: Request, visitor: Visitor, answer: Response) -> Response:
-    """Begin a session, recorded before the cookie leaves. A session of the same browser ends."""
-    cookie, session = console.sessions.open(visitor)
+    """Begin a session, recorded before the cookie leaves. A session of the same browser ends. Raises `StoreError`."""
+    cookie, session = await console.sessions.open(visitor)
     try:
         await record(console, session, "login")
     except GatewayError as error:
-        console.sessions.close(cookie)
-        return _refusal_page(console, reasons.reason_of(error), 503)
-    console.sessions.close(request.cookies.get(console.cookie))
+        await console.sessions.close(cookie)
+        return refusal_page(console, reasons.reason_of(error), 503)
+    await console.sessions.close(request.cookies.get(console.cookie))
     answer.set_cookie(
         console.cookie, cookie, path=console.cookie_path, secure=console.is_https, httponly=True, samesite="strict"
     )
@@ -169,7 +185,7 @@ async def _begin(console: ConsoleParts, request: Request, visitor: Visitor, answ
 
 async def _log_out(visit: ConsoleVisit) -> Response:
     console = visit.console
-    console.sessions.close(visit.request.cookies.get(console.cookie))
+    await console.sessions.close(visit.request.cookies.get(console.cookie))
     await visit.record("logout")
     answer = see_other("/console/login")
     answer.delete_cookie(console.cookie, console.cookie_path, secure=console.is_https, httponly=True, samesite="strict")
@@ -182,8 +198,4 @@ async def refuse_login(console: ConsoleParts, request: Request, reason: Reason) 
     await console.gateway.pipeline.refuser.refuse_early(
         Refusal(403, reason, UNAUTHENTICATED), RefusedClient(exchange.client_ip, exchange.headers)
     )
-    return _refusal_page(console, reason, 403)
-
-
-def _refusal_page(console: ConsoleParts, reason: Reason, status: int) -> Response:
-    return html(console.templates.render("login_refused.html", {"reason": reason}), status)
+    return refusal_page(console, reason, 403)

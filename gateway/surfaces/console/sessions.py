@@ -1,7 +1,7 @@
 """Logins at the console: sessions behind an opaque cookie, and one-time links. Both are bounded in number and time.
 
-The registers keep digests, so that a copy of the memory gives no cookie away. A restart ends all of them. An account may do
-at the console only as much as over the socket.
+They are records under digests, so a copy of the records gives no cookie away. All gateways on the same records know them. A restart of
+a gateway alone ends all of them. An account may do at the console only as much as over the socket.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import Person
 from gateway.base.control.operations import NoFields, Operation
+from gateway.base.store.engine import ABSENT, Change
+from gateway.base.store.records import RecordKind
 from gateway.model.decision import Reason
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.rules import Accounts
     from gateway.base.control.line_socket import Account
     from gateway.base.control.operations import Control
+    from gateway.base.store.records import SealedStore
     from gateway.surfaces.console.visits import ConsoleParts
 
 
@@ -31,6 +34,10 @@ PER_PERSON: Final = 8
 LINKS: Final = 64
 LINK_SECONDS: Final = 300.0
 _BYTES: Final = 32
+_UNWRITTEN: Final = 1 / 60
+"""Part of the pause within which a second use of a session is not written."""
+_ATTEMPTS: Final = 8
+"""Attempts to write the use of a session beside other requests of the same person."""
 
 
 class Visitor(Struct, frozen=True):
@@ -55,99 +62,154 @@ class Visitor(Struct, frozen=True):
 
 
 class LoginSession(Struct, frozen=True):
-    """A login of a visitor. `id` names it in the journal. `began` and `used` are in seconds of the monotonic clock."""
+    """A login of a visitor. `id` names it in the journal. `began` and `used` are in seconds since the epoch.
+
+    `terms` is the digest of the settings that gave the visitor the roles.
+    """
 
     id: str
     visitor: Visitor
     csrf: str
     began: float
     used: float
+    terms: str
+
+
+class LoginLink(Struct, frozen=True):
+    """A one-time link of a visitor. `until` is its end in seconds since the epoch."""
+
+    visitor: Visitor
+    until: float
+    terms: str
+
+
+SESSIONS: Final = RecordKind("session of the console", LoginSession, "the person logs in again")
+LOGIN_LINKS: Final = RecordKind("link to the console", LoginLink, "the person asks for another link")
 
 
 class SessionRegister:
-    """The open sessions by the digest of their cookie. `monotonic` gives seconds that nobody sets."""
+    """The open sessions by the digest of their cookie. `now` gives seconds since the epoch, and never goes back.
 
-    def __init__(self, *, lifetime: float, idle: float, limit: int, monotonic: Callable[[], float]) -> None:
+    A session under other `terms` is none: its roles came from other settings.
+    Each method with a wait raises `StoreError`.
+    """
+
+    def __init__(
+        self,
+        store: SealedStore,
+        *,
+        lifetime: float,
+        idle: float,
+        limit: int,
+        now: Callable[[], float],
+        terms: str = "",
+    ) -> None:
+        self._store = store
+        self._records = store.of(SESSIONS)
         self._lifetime = lifetime
         self._idle = idle
         self._limit = limit
-        self._monotonic = monotonic
-        self._open: dict[str, LoginSession] = {}
+        self._now = now
+        self._terms = terms
 
-    def __len__(self) -> int:
-        self._forget_old()
-        return len(self._open)
-
-    def open(self, visitor: Visitor) -> tuple[str, LoginSession]:
+    async def open(self, visitor: Visitor) -> tuple[str, LoginSession]:
         """Begin a session, and return its cookie. The oldest session ends where there are too many."""
-        self._forget_old()
-        person = visitor.person
-        own = [key for key, one in self._open.items() if _is_same(one.visitor.person, person)]
-        for key in own[: max(0, len(own) - PER_PERSON + 1)]:
-            del self._open[key]
-        while len(self._open) >= self._limit:
-            del self._open[next(iter(self._open))]
-        cookie, now = secrets.token_urlsafe(_BYTES), self._monotonic()
+        await self._records.expire()
+        found = sorted((await self._records.load()).items(), key=lambda item: item[1].began)
+        own = [key for key, one in found if _is_same(one.visitor.person, visitor.person)]
+        ended = own[: max(0, len(own) - PER_PERSON + 1)]
+        left = [key for key, _ in found if key not in ended]
+        ended += left[: max(0, len(left) - self._limit + 1)]
+        cookie, now = secrets.token_urlsafe(_BYTES), self._now()
         key = _digest(cookie)
-        session = LoginSession(key[:12], visitor, secrets.token_urlsafe(_BYTES), now, now)
-        self._open[key] = session
+        session = LoginSession(key[:12], visitor, secrets.token_urlsafe(_BYTES), now, now, self._terms)
+        await self._store.change(*map(self._records.removed, ended), self._write(key, session, ABSENT))
         return cookie, session
 
-    def find(self, cookie: str | None, *, is_use: bool = True) -> LoginSession | None:
-        """Return the session of a cookie, if its time is not over. `is_use`: the person did something, so the pause ends."""
-        key = "" if cookie is None else _digest(cookie)
-        session, now = self._open.get(key), self._monotonic()
-        if session is None:
+    async def find(self, cookie: str | None, *, is_use: bool = True) -> LoginSession | None:
+        """Return the session of a cookie, if its time is not over. `is_use`: the person did something, so the pause ends.
+
+        A use soon after another one is not written, so a pause may end earlier by that time.
+        """
+        if not cookie:
             return None
-        if self._is_over(session, now):
-            del self._open[key]
-            return None
-        if is_use:
-            # The place in the order stays: the oldest login is the one that ends first.
-            session = structs.replace(session, used=now)
-            self._open[key] = session
-        return session
+        key, now = _digest(cookie), self._now()
+        for _ in range(_ATTEMPTS):
+            found = await self._records.find(key)
+            if found is None:
+                return None
+            session, version = found
+            if session.terms != self._terms or now >= self._find_end(session):
+                return None
+            if not is_use or now - session.used < self._idle * _UNWRITTEN:
+                return session
+            used = structs.replace(session, used=now)
+            if await self._store.change(self._write(key, used, version)) is not None:
+                return used
+        return None
 
-    def close(self, cookie: str | None) -> None:
-        """End a session."""
-        if cookie is not None:
-            self._open.pop(_digest(cookie), None)
+    async def close(self, cookie: str | None) -> None:
+        """End a session at all gateways."""
+        if cookie:
+            await self._records.remove(_digest(cookie))
 
-    def _forget_old(self) -> None:
-        now = self._monotonic()
-        self._open = {key: one for key, one in self._open.items() if not self._is_over(one, now)}
+    async def close_all(self) -> None:
+        """End all sessions."""
+        await self._records.remove(*await self._records.list_versions())
 
-    def _is_over(self, session: LoginSession, now: float) -> bool:
-        return now >= session.began + self._lifetime or now >= session.used + self._idle
+    def _write(self, key: str, session: LoginSession, version: int) -> Change:
+        return self._records.changed(key, session, version=version, expires=self._find_end(session))
+
+    def _find_end(self, session: LoginSession) -> float:
+        return min(session.began + self._lifetime, session.used + self._idle)
 
 
 class LinkRegister:
-    """One-time links for people with an account on this machine."""
+    """One-time links for people with an account on this machine. `now` and `terms` are as for sessions.
 
-    def __init__(self, *, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._open: dict[str, tuple[Visitor, float]] = {}
+    Each method with a wait raises `StoreError`.
+    """
 
-    def make(self, visitor: Visitor) -> str:
+    def __init__(self, store: SealedStore, *, now: Callable[[], float], terms: str = "") -> None:
+        self._store = store
+        self._records = store.of(LOGIN_LINKS)
+        self._now = now
+        self._terms = terms
+
+    async def make(self, visitor: Visitor) -> str:
         """Return the secret part of a new link. The oldest link ends where there are too many."""
-        now = self._monotonic()
-        self._open = {key: one for key, one in self._open.items() if now < one[1]}
-        while len(self._open) >= LINKS:
-            del self._open[next(iter(self._open))]
+        await self._records.expire()
+        found = sorted((await self._records.load()).items(), key=lambda item: item[1].until)
+        ended = [key for key, _ in found[: max(0, len(found) - LINKS + 1)]]
         token = secrets.token_urlsafe(_BYTES)
-        self._open[_digest(token)] = (visitor, now + LINK_SECONDS)
+        link = LoginLink(visitor, self._now() + LINK_SECONDS, self._terms)
+        made = self._records.changed(_digest(token), link, version=ABSENT, expires=link.until)
+        await self._store.change(*map(self._records.removed, ended), made)
         return token
 
-    def find(self, token: str) -> Visitor | None:
+    async def find(self, token: str) -> Visitor | None:
         """Return the visitor of an unused link, and leave the link usable."""
-        visitor, until = self._open.get(_digest(token), (None, 0.0))
-        return visitor if self._monotonic() < until else None
+        found = await self._find(token)
+        return None if found is None else found[0]
 
-    def use(self, token: str) -> Visitor | None:
-        """Return the visitor of a link that was not used yet, and end the link."""
-        visitor = self.find(token)
-        self._open.pop(_digest(token), None)
-        return visitor
+    async def use(self, token: str) -> Visitor | None:
+        """Return the visitor of a link that was not used yet, and end the link. Of two uses at the same time one counts."""
+        found = await self._find(token)
+        if found is None:
+            return None
+        visitor, version = found
+        ended = Change(LOGIN_LINKS.name, _digest(token), None, version)
+        return visitor if await self._store.change(ended) is not None else None
+
+    async def close_all(self) -> None:
+        """End all links."""
+        await self._records.remove(*await self._records.list_versions())
+
+    async def _find(self, token: str) -> tuple[Visitor, int] | None:
+        found = await self._records.find(_digest(token))
+        if found is None or found[0].terms != self._terms or self._now() >= found[0].until:
+            return None
+        return found[0].visitor, found[1]
 
 
 def _is_same(one: Person, other: Person) -> bool:
@@ -181,17 +243,17 @@ def add_operations(control: Control, console: ConsoleParts, accounts: Accounts) 
     """Add the operation of links."""
 
     async def link(_asked: NoFields, account: Account) -> MadeLink | Reason:
-        return make_link(console, accounts, account)
+        return await make_link(console, accounts, account)
 
     control.add({LINK: link})
 
 
-def make_link(console: ConsoleParts, accounts: Accounts, account: Account) -> MadeLink | Reason:
-    """Return a one-time link for an account, or the refusal of a foreign account."""
+async def make_link(console: ConsoleParts, accounts: Accounts, account: Account) -> MadeLink | Reason:
+    """Return a one-time link for an account, or the refusal of a foreign account. Raises `StoreError`."""
     visitor = find_visitor(accounts, account, console.gateway.clock())
     if isinstance(visitor, Reason):
         return visitor
-    url = console.link(console.links.make(visitor))
+    url = console.link(await console.links.make(visitor))
     return MadeLink(url, int(LINK_SECONDS), visitor.name, sorted(visitor.roles))
 
 

@@ -22,7 +22,7 @@ from gateway.base.concurrency.background import in_thread
 from gateway.model import reasons
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.decision import Reason, Refusal
-from gateway.model.errors import GatewayError
+from gateway.model.errors import GatewayError, StoreError
 from gateway.policy.observing import describe_ends
 from gateway.surfaces.console.rendering import html, see_other
 from gateway.surfaces.console.sessions import LoginSession, Role
@@ -192,14 +192,20 @@ def action_route(console: ConsoleParts, path: str, role: Role | None, handler: H
 
 async def _read(console: ConsoleParts, role: Role | None, handler: Handler, request: Request) -> Response:
     # A page that a script loads again is nothing that the person did.
-    session = find_session(console, request, is_use=request.headers.get("sec-fetch-dest") != "empty")
+    try:
+        session = await find_session(console, request, is_use=request.headers.get("sec-fetch-dest") != "empty")
+    except StoreError as error:
+        return refusal_page(console, reasons.reason_of(error), 503)
     if session is None:
         return _send_to_login(console, request)
     return await _answer(ConsoleVisit(console, request, session), role, handler)
 
 
 async def _act(console: ConsoleParts, role: Role | None, handler: Handler, request: Request) -> Response:
-    session = find_session(console, request)
+    try:
+        session = await find_session(console, request)
+    except StoreError as error:
+        return refusal_page(console, reasons.reason_of(error), 503)
     if session is None:
         return html(console.templates.render("ended.html", {}), 401)
     form = await read_form(request)
@@ -223,14 +229,22 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
         return visit.refuse(reasons.JOURNAL_DAMAGED.reason())
 
 
-def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> LoginSession | None:
-    """Return the session of a request, `None` without one. A signal of the identity provider ends the sessions of a login."""
+async def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> LoginSession | None:
+    """Return the session of a request, `None` without one. A signal of the identity provider ends the sessions of a login.
+
+    Raises `StoreError`.
+    """
     cookie = request.cookies.get(console.cookie)
-    session = console.sessions.find(cookie, is_use=is_use)
+    session = await console.sessions.find(cookie, is_use=is_use)
     if session is not None and _has_ended(console, session):
-        console.sessions.close(cookie)
+        await console.sessions.close(cookie)
         return None
     return session
+
+
+def refusal_page(console: ConsoleParts, reason: Reason, status: int) -> Response:
+    """Return the page of a request without a session that is refused."""
+    return html(console.templates.render("login_refused.html", {"reason": reason}), status)
 
 
 def _has_ended(console: ConsoleParts, session: LoginSession) -> bool:

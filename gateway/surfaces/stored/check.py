@@ -35,6 +35,7 @@ from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
 from gateway.record.journal.chain import FORMAT as JOURNAL_FORMAT
 from gateway.record.journal.chain import Chain
+from gateway.surfaces.console.sessions import LOGIN_LINKS, SESSIONS
 from gateway.surfaces.stored.opening import find_place, look_at_records
 from gateway.upstreams.catalogue import lockfile
 from gateway.upstreams.catalogue.first_use import FIRST_PINS
@@ -76,6 +77,8 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     FIRST_PINS,
     SIGNS,
     DUTIES,
+    SESSIONS,
+    LOGIN_LINKS,
 )
 """The kinds of durable records."""
 _RECORDS: Final = StoredForm("records", keys.RECORDS, FORMAT, "leases, stops, ended logins, approvals and connections")

@@ -46,7 +46,6 @@ def find_unshared(configuration: Configuration) -> tuple[str, ...]:
     """Return the names of the state that a gateway keeps for itself, so that no other may use its database meanwhile."""
     kept = {
         "connections": configuration.connections is not None,
-        "the console": configuration.console is not None,
     }
     return tuple(name for name, is_kept in kept.items() if is_kept)
 

@@ -223,6 +223,7 @@ async def test_an_approved_and_an_ended_question_stay_on_the_list(stranger: Brow
 
 async def test_an_open_page_hears_of_a_new_question_and_of_the_end(stranger: Browser):
     inside = stranger.visit(bob())
+    await inside.log_in()
     stream = Stream(inside, "/console/events/approvals")
     await stream.until(b": open")
     await asked(stranger)
@@ -236,6 +237,7 @@ async def test_an_open_page_hears_of_a_new_question_and_of_the_end(stranger: Bro
 
 async def test_a_stream_ends_with_its_login(stranger: Browser):
     inside = stranger.visit(bob())
+    await inside.log_in()
     stream = Stream(inside, "/console/events/approvals")
     await stream.until(b": open")
     await inside.send("/console/logout")

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from gateway.authority.signals.register import Signal
 from gateway.authority.signals.subjects import read_subject
+from gateway.surfaces.console.sessions import SESSIONS
 from tests.signalling import ISSUER, account
 from tests.unit.surfaces.console.visiting import Browser, person, visited
 
@@ -28,13 +29,16 @@ async def test_a_revoked_login_ends_its_sessions_at_the_console_alone(tmp_path: 
         old = stranger.visit(person("bob", "viewer", logged_in=100.0))
         later = stranger.visit(person("bob", "viewer", logged_in=300.0))
         other = stranger.visit(person("eve", "viewer", logged_in=100.0))
-        before = len(stranger.console.parts.sessions)
+        sessions = stranger.there.gateway.store.of(SESSIONS)
+        for browser in (old, later, other):
+            await browser.log_in()
+        before = await sessions.count()
         revoke(stranger, "bob", 200.0)
 
         assert (await old.get("/console")).status == 303
         assert (await later.get("/console")).status == 200
         assert (await other.get("/console")).status == 200
-        assert len(stranger.console.parts.sessions) == before - 1
+        assert await sessions.count() == before - 1
 
 
 async def test_a_revoked_login_is_told_by_the_mail_too(tmp_path: Path):

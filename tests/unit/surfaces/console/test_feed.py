@@ -120,6 +120,7 @@ def regions(stream: Stream) -> list[str]:
 
 async def test_an_open_list_gets_each_new_decision_that_fits(stranger: Browser):
     inside = stranger.visit(person("vera", "viewer"))
+    await inside.log_in()
     everything = Stream(inside, "/console/events/decisions")
     refused = Stream(inside, "/console/events/decisions?effect=deny")
     tasks = Stream(inside, "/console/events/tasks")

@@ -29,17 +29,19 @@ async def stranger(tmp_path: Path) -> AsyncGenerator[Browser]:
         yield browser
 
 
-def token(browser: Browser) -> str:
+async def token(browser: Browser) -> str:
     """Return the secret part of a one-time link of an operator."""
-    return browser.console.parts.links.make(Visitor(Person("olga", "local"), frozenset({"operator"}), "link", 0.0))
+    return await browser.console.parts.links.make(
+        Visitor(Person("olga", "local"), frozenset({"operator"}), "link", 0.0)
+    )
 
 
 async def test_in_production_a_start_prints_no_link_for_the_gateways_own_account(stranger: Browser):
-    assert stranger.console.link() is None
+    assert await stranger.console.link() is None
 
 
 async def test_a_link_shows_its_person_and_logs_in_once(stranger: Browser):
-    secret = token(stranger)
+    secret = await token(stranger)
     shown = await stranger.get(f"/console/login/link?token={secret}")
     begun = await stranger.post("/console/login/link", token=secret)
     page = await stranger.get("/console")
@@ -107,6 +109,7 @@ async def test_a_form_without_the_token_of_the_session_does_nothing(stranger: Br
 
 async def test_a_logout_ends_the_session(stranger: Browser):
     alice = stranger.visit(person("alice", "viewer"))
+    await alice.log_in()
     cookies = dict(alice.cookies)
     answer = await alice.send("/console/logout")
     alice.cookies = cookies
@@ -119,6 +122,7 @@ async def test_a_logout_ends_the_session(stranger: Browser):
 @pytest.mark.parametrize("body", [b"\xff", b"a=1&" * 100, b"csrf=" + b"x" * 70_000])
 async def test_a_form_that_cannot_be_read_is_refused(stranger: Browser, body: bytes):
     alice = stranger.visit(person("alice", "viewer"))
+    await alice.log_in()
     headers = (*alice.cookie(), ORIGIN)
     answer = await ask_page(alice.there, "POST", "/console/logout", *headers, body=body, edge=alice.edge)
 

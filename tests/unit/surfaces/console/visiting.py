@@ -33,11 +33,21 @@ class Browser:
     console: Console
     edge: Edge
     cookies: dict[str, str] = field(default_factory=dict[str, str])
+    visitor: Visitor | None = None
+    """The person whose session begins with the first request."""
+
+    async def log_in(self) -> None:
+        """Begin the session of the visitor."""
+        if self.visitor is not None:
+            visitor, self.visitor = self.visitor, None
+            self.cookies[self.console.parts.cookie] = (await self.console.parts.sessions.open(visitor))[0]
 
     async def get(self, path: str, *headers: tuple[bytes, bytes]) -> Answer:
+        await self.log_in()
         return self._keep(await ask_page(self.there, "GET", path, *self.cookie(), *headers, edge=self.edge))
 
     async def post(self, path: str, *headers: tuple[bytes, bytes], **fields: str | list[str]) -> Answer:
+        await self.log_in()
         body = urlencode(fields, doseq=True).encode()
         more = headers or (ORIGIN,)
         return self._keep(await ask_page(self.there, "POST", path, *self.cookie(), *more, body=body, edge=self.edge))
@@ -57,8 +67,7 @@ class Browser:
 
     def visit(self, visitor: Visitor) -> Browser:
         """Return a browser of another person with a session."""
-        cookie, _ = self.console.parts.sessions.open(visitor)
-        return Browser(self.there, self.console, self.edge, {self.console.parts.cookie: cookie})
+        return Browser(self.there, self.console, self.edge, visitor=visitor)
 
     def cookie(self) -> tuple[tuple[bytes, bytes], ...]:
         text = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

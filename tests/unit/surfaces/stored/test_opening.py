@@ -357,7 +357,7 @@ async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
         ("catalogue: {trust: locked}", ()),
         ("catalogue: {trust: first_use}", ()),
         ("approvals: {}\ncatalogue: {trust: locked}", ()),
-        ("console: {}\ncatalogue: {trust: locked}", ("the console",)),
+        ("console: {}\ncatalogue: {trust: locked}", ()),
         (
             "catalogue: {trust: locked}\nupstreams: {a: {url: 'http://127.0.0.1:9/mcp', audience: a, credential: {kind: gateway}}}",
             (),
