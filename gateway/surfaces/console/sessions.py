@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
 from gateway.authority.approvals.model import Person
 from gateway.base.control.operations import NoFields, Operation
 from gateway.base.store.engine import ABSENT, Change
-from gateway.base.store.records import RecordKind
 from gateway.model.decision import Reason
+from gateway.surfaces.stored.console_logins import LOGIN_LINKS, SESSIONS, LoginLink, LoginSession, Role, Visitor
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.rules import Accounts
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from gateway.base.store.records import SealedStore
     from gateway.surfaces.console.visits import ConsoleParts
 
-
-Role: TypeAlias = Literal["viewer", "approver", "operator"]
 
 PER_PERSON: Final = 8
 """Sessions of one person. Beyond it the person's own oldest one ends, and none of others."""
@@ -38,53 +36,6 @@ _UNWRITTEN: Final = 1 / 60
 """Part of the pause within which a second use of a session is not written."""
 _ATTEMPTS: Final = 8
 """Attempts to write the use of a session beside other requests of the same person."""
-
-
-class Visitor(Struct, frozen=True):
-    """A person at the console. `login` names the way in. `logged_in` is the time of the login, in seconds since the epoch.
-
-    `person` is the same person before the desk of approvals.
-    """
-
-    person: Person
-    roles: frozenset[Role]
-    login: Literal["link", "oidc"]
-    logged_in: float
-
-    @property
-    def name(self) -> str:
-        """Return the words for the person: the display name and the mail, or the id alone."""
-        return self.person.known_as or self.person.id
-
-    def has_role(self, role: Role) -> bool:
-        """Return whether the person has a role. Operators see all that viewers see."""
-        return role in self.roles or (role == "viewer" and "operator" in self.roles)
-
-
-class LoginSession(Struct, frozen=True):
-    """A login of a visitor. `id` names it in the journal. `began` and `used` are in seconds since the epoch.
-
-    `terms` is the digest of the settings that gave the visitor the roles.
-    """
-
-    id: str
-    visitor: Visitor
-    csrf: str
-    began: float
-    used: float
-    terms: str
-
-
-class LoginLink(Struct, frozen=True):
-    """A one-time link of a visitor. `until` is its end in seconds since the epoch."""
-
-    visitor: Visitor
-    until: float
-    terms: str
-
-
-SESSIONS: Final = RecordKind("session of the console", LoginSession, "the person logs in again")
-LOGIN_LINKS: Final = RecordKind("link to the console", LoginLink, "the person asks for another link")
 
 
 class SessionRegister:

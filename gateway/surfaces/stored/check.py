@@ -35,7 +35,7 @@ from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
 from gateway.record.journal.chain import FORMAT as JOURNAL_FORMAT
 from gateway.record.journal.chain import Chain
-from gateway.surfaces.console.sessions import LOGIN_LINKS, SESSIONS
+from gateway.surfaces.stored.console_logins import LOGIN_LINKS, SESSIONS
 from gateway.surfaces.stored.opening import find_place, look_at_records
 from gateway.upstreams.catalogue import lockfile
 from gateway.upstreams.catalogue.first_use import FIRST_PINS
