@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import mortal_gateway
-from tests.e2e.test_approval_channels import paths, sent, webhook, with_channels
+from tests.e2e.test_approval_channels import webhook, with_channels
 from tests.e2e.test_approvals import approve, configured, received, waiting
 from tests.e2e.test_postgresql import MARGIN, STORE, TAKEOVER, share_keys
 from tests.e2e.wire import caller, entries, until, verified
@@ -91,17 +92,23 @@ def test_one_gateway_sends_each_message_and_another_takes_over_after_kill_9(
         with two_gateways(config, tmp_path, database) as gateways:
             for number, gateway in enumerate(gateways):
                 caller(gateway, f"ann-{number}", "echo").call("echo", text=f"asked-{number}")
-            # Recorded, too: a message that is under way at the kill would come again.
-            until(lambda: len([one for folder in each for one in sent(folder)]) == 2)
+            until(lambda: len(told(each)) == 2)
             sender = next(
                 n for n, folder in enumerate(each) if '"is_sender": true' in (folder / "gateway.log").read_text()
             )
             gateways[sender].process.kill()
             killed = time.monotonic()
             caller(gateways[1 - sender], "eve", "echo").call("echo", text="asked-after")
-            until(lambda: len([one for folder in each for one in sent(folder)]) == 3)
-            assert len(paths(hooks)) == 3
+            until(lambda: len(told(each)) == 3)
             assert time.monotonic() - killed < TAKEOVER + MARGIN
             assert len(waiting(each[1 - sender])) == 3
-        told = [entry["id"] for folder in each for entry in entries(folder, "approval") if entry["event"] == "sent"]
-    assert len(set(told)) == len(told)
+    # The kill may come between a delivery and its record: that message alone comes again, with the same id.
+    counts = sorted(told(each).values())
+    assert counts[:2] == [1, 1]
+    assert counts[2] <= 2
+
+
+def told(folders: tuple[Path, Path]) -> Counter[str]:
+    """Return the numbers of deliveries by the ids of their messages, as both journals have them."""
+    recorded = [entry for folder in folders for entry in entries(folder, "approval")]
+    return Counter(entry["message"] for entry in recorded if entry["event"] == "sent")
