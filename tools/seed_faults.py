@@ -100,18 +100,24 @@ def seeded(source: str, fault: Fault) -> str:
 
 
 def tests_of(path: Path) -> list[list[str]]:
-    """Return the unit tests that have a module's name or import it, then all tests of its part, then those of its room."""
+    """Return the tests that have a module's name or import it, then all unit tests of its part, then those of its room.
+
+    Some modules meet real services alone, so the tests of interaction count among the first.
+    """
     package, stem = ".".join(path.parent.parts), path.stem
     folder = next(found for found in folders_of(path) if found.is_dir())
     named, importing = list[str](), list[str]()
-    for test in sorted((ROOT / "tests/unit").rglob("test_*.py")):
-        if test.is_relative_to(folder) and test.stem.startswith((f"test_{stem}", f"test_{path.parent.name}_{stem}")):
+    tests = (test for kind in ("unit", "interaction") for test in sorted((ROOT / "tests" / kind).rglob("test_*.py")))
+    for test in tests:
+        is_near = test.is_relative_to(folder) or "interaction" in test.parts
+        if is_near and test.stem.startswith((f"test_{stem}", f"test_{path.parent.name}_{stem}")):
             named.append(str(test.relative_to(ROOT)))
         elif is_importing(test.read_text("utf-8"), package, stem):
             importing.append(str(test.relative_to(ROOT)))
     room = ROOT / "tests/unit" / path.parts[1]
     folders = [str(found.relative_to(ROOT)) for found in dict.fromkeys((folder, room))]
-    return [tests for tests in ([*named, *importing], *([found] for found in folders)) if tests]
+    groups = [[*named, *importing], *([found] for found in folders)]
+    return [group for group in groups if group]
 
 
 def folders_of(path: Path) -> Iterator[Path]:
