@@ -215,7 +215,6 @@ def label_variants(target: Target) -> tuple[Target, ...]:
 
 def _relax(labels: Labels, case: LabelCase) -> Labels:
     """Return the milder of two labels, each by itself."""
-    said = {name for name in ("effect", "egress", "sensitivity") if getattr(case, name) is not None}
     return replace(
         labels,
         effect=_milder(labels.effect, case.effect, _EFFECTS.index),
@@ -223,7 +222,6 @@ def _relax(labels: Labels, case: LabelCase) -> Labels:
         sensitivity=_milder(labels.sensitivity, case.sensitivity, _SENSITIVITIES.index),
         sandbox=labels.sandbox or case.sandbox is True,
         roles={**labels.roles, **case.roles},
-        assumed=labels.assumed - said,
     )
 
 

@@ -126,12 +126,6 @@ def texts_of(fields: HeaderFields, name: bytes) -> tuple[str, ...]:
     return () if values is None else tuple([value.decode("latin-1") for value in values])
 
 
-def values_of(headers: Headers, name: bytes) -> tuple[str, ...]:
-    """Return all values of a header, in their order, as sent."""
-    # A list is built in half the time that a generator takes, and this is asked for each header that matters.
-    return tuple([value.decode("latin-1") for key, value in headers if key == name])
-
-
 def value_of(headers: Headers, name: bytes) -> str | None:
     """Return the first value of a header; `None` without any."""
     for key, value in headers:
