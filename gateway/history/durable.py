@@ -44,8 +44,9 @@ from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
+    from gateway.history.jobs import Jobs
     from gateway.history.ledger import History
-    from gateway.history.store import Row, Store
+    from gateway.history.store import Row, Store, Stored
 
 BATCH: Final = 32
 """Tasks that are written down in one turn of the event loop."""
@@ -78,9 +79,7 @@ def restore(history: History, store: Store) -> Restored:
         stored = store.load()
         if stored is None:
             return Restored()
-        accounts = history.states.accounts
-        tasks = [row for row in stored.tasks if not accounts.restore(row, store)]
-        found = [decode_row(row) for row in tasks if not history.states.jobs.restore(row)]
+        found = read_stored_tasks(stored, store, history.states.accounts, history.states.jobs)
         for kept in found:
             if kept.carries:
                 history.states.load(kept)
@@ -93,6 +92,12 @@ def restore(history: History, store: Store) -> Restored:
     for kept in sorted(found, key=lambda kept: kept.used):
         history.tasks.admit(kept)
     return Restored(stored.journal, stored.seq)
+
+
+def read_stored_tasks(stored: Stored, store: Store, accounts: FactAccounts, jobs: Jobs) -> list[TaskHistory]:
+    """Return the tasks of a store. The accounts and the jobs take over their rows. Raises `HistoryError` and `ValueError`."""
+    tasks = [row for row in stored.tasks if not accounts.restore(row, store) and not jobs.restore(row)]
+    return [decode_row(row) for row in tasks]
 
 
 def _discard(history: History, store: Store) -> None:
@@ -130,6 +135,7 @@ def rewind(history: History, end: int) -> None:
     are given anew, to calls that would be taken for known at the next start. What the tasks did stays.
     """
     history.states.accounts.rewind(end)
+    history.states.jobs.rewind(end)
     for kept in history.tasks.all():
         if kept.seq > end:
             kept.seq, kept.changed = end, True

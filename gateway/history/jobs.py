@@ -53,7 +53,7 @@ class UntrustedWords(NamedTuple):
 
 class _Job(Struct):
     """The marks of one job by label and system. `changes` counts new marks. `fresh` has the time of the latest mark for each kind of
-    reading, in memory alone."""
+    reading, in memory alone. `seq` is the journal entry up to which its row is."""
 
     name: str
     marks: dict[tuple[str, System], JobMark] = field(default_factory=dict[tuple[str, System], JobMark])
@@ -65,6 +65,7 @@ class _Job(Struct):
     partial_at: float | None = None
     """When an untrusted result had words that are not kept, the latest time."""
     changes: int = 0
+    seq: int = 0
     changed: bool = False
     stored: bool = False
 
@@ -235,8 +236,14 @@ class Jobs:
         name = stored.id.removeprefix(_PREFIX)
         self.replace(name, row)
         job = self._job(name)
-        job.stored, job.changed = True, False
+        job.seq, job.stored, job.changed = stored.seq, True, False
         return True
+
+    def rewind(self, end: int) -> None:
+        """Know nothing of journal entries after `end`, and keep the marks."""
+        for job in self._by_name.values():
+            if job.seq > end:
+                job.seq, job.changed = end, True
 
     def forget_all(self) -> None:
         """Forget all jobs, also those of the snapshots: the whole journal is read."""
@@ -249,8 +256,8 @@ class Jobs:
 
     def _rows(self, position: Callable[[], int]) -> Iterator[Row]:
         for job in [job for job in self._by_name.values() if job.changed]:
-            job.changed = False
-            yield Row(_PREFIX + job.name, position(), msgspec.msgpack.encode(_record(job)), b"")
+            job.seq, job.changed = position(), False
+            yield Row(_PREFIX + job.name, job.seq, msgspec.msgpack.encode(_record(job)), b"")
 
     def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
         """Note that rows were written, or could not be. Return the ids of rows that are jobs."""

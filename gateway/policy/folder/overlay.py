@@ -90,7 +90,7 @@ SLOT: Final = "gateway/overlay/overlay.rego"
 OWN_FAMILIES: Final = frozenset(
     """
     approval configuration connection console control credential credential-chain endorsement gateway history identity journal
-    lease limit operator outcome policy records request result session socket stop task trace upstream vote
+    lease limit operator outcome passkey policy records request result session socket stop task trace upstream vote
     """.split()  # noqa: SIM905 - as in dialect.py
 )
 """Families of the codes that the gateway gives itself."""

@@ -27,9 +27,12 @@ from gateway.base.store.records import RecordKind, SealedStore
 from gateway.base.store.sqlite import FORMAT, read_form
 from gateway.config import keys
 from gateway.history import Store
+from gateway.history.declared.accounts import FactAccounts
+from gateway.history.durable import read_stored_tasks
+from gateway.history.jobs import Jobs
 from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as SHARED_TASKS
-from gateway.history.states import VERSION, decode_row
+from gateway.history.states import VERSION
 from gateway.identity.dpop import PROOFS
 from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
@@ -241,8 +244,9 @@ def _check_snapshots(configuration: Configuration) -> CheckedForm:
     if ring is None:
         return CheckedForm(_SNAPSHOTS, 0)
     try:
-        stored = Store(configuration.state / keys.SNAPSHOTS, ring).load()
-        tasks = () if stored is None else tuple(map(decode_row, stored.tasks))
+        store = Store(configuration.state / keys.SNAPSHOTS, ring)
+        stored = store.load()
+        tasks = [] if stored is None else read_stored_tasks(stored, store, FactAccounts(), Jobs())
     except (HistoryError, ValueError) as error:
         problem = error.message if isinstance(error, HistoryError) else str(error)
         return CheckedForm(_SNAPSHOTS, 0, "warn", problem, "none is needed: the next start makes them from the journal")

@@ -182,7 +182,9 @@ TRUST = PlanTrust((store.public_text(SIGNER),))
 @pytest.fixture
 def own_plan(tree: Tree) -> tuple[Path, bytes]:
     """A policy folder, and a plan that claims to be of its rules: the shipped one, which answers otherwise."""
-    policy = tree({})
+    policy = tree(
+        {"gateway/facts.yaml": (Path(folders.__file__).parents[3] / "rego/gateway/facts.yaml").read_text("utf-8")}
+    )
     rules = store.digest(folders.read_policy(PolicyFolders(policy)).modules)
     return policy, store.pack(structs.replace(store.read_shipped(), rules=rules))
 
