@@ -350,6 +350,8 @@ class FactBook:
 
 
 NO_FACTS: Final = FactBook()
+FACTS: Final = (("gateway", "facts"), ("overlay", "facts"))
+"""The paths of declared facts below `data`, shipped and own."""
 
 
 def read_facts(data: Mapping[str, Any], holds: Holds | None = None) -> FactBook:
@@ -358,9 +360,9 @@ def read_facts(data: Mapping[str, Any], holds: Holds | None = None) -> FactBook:
     `holds` judges conditions on arguments by the rules of grants. Without `holds`, no fact may have conditions.
     """
     found: dict[str, Declaration] = {}
-    for place in ("gateway", "overlay"):
+    for place, name in FACTS:
         below: object = data.get(place)
-        declared = cast("Mapping[str, object]", below).get("facts") if isinstance(below, Mapping) else None
+        declared = cast("Mapping[str, object]", below).get(name) if isinstance(below, Mapping) else None
         if declared is None:
             continue
         for each in _read(f"{place}/{FILE}", declared):

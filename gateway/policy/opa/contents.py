@@ -19,8 +19,10 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 import msgspec
 
 from gateway.model.errors import PolicyMalformed, PolicyUnavailable
+from gateway.policy.facts import FACTS
 from gateway.policy.folder.bundle import Bundle, is_within_roots
 from gateway.policy.grants import INDEX, with_grant_index
+from gateway.policy.verdict import UNDEFINED
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -256,9 +258,15 @@ def compare(policy: Bundle, held: Sequence[HeldModule], found: Mapping[Path, obj
 
 
 def _is_other(path: Path, wanted: object, found: Mapping[Path, object]) -> bool:
-    """Return whether OPA has another value at a path. An index saves time alone, so it may be missing."""
+    """Return whether OPA has another value at a path.
+
+    An index saves time alone, so it may be missing. Declared facts may be, too: the gateway counts them, and OPA leaves
+    facts.yaml out of each bundle that it makes of a folder.
+    """
     held = found.get(path, _NOTHING)
     if path == INDEX and not isinstance(held, dict):
+        return False
+    if path in FACTS and (held is _NOTHING or held is UNDEFINED):
         return False
     return not is_same(cast("object", held), wanted)
 

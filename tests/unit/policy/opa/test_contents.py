@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.policy import verdict
 from gateway.policy.folder import bundle
 from gateway.policy.grants import INDEX
 from gateway.policy.opa import contents as opa_contents
@@ -32,6 +33,19 @@ def test_a_module_is_read_with_the_written_part_of_each_rule():
     (found,) = opa_contents.read_modules(json.dumps({"result": [module]}).encode())
 
     assert found == HeldModule("m.rego", "text", ("p", "q"), frozenset({("p", "q", "a", "b"), ("p", "q", "old")}))
+
+
+def test_facts_may_be_missing_and_never_be_others(tree: Tree):
+    policy = bundle.read_folder(tree({"gateway/facts.yaml": "facts: {calls_of_task: {count: calls, by: [task]}}\n"}))
+    held = [_held(name, text, "granted", package="gateway.grants") for name, text in policy.modules]
+    found = opa_contents.pieces(policy.decoded_data(), held)
+    facts = ("gateway", "facts")
+    without = {path: value for path, value in found.items() if path != facts}
+
+    assert opa_contents.compare(policy, held, found).data == ()
+    assert opa_contents.compare(policy, held, without).data == ()
+    assert opa_contents.compare(policy, held, without | {facts: verdict.UNDEFINED}).data == ()
+    assert opa_contents.compare(policy, held, without | {facts: {}}).data == ("gateway/facts",)
 
 
 @pytest.mark.parametrize(
