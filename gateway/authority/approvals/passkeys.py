@@ -134,6 +134,8 @@ class Passkeys:
     async def _keep(self, key: Passkey, code: str) -> Passkey | Reason:
         """Keep a new passkey and end its invitation, all or nothing. The journal has it before it can sign a vote."""
         _, version = (await self._invitations.load_versions()).get(_digest(code), (None, ABSENT))
+        if version == ABSENT:
+            return reasons.PASSKEY_INVITATION.reason()
         ended = Change(INVITATIONS.name, _digest(code), None, version)
         await self._append(EVENT, {"event": "registered", "key": to_builtins(key), "invitation": _digest(code)})
         if await self._store.change(self._keys.changed(key.id, key, version=ABSENT), ended) is not None:

@@ -17,6 +17,7 @@ from gateway.authority.approvals.passkeys import INVITATION_SECONDS, PER_PERSON,
 from gateway.authority.approvals.state import ask, count_vote
 from gateway.base.control.operations import OperatorName
 from gateway.model.decision import Reason
+from gateway.model.wire import JsonObject
 from tests.authenticator import Authenticator, decode, encode
 from tests.unit.authority.approvals.making import ALICE, BOB, Recorder, no, question, yes
 from tests.unit.base.store.keeping import sealed_store
@@ -253,6 +254,27 @@ async def test_an_invitation_registers_one_passkey_of_its_person(there: Desk):
     registered = {entry["key"]["id"] for entry in there.recorder.entries if entry["event"] == "registered"}
     removed = {entry["id"] for entry in there.recorder.entries if entry["event"] == "removed"}
     assert registered - removed == kept
+
+
+async def test_an_invitation_that_ends_while_it_is_used_registers_no_further_passkey(
+    there: Desk, monkeypatch: pytest.MonkeyPatch
+):
+    code, _ = await there.passkeys.invite(BOB.id, BOB.issuer, OPERATOR)
+    options = await there.passkeys.begin_registration(BOB, code)
+    assert isinstance(options, dict)
+    first, second = (Authenticator(ORIGIN, id=name).make(options) for name in (b"first", b"second"))
+    begin = there.passkeys.begin_registration
+
+    async def begin_before_another_ends(person: Person, given: str) -> JsonObject | Reason:
+        begun = await begin(person, given)
+        monkeypatch.setattr(there.passkeys, "begin_registration", begin)
+        assert isinstance(await there.passkeys.register(BOB, code, "", second), Passkey)
+        return begun
+
+    monkeypatch.setattr(there.passkeys, "begin_registration", begin_before_another_ends)
+
+    assert isinstance(await there.passkeys.register(BOB, code, "", first), Reason)
+    assert len(await there.passkeys.list_all()) == 1
 
 
 async def test_no_registration_without_an_open_invitation(there: Desk):

@@ -8,6 +8,7 @@ import os
 import select
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -442,7 +443,8 @@ async def test_a_helper_that_keeps_the_input_open_unread_does_not_hold_up_the_en
             await child.write(b"x" * 2_000_000, 10.0)
         assert await owner.end() == "exited with status 0"
     finally:
-        os.kill(helper, 9)
+        with suppress(ProcessLookupError):
+            os.kill(helper, 9)
 
 
 async def test_a_child_sees_only_the_environment_that_it_is_given(owner: Owner):

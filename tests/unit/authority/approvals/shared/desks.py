@@ -12,6 +12,7 @@ from gateway.base.keys.key_ring import KeyRing
 from gateway.base.store.duty import Duty
 from gateway.base.store.records import SealedStore
 from gateway.model.call import Call
+from gateway.model.errors import HistoryError
 from tests.unit.authority.approvals.making import BOB, DESCRIPTION, KEY, Recorder, question, yes
 from tests.unit.history.recording import AGENT
 from tests.unit.history.shared.replicas import NOTHING, Replica, target_of
@@ -86,9 +87,13 @@ class ReplicaDesk:
         await self.replica.history.ledger.count(task, call, wanted, NOTHING, self._clock(), depth=0)
 
     async def pass_once(self, identifier: str, call: str) -> bool:
-        """Release a call as the pipeline does: claim, count, use."""
+        """Release a call as the pipeline does: claim, count, use. A call that loses each race for the history gives its claim back."""
         if not await self.desk.claim(identifier, call, job=AGENT.job):
             return False
-        await self.reserve(call)
+        try:
+            await self.reserve(call)
+        except HistoryError:
+            self.desk.give_back(identifier, call)
+            return False
         await self.desk.use(identifier, call)
         return True
