@@ -96,7 +96,8 @@ def _find_problem(parts: DeskParts, upstreams: ServedUpstreams, chosen: Selectio
     if chosen.scope == "upstream":
         is_known = chosen.name in upstreams.current.transports
     elif chosen.scope == "task":
-        is_known = parts.history.tasks.find(chosen.name) is not None
+        # The task may be in use at another gateway alone.
+        is_known = parts.history.ledger.log.is_shared or parts.history.tasks.find(chosen.name) is not None
     else:
         return None
     return None if is_known else reasons.STOP_TARGET.reason(scope=chosen.scope)

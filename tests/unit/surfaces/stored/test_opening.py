@@ -340,6 +340,20 @@ async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_st
             assert (await one.ask(call())).status == 200
 
 
+async def test_an_operator_stops_a_task_at_a_gateway_that_never_saw_it(tmp_path: Path, store: str):
+    async with gateway(tmp_path / "one", store) as one:
+        for name in ("sealing", "fingerprints"):
+            lend_key(name, tmp_path / "one", tmp_path / "two")
+        async with gateway(tmp_path / "two", store) as two:
+            assert (await one.ask(call())).status == 200
+            (task,) = {entry["task"]["id"] for entry in one.entries("call")}
+            chosen = {"scope": "task", "name": task}
+            stopped = await perform(two.gateway.control, "stops/stop", chosen=chosen, reason="a test")
+            assert stopped != "stop/target"
+            await until(lambda: one.gateway.stops.register.stops)
+            assert (await one.ask(call())).codes == ["stop/in-force"]
+
+
 async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ):
