@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from gateway.model.caller import name_job
+
 Scope: TypeAlias = Literal["once", "destination", "limit", "recurring"]
 """Extent of a yes: this call once, its shown values for the task, its shown limits for the task, or its shown values for later
 tasks of the same kind."""
@@ -59,6 +61,11 @@ class Requester(Struct, frozen=True):
     user_name: str | None = None
     user_mail: str | None = None
     """The display name and the verified mail of the user, where the token had them. The name names nobody in a rule."""
+
+    @property
+    def job(self) -> str:
+        """Return the name of the job of the caller's tasks: see `Principal.job`."""
+        return name_job(self.issuer, self.user or self.id)
 
 
 class ApproverRule(Struct, frozen=True):

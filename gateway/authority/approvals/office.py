@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from gateway.authority.approvals.digest import CODE_LENGTH, code_of
 from gateway.authority.approvals.endorsement import EndorsementSelection
-from gateway.authority.approvals.model import SCOPES, Approval, Scope, Vote
+from gateway.authority.approvals.model import SCOPES, Approval, Question, Scope, Vote
 from gateway.authority.approvals.rendering import (
     CountedVote,
     ListedEndorsement,
@@ -49,13 +49,13 @@ class SubmittedAnswer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Office:
-    """`end_task` ends the task with an id, and returns whether such a task was open."""
+    """`end_task` ends the task of a question, and returns whether the task was open."""
 
     def __init__(
         self,
         desk: Desk,
         endorsements: Endorsements,
-        end_task: Callable[[str], Awaitable[bool]],
+        end_task: Callable[[Question], Awaitable[bool]],
         passkeys: Passkeys,
     ) -> None:
         self.desk = desk
@@ -119,7 +119,7 @@ class Office:
         counted = await self.desk.vote(approval.id, signed, answer.shown)
         if isinstance(counted, Reason):
             return counted
-        ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question.task)
+        ended = answer.end_task and counted.state == "denied" and await self._end_task(counted.question)
         return {**summarize(counted), "task_ended": ended}
 
     async def begin_signature(self, approver: Approver, answer: SubmittedAnswer) -> dict[str, Any] | Reason:

@@ -135,11 +135,15 @@ async def open_people(
     desk, endorsements = registers
     configuration, journal, history = parts.configuration, parts.journal, parts.history
 
-    async def end_task(task_id: str) -> bool:
-        kept = history.tasks.find(task_id)
+    async def end_task(question: Question) -> bool:
+        # Another gateway may have opened the task.
+        await history.ledger.log.catch_up(question.requester.job)
+        kept = history.tasks.find(question.task)
         if kept is None or kept.status(desk.now()) != "open":
             return False
-        await journal.append("task", history.tasks.end(kept.task, "cancelled"))
+        ended = history.tasks.end(kept.task, "cancelled")
+        await history.ledger.log.confirm(kept.job)
+        await journal.append("task", ended)
         return True
 
     keep_time(stack, desk, endorsements)

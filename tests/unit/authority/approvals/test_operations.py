@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from gateway.authority.approvals import Desk
 from gateway.authority.approvals.endorsements import Endorsements
-from gateway.authority.approvals.model import ApproverRule, Recurrence
+from gateway.authority.approvals.model import ApproverRule, Question, Recurrence
 from gateway.authority.approvals.office import OPERATIONS, Office, add_operations
 from gateway.authority.approvals.rules import Accounts, Admission
 from gateway.base.control.operations import ControlSocket, OperatorAccounts
@@ -67,8 +67,8 @@ def listening(
 
     class Listening:
         async def __aenter__(self) -> Path:
-            async def end_task(task: str) -> bool:
-                ended.append(task)
+            async def end_task(question: Question) -> bool:
+                ended.append(question.task)
                 return True
 
             self.stack = AsyncExitStack()
@@ -249,7 +249,7 @@ def test_without_a_gateway_the_command_says_so(tmp_path: Path):
         pass
 
 
-async def _end_no_task(_task: str) -> bool:
+async def _end_no_task(_question: Question) -> bool:
     return False
 
 
