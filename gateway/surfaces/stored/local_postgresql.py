@@ -38,6 +38,8 @@ _LONGEST_PATH: Final = 90
 """Bytes of a folder with a Unix socket in it, whose path has at most 107."""
 _PATIENCE: Final = 60.0
 """Seconds for a start and for a stop. A start after a crash repeats what the log has."""
+_ANSWERS: Final = (0, 1)
+"""What `pg_isready` returns for a server that is there: it takes connections, or starts or stops."""
 _SETTINGS: Final = (
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -74,6 +76,8 @@ class LocalPostgres:
         programs = self._find_programs()
         if not (self._data / "PG_VERSION").exists():
             self._make(programs)
+        elif self._ask(programs) in _ANSWERS:
+            self._stop_left(programs)
         settings = [f"-c{setting}" for setting in _SETTINGS]
         command = [programs / "postgres", "-D", self._data, "-k", self.folder.resolve(), *settings]
         with (self.folder / "log").open("ab") as told:
@@ -115,11 +119,28 @@ class LocalPostgres:
         if made.returncode != 0:
             raise StoreError(f"the database in {self.folder} cannot be made: {made.stderr.strip()}", "see its folder")
 
+    def _ask(self, programs: Path) -> int:
+        """Return the status of `pg_isready`: 0 for a server that takes connections."""
+        asking = [programs / "pg_isready", "-q", "-h", self.folder.resolve(), "-t", "1"]
+        return subprocess.call(asking, **self._account)  # noqa: S603 - PostgreSQL of our own package
+
+    def _stop_left(self, programs: Path) -> None:
+        """Stop the server of a parent that was killed. Beside it, no other server of this folder starts.
+
+        It has answered, so the file with its process is its own. Raises `StoreError`.
+        """
+        log.warning("store.database-left", folder=str(self.folder))
+        command = [programs / "pg_ctl", "stop", "-s", "-D", self._data, "-m", "fast", "-t", str(int(_PATIENCE))]
+        if subprocess.call(command, **self._account) != 0:  # noqa: S603 - PostgreSQL of our own package
+            raise StoreError(
+                f"a database of an earlier start is still running in {self.folder}",
+                f"end the process that {self._data / 'postmaster.pid'} names",
+            )
+
     def _wait(self, programs: Path) -> None:
         """Wait until the server takes connections. Raises `StoreError`."""
         end = time.monotonic() + _PATIENCE
-        asking = [programs / "pg_isready", "-q", "-h", self.folder.resolve(), "-t", "1"]
-        while subprocess.call(asking, **self._account) != 0:  # noqa: S603 - PostgreSQL of our own package
+        while self._ask(programs) != 0:
             if self._server is None or self._server.poll() is not None or time.monotonic() > end:
                 self.stop()
                 raise StoreError(

@@ -95,6 +95,23 @@ async def test_a_killed_database_starts_again_with_its_records(local: LocalPostg
     again.close()
 
 
+def test_the_server_of_a_killed_parent_is_replaced(local: LocalPostgres, state: Path):
+    before = OtherAccount(state, BY_NOBODY)
+    before.start()
+    assert before.process is not None
+    left = psutil.Process(before.process)
+    try:
+        local.start()
+
+        assert left.wait(PATIENCE) == 0, "it ended in order"
+        assert local.process is not None
+        assert psutil.Process(local.process).status() != psutil.STATUS_ZOMBIE
+        local.stop()
+        assert list(local.folder.glob(".s.PGSQL.*")) == [], "no server is left"
+    finally:
+        before.stop()
+
+
 async def test_a_gateway_alone_does_not_leave_the_records_of_workers_behind(local: LocalPostgres, state: Path):
     local.start()
     settings = config.parse(f"state: {state}\njournal: {{path: {state}/journal}}\n", base=state)
