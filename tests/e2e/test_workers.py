@@ -22,6 +22,8 @@ from tests.servers.serving import ServerProcess
 from tests.unit.base.store.postgresql_server import PostgresServer, running_postgresql
 
 COUNT = 2
+DEVELOPMENT = "{kind: development}"
+OF_USERS = "{kind: jwt, issuer: 'https://idp.example', audience: gw}"
 GRANTS = 'upstreams: {echo: [{id: a, agents: ["*"], issuers: ["*"], tools: ["*"]}]}'
 
 
@@ -32,12 +34,14 @@ def database() -> Generator[PostgresServer]:
 
 
 @contextmanager
-def workers(folder: Path, echo: ServerProcess, database: PostgresServer, more: str = "") -> Generator[GatewayProcess]:
+def workers(
+    folder: Path, echo: ServerProcess, database: PostgresServer, more: str = "", identity: str = DEVELOPMENT
+) -> Generator[GatewayProcess]:
     """A parent with workers, which end with it."""
     (folder / "grants.yaml").write_text(GRANTS, "utf-8")
     port, path, log = free_port(), folder / "gateway.yaml", folder / "gateway.log"
     config = (
-        "identity: [{kind: development}]\napprovals: null\n"
+        f"identity: [{identity}]\napprovals: null\n"
         "policy: {grants: grants.yaml, engine: {kind: embedded, deadline: 20s}}\n"
         f"upstreams: {{echo: {{url: '{echo.mcp}', audience: echo, tools: {{'*': {{effect: read}}}}}}}}\n{STORE}{more}"
     )
@@ -142,14 +146,21 @@ def test_a_worker_that_cannot_start_ends_the_parent_with_its_problem(
 
 
 @pytest.mark.parametrize(
-    ("more", "problem"),
+    ("more", "identity", "problem"),
     [
-        ("console: {}\n", "one gateway alone can have the console"),
-        ("keys: {chain: state/key}\n", "keys.chain names one key"),
+        (
+            "connections: {login: {issuer: 'https://idp.example', client_id: gw}}\n",
+            OF_USERS,
+            "one gateway alone can have connections",
+        ),
+        ("keys: {chain: state/key}\n", DEVELOPMENT, "keys.chain names one key"),
     ],
 )
 def test_a_configuration_that_workers_cannot_share_is_refused(
-    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path, more: str, problem: str
+    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path, more: str, identity: str, problem: str
 ):
-    with pytest.raises(AssertionError, match=problem), workers(tmp_path, echo_server, database, more):
+    with (
+        pytest.raises(AssertionError, match=problem),
+        workers(tmp_path, echo_server, database, more, identity),
+    ):
         pytest.fail("it started")
