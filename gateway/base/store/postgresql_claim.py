@@ -49,11 +49,14 @@ values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
 """
 _RENEW: Final = """
 update opagate_gateways set until = clock_timestamp() + make_interval(secs => $2)
-where id = $1 and (until > clock_timestamp() or not exists (
-  select from opagate_gateways as other where other.id <> $1 and other.until > clock_timestamp()))
-returning id
+where id = $1 and until > clock_timestamp() returning id
 """
+_COME_BACK: Final = _RENEW.replace(
+    "until > clock_timestamp()",
+    "not exists (select from opagate_gateways as other where other.id <> $1 and other.until > clock_timestamp())",
+)
 """A claim that has ended comes back only beside no other one: others may have acted on its end."""
+_STAYED: Final = "select count(*) from opagate_gateways where id = any($1::text[])"
 
 
 class PostgresClaim:
@@ -141,16 +144,29 @@ class PostgresClaim:
         self._on_lost = act
 
     async def list_living(self) -> frozenset[str]:
-        """Return the ids of all gateways with a claim. A claim that has ended does not come back. Raises `StoreError`."""
+        """Return the ids of all gateways with a claim. A claim that has ended does not come back beside this one.
+
+        Raises `StoreError`, also if this claim has ended: then no gateway may act on the end of another.
+        """
         rows = await self._run(lambda connection: connection.fetch(_LIVING), self._server.deadline)
-        return frozenset(row["id"] for row in rows)
+        living = frozenset(row["id"] for row in rows)
+        if self.id not in living:
+            raise StoreError("the claim of this gateway has ended", "it is renewed within a second, or lost for good")
+        return living
 
     async def bury(self, ended: Collection[str], /) -> None:
         """Have ended gateways change nothing any more. Raises `StoreError`.
 
-        The removal waits for their writes under way. A claim with a renewal after all stays.
+        The removal waits for their writes under way. A claim with a renewal after all stays, and that is an error.
         """
-        await self._run(lambda connection: connection.execute(_BURY_ENDED, list(ended)), self._server.deadline)
+        names = list(ended)
+
+        async def work(connection: Connection) -> int:
+            await connection.execute(_BURY_ENDED, names)
+            return await connection.fetchval(_STAYED, names)
+
+        if await self._run(work, self._server.deadline):
+            raise StoreError("a gateway that seemed to have ended has renewed its claim", "try again")
 
     def find_problem(self) -> StoreError | None:
         """Return the problem of the last renewal, `None` after a success."""
@@ -192,7 +208,13 @@ class PostgresClaim:
         return None
 
     async def _renew(self, connection: Connection) -> bool:
-        return bool(await connection.fetch(_RENEW, self.id, HELD + _MARGIN))
+        found = await connection.fetch(_RENEW, self.id, HELD + _MARGIN)
+        return bool(found) or await transact(connection, partial(self._come_back, connection), self._server)
+
+    async def _come_back(self, connection: Connection) -> bool:
+        """Renew a claim that has ended. One gateway at a time may look whether there is another one."""
+        await connection.fetch(_MUTEX)
+        return bool(await connection.fetch(_COME_BACK, self.id, HELD + _MARGIN))
 
     async def _run(self, work: Callable[[Connection], Awaitable[Result]], seconds: float) -> Result:
         return await self._link.run(work, asyncio.get_running_loop().time() + seconds)

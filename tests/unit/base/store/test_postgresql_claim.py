@@ -95,6 +95,61 @@ async def test_a_claim_that_ended_beside_another_gateway_does_not_come_back(
     assert (other.find_problem(), other.find_end()) == (None, None)
 
 
+async def test_one_of_two_claims_that_ended_together_comes_back(
+    claims: Claims, postgresql: PostgresServer, schema_url: str
+):
+    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    await one.take(wait=0)
+    await other.take(wait=0)
+    await postgresql.execute(OVER, url=schema_url)
+    # The renewal of the one begins before that of the other, and ends after it.
+    operator = await postgresql.connect(schema_url)
+    await operator.execute("begin")
+    await operator.execute("select * from opagate_gateways where name = 'one' for update")
+    late = asyncio.create_task(one.renew())
+    while not (await postgresql.execute("select count(*) from pg_locks where not granted"))[0][0]:
+        await asyncio.sleep(0)
+    await other.renew()
+    await operator.execute("rollback")
+    await operator.close()
+    await late
+    await other.renew()
+    await one.renew()
+
+    ends = [claim.find_end() for claim in (one, other)]
+    assert [end is None for end in ends].count(True) == 1, ends
+
+
+async def test_a_gateway_whose_own_claim_has_ended_takes_no_other_for_ended(
+    claims: Claims, postgresql: PostgresServer, schema_url: str
+):
+    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    await one.take(wait=0)
+    await other.take(wait=0)
+    assert await one.list_living() == {one.id, other.id}
+    await postgresql.execute(OVER, url=schema_url)
+
+    with pytest.raises(StoreError, match="the claim of this gateway has ended"):
+        await one.list_living()
+
+
+async def test_a_gateway_that_renewed_its_claim_is_not_buried(
+    claims: Claims, postgresql: PostgresServer, schema_url: str
+):
+    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    await one.take(wait=0)
+    await other.take(wait=0)
+
+    with pytest.raises(StoreError, match="has renewed its claim"):
+        await one.bury([other.id])
+    await other.renew()
+    assert other.find_end() is None
+    await postgresql.execute(f"{OVER} where name = 'two'", url=schema_url)
+    await one.bury([other.id])
+    await other.renew()
+    assert "took over" in str(other.find_end())
+
+
 async def test_a_claim_that_ended_alone_comes_back(claims: Claims, postgresql: PostgresServer, schema_url: str):
     claim = claims("one")
     await claim.take(wait=0)
