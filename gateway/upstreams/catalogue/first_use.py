@@ -56,6 +56,16 @@ class FirstPins:
             agreed.update(zip(some, found, strict=True))
         return agreed
 
+    async def publish(self, upstream: str, subject: Subject, pins: Mapping[str, Pinned]) -> None:
+        """Let other gateways know the pins of a lock file, which may be older than the records. What was decided stays."""
+        names = list(pins)
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            adding = (
+                self._records.add(_identify(upstream, subject, name), _write(subject, pins[name])) for name in some
+            )
+            await asyncio.gather(*adding)
+
     async def replace(
         self, upstream: str, subject: Subject, before: Mapping[str, Pinned], after: Mapping[str, Pinned]
     ) -> None:

@@ -45,6 +45,7 @@ class LockKeeper:
         first: FirstPins | None = None,
     ) -> None:
         self._first = first
+        self._has_published = False
         self.problem: str | None = None
         self._path = path
         self._ledger = ledger
@@ -78,6 +79,7 @@ class LockKeeper:
     async def flush(self) -> None:
         """Write first-use pins into the lock file. A pin in the file, or of another gateway, is never replaced."""
         async with self._writing:
+            await self._publish()
             fresh: list[_FreshPins] = [
                 (name, subject, definitions.fresh) for name, subject, definitions in self._ledger if definitions.fresh
             ]
@@ -95,6 +97,7 @@ class LockKeeper:
             if self._found and await in_thread(partial(lockfile.signature_of, self._path)) is None:
                 raise lockfile.gone(self._path)
             self._ledger.begin_with(lock, upstreams)
+            self._has_published = False
 
     async def reload(self) -> None:
         """Read a changed lock file again. A missing or unreadable file leaves the pins unchanged."""
@@ -130,6 +133,18 @@ class LockKeeper:
         if self._first is None:
             return fresh
         return [(name, subject, await self._first.agree(name, subject, pinned)) for name, subject, pinned in fresh]
+
+    async def _publish(self) -> None:
+        """Tell other gateways of the pins in the file of a start, before they meet the definitions. A failed attempt is made again."""
+        if self._first is None or self._has_published:
+            return
+        try:
+            for name, subject, definitions in self._ledger:
+                await self._first.publish(name, subject, definitions.pins)
+        except StoreError as error:
+            log.warning("catalogue.pins-untold", problem=error.message)
+            return
+        self._has_published = True
 
     async def _tell_others(self, lock: Lock) -> None:
         """Tell other gateways of the pins that a person has changed."""

@@ -66,6 +66,21 @@ async def test_gateways_that_race_pin_one_definition(tmp_path: Path, store: Seal
     assert sorted(pin_of(catalogue) is Pin.MATCH for _, catalogue in begun) == [False] * 3 + [True] * 3
 
 
+async def test_a_lock_file_from_before_the_records_decides_for_later_gateways(tmp_path: Path, store: SealedStore):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    there = World(folder)
+    there.files = [GOOD]
+    await there.catalogue().refresh()
+    _, first = begin(folder, store)
+    await first.refresh()
+
+    _, second = begin(tmp_path / "b", store, evil=True)
+    await second.refresh()
+
+    assert (pin_of(first), pin_of(second)) == (Pin.MATCH, Pin.CHANGED)
+
+
 async def test_instructions_are_pinned_for_all_too(tmp_path: Path, store: SealedStore):
     _, first = begin(tmp_path / "a", store, said="Be kind.")
     await first.refresh()
