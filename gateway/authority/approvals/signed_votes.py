@@ -36,6 +36,13 @@ class _Asked(NamedTuple):
     needs_passkey: bool
 
 
+class _Checked(NamedTuple):
+    """A verified vote: the key before it, and the key with the count of its signature."""
+
+    before: Passkey
+    after: Passkey
+
+
 @dataclass(slots=True)
 class SignedVotes:
     """The votes so far. Entries are added in the order of the journal."""
@@ -44,6 +51,7 @@ class SignedVotes:
     problems: list[VoteProblem] = field(default_factory=list[VoteProblem])
     _keys: dict[str, Passkey] = field(default_factory=dict[str, Passkey])
     _asked: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
+    _latest: dict[str, _Checked] = field(default_factory=dict[str, _Checked])
 
     def add(self, entry: JsonObject) -> None:
         """Take an entry of any kind. Raise `KeyError` and `msgspec.MsgspecError` for a damaged one."""
@@ -53,7 +61,10 @@ class SignedVotes:
         elif fields["kind"] == KIND and fields["event"] == "asked":
             needs = fields["rule"].get("assurance") == "passkey"
             self._asked[fields["id"]] = _Asked(fields["shown"], fields["at"], needs)
+        elif fields["kind"] == KIND and fields["event"] == "overtaken":
+            self._take_back(fields["id"])
         elif fields["kind"] == KIND and "vote" in fields:
+            self._latest.pop(fields["id"], None)
             self._check(fields["id"], msgspec.convert(fields["vote"], Vote))
 
     def _note_key(self, fields: Mapping[str, Any]) -> None:
@@ -83,11 +94,21 @@ class SignedVotes:
         assert vote.signature is not None  # noqa: S101 - the caller has looked
         try:
             challenge = challenge_of_vote(question, asked.shown, vote)
-            self._keys[key.id] = verify_signature(vote.signature, challenge, key)
+            self._keys[key.id] = used = verify_signature(vote.signature, challenge, key)
         except InvalidPasskeyError as error:
             self._fail(question, vote, str(error))
         else:
             self.verified += 1
+            self._latest[question] = _Checked(key, used)
+
+    def _take_back(self, question: str) -> None:
+        """Forget a vote that another gateway was faster than: its next entry has the same signature."""
+        checked = self._latest.pop(question, None)
+        if checked is None:
+            return
+        self.verified -= 1
+        if self._keys.get(checked.after.id) is checked.after:
+            self._keys[checked.after.id] = checked.before
 
     def _fail(self, question: str, vote: Vote, problem: str) -> None:
         self.problems.append(VoteProblem(question, vote.person.id, problem))
