@@ -112,22 +112,18 @@ class Jobs:
         self._warm = warm + _RENEWED
         self._by_name: dict[str, _Job] = {}
         self._gone: set[str] = set()
+        self._changes = 0
+        """The highest number of marks of a job that is in memory no longer. A later job of the name counts on from there."""
 
     def find_new(self, kept: TaskHistory, state: TaskState, now: float) -> tuple[JobMark, ...]:
-        """Return the warm marks of the job that a task does not have yet."""
+        """Return the warm marks of the job that a task does not have yet. A cold mark may become warm again."""
         job = self._by_name.get(kept.job)
         if job is None or kept.marked_at == job.changes:
             return ()
-        found = tuple(mark for mark in job.marks.values() if now - mark.at <= self._warm and not is_marked(state, mark))
-        if not found:
+        missing = [mark for mark in job.marks.values() if not is_marked(state, mark)]
+        if not missing:
             kept.marked_at = job.changes
-        return found
-
-    def note_taken(self, kept: TaskHistory) -> None:
-        """Note that a task has taken over all warm marks of its job."""
-        job = self._by_name.get(kept.job)
-        if job is not None:
-            kept.marked_at = job.changes
+        return tuple(mark for mark in missing if now - mark.at <= self._warm)
 
     def list_marks(self, name: str) -> tuple[JobMark, ...]:
         """Return the marks of a job."""
@@ -150,7 +146,7 @@ class Jobs:
 
     def replace(self, name: str, record: JobRecord | None) -> None:
         """Put a stored job in the place of one."""
-        self._by_name.pop(name, None)
+        self._pop(name)
         if record is None:
             return
         job = self._job(name)
@@ -169,7 +165,7 @@ class Jobs:
             return
         labels = _LABELS[source.trusted, sensitivity]
         job, touch, at = self._by_name.get(kept.job), source.touch, max(at, source.at)
-        if job is None or at - job.fresh.get((touch, labels), 0.0) >= _RENEWED:
+        if job is None or self._is_due(job, touch, labels, at):
             job = self._mark(kept, touch, labels, (source.number, source.call, source.tool), at)
         if source.trusted:
             return
@@ -178,6 +174,15 @@ class Jobs:
                 job.keep_words(event, at)
         elif state.partial_sources:
             job.partial_at = at
+
+    def renews(self, kept: TaskHistory, event: Reading) -> bool:
+        """Return whether a reading renews a mark of the job, also one that tells its own task nothing new."""
+        labels, job = _LABELS[event.trusted, event.sensitivity], self._by_name.get(kept.job)
+        return bool(labels) and (job is None or self._is_due(job, event.touch, labels, event.at))
+
+    @staticmethod
+    def _is_due(job: _Job, touch: Touch, labels: tuple[str, ...], at: float) -> bool:
+        return at - job.fresh.get((touch, labels), 0.0) >= _RENEWED
 
     def follow_labels(self, kept: TaskHistory, state: TaskState, event: Relabelled) -> None:
         """Mark the job by earlier readings from targets with new labels. The time is the last use of the task."""
@@ -200,8 +205,14 @@ class Jobs:
     def _job(self, name: str) -> _Job:
         job = self._by_name.get(name)
         if job is None:
-            job = self._by_name[name] = _Job(name, stored=name in self._gone)
+            job = self._by_name[name] = _Job(name, stored=name in self._gone, changes=self._changes)
             self._gone.discard(name)
+        return job
+
+    def _pop(self, name: str) -> _Job | None:
+        job = self._by_name.pop(name, None)
+        if job is not None:
+            self._changes = max(self._changes, job.changes)
         return job
 
     def sweep(self, now: float) -> None:
@@ -217,7 +228,7 @@ class Jobs:
 
     def drop(self, name: str) -> None:
         """Keep a job in memory no longer."""
-        job = self._by_name.pop(name, None)
+        job = self._pop(name)
         if job is not None and job.stored:
             self._gone.add(name)
 

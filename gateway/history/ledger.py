@@ -192,8 +192,6 @@ class TaskLedger:
             declared = looked.read(state.declared, self._states.accounts, call_id, now)
         else:
             self.append(kept, event, now)
-        if event.inherited:
-            self._states.jobs.note_taken(kept)
         if not event.trusted:
             note_subject(kept.subjects, event.number, call)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
@@ -351,7 +349,7 @@ class TaskLedger:
         state = self._states.load(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
         event = build_reading(state, source, content, now, late=late, number=number, carried=self._carried(kept))
-        if changes_nothing(state, event):
+        if changes_nothing(state, event) and not self._states.jobs.renews(kept, event):
             return None
         self.append(kept, event, now)
         return {"id": reading, "task": task.id, **kept.names, **kept.origin, **to_fields(event)}

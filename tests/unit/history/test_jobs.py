@@ -177,6 +177,32 @@ def test_a_reading_renews_a_cold_mark_for_tasks_that_had_looked_before(run: Run)
     assert run.labels(ACTOR) == UNTRUSTED
 
 
+def test_a_job_that_was_forgotten_marks_its_long_tasks_anew(run: Run):
+    """The marks of a later job have other numbers: a task that had looked at the job before looks again."""
+    task, _, _ = run.begin(ACTOR)
+    run.read()
+    assert run.labels(ACTOR, task=task) == UNTRUSTED
+    run.labels(ACTOR, task=task)
+    run.now += WARM + MINUTE + 1
+    run.history.states.jobs.sweep(run.now)
+    assert run.history.states.jobs.list_marks(ACTOR.job) == ()
+    run.labels(READER, "vault", sensitivity=Sensitivity.RESTRICTED)
+
+    assert run.labels(ACTOR, task=task) == TaskLabels(untrusted=True, confidentiality=Sensitivity.RESTRICTED)
+
+
+def test_a_call_that_began_while_the_mark_was_warm_renews_it_for_tasks_that_looked_meanwhile(run: Run):
+    run.read()
+    run.now += WARM - 1
+    task, call, _ = run.begin(READER, "mail", trust="")
+    run.now += MINUTE + 2
+    actor, _, found = run.begin(ACTOR)
+    assert found.facts.labels == CLEAN
+    assert run.history.ledger.observe(task, call, ResultContent(tokens=frozenset({7}))) is not None
+
+    assert run.labels(ACTOR, task=actor) == UNTRUSTED
+
+
 def test_a_refused_call_takes_no_mark_back(run: Run):
     run.read()
     task, call, _ = run.begin(ACTOR)
@@ -227,6 +253,23 @@ def test_a_reading_outside_of_a_call_marks_the_job(run: Run):
     after = new_history(lambda: run.now)
     rebuild(after, run.record.entries, Restored())
     assert after.states.jobs.list_marks(READER.job) == run.history.states.jobs.list_marks(READER.job)
+
+
+def test_a_reading_that_tells_its_task_nothing_new_renews_the_mark(run: Run):
+    task = run.history.tasks.open_implicit(READER, run.now)
+    target = Target("resource", "feed", "", "feed", labels=Labels(Effect.READ))
+    source = Source(target, untrusted=True, sensitivity=Sensitivity.PUBLIC)
+
+    def read_again() -> object:
+        return run.history.ledger.add_reading(task, "r1", source, ResultContent(), run.now)
+
+    assert read_again() is not None
+    assert read_again() is None, "no entry for each reading"
+    run.now += WARM + MINUTE + 1
+    run.history.states.jobs.sweep(run.now)
+    assert read_again() is not None
+
+    assert run.labels(ACTOR) == UNTRUSTED
 
 
 def test_a_kill_forgets_no_mark(run: Run):
