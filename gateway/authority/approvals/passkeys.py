@@ -6,6 +6,7 @@ Each use reads the records anew, so gateways that share their records have the s
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
@@ -80,6 +81,7 @@ class Passkeys:
         self._keys, self._invitations = store.of(KEYS), store.of(INVITATIONS)
         self._append = append
         self._now = now
+        self._registering = asyncio.Lock()
 
     def find_problem(self) -> Reason | None:
         """Return the reason why this gateway takes no passkeys, `None` if it does."""
@@ -132,16 +134,21 @@ class Passkeys:
         return await to_the_end(self._keep(key, code))
 
     async def _keep(self, key: Passkey, code: str) -> Passkey | Reason:
-        """Keep a new passkey and end its invitation, all or nothing. The journal has it before it can sign a vote."""
-        _, version = (await self._invitations.load_versions()).get(_digest(code), (None, ABSENT))
-        if version == ABSENT:
+        """Keep a new passkey and end its invitation, all or nothing. The journal has it before it can sign a vote.
+
+        A form that was sent twice registers once. Between gateways the journal takes the later registration back.
+        """
+        async with self._registering:
+            invitation, version = (await self._invitations.load_versions()).get(_digest(code), (None, ABSENT))
+            if invitation is None or await self._keys.get(key.id) is not None:
+                return reasons.PASSKEY_INVITATION.reason()
+            ended = Change(INVITATIONS.name, _digest(code), None, version)
+            await self._append(EVENT, {"event": "registered", "key": to_builtins(key), "invitation": _digest(code)})
+            if await self._store.change(self._keys.changed(key.id, key, version=ABSENT), ended) is not None:
+                return key
+            by: JsonObject = {"id": "gateway", "cause": "the invitation was used already"}
+            await self._append(EVENT, _removal(key, by))
             return reasons.PASSKEY_INVITATION.reason()
-        ended = Change(INVITATIONS.name, _digest(code), None, version)
-        await self._append(EVENT, {"event": "registered", "key": to_builtins(key), "invitation": _digest(code)})
-        if await self._store.change(self._keys.changed(key.id, key, version=ABSENT), ended) is not None:
-            return key
-        await self._append(EVENT, _removal(key, {"id": "gateway", "cause": "the invitation was used already"}))
-        return reasons.PASSKEY_INVITATION.reason()
 
     async def _is_invited(self, person: Person, code: str) -> bool:
         found = await self._invitations.get(_digest(code))
@@ -220,7 +227,8 @@ def _may_sign(key: Passkey, person: Person, question: Question) -> bool:
 
 
 def _removal(key: Passkey, by: JsonObject) -> JsonObject:
-    return {"event": "removed", "id": key.id, "person": key.person, "issuer": key.issuer, "by": by}
+    names = {"id": key.id, "registered": key.registered, "person": key.person, "issuer": key.issuer}
+    return {"event": "removed", **names, "by": by}
 
 
 def _digest(code: str) -> str:

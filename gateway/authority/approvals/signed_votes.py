@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from gateway.authority.approvals.model import Vote
+from gateway.authority.approvals.model import PasskeySignature, Vote
 from gateway.authority.approvals.passkey import EVENT, InvalidPasskeyError, Passkey, challenge_of_vote
 from gateway.authority.approvals.passkey_checks import verify_signature
 from gateway.authority.approvals.state import KIND
@@ -36,22 +36,17 @@ class _Asked(NamedTuple):
     needs_passkey: bool
 
 
-class _Checked(NamedTuple):
-    """A verified vote: the key before it, and the key with the count of its signature."""
-
-    before: Passkey
-    after: Passkey
-
-
 @dataclass(slots=True)
 class SignedVotes:
     """The votes so far. Entries are added in the order of the journal."""
 
     verified: int = 0
     problems: list[VoteProblem] = field(default_factory=list[VoteProblem])
-    _keys: dict[str, Passkey] = field(default_factory=dict[str, Passkey])
+    _keys: dict[tuple[str, float], Passkey] = field(default_factory=dict[tuple[str, float], Passkey])
+    """Passkeys by id and time of registration. Another person, or a second try, may name an id that is taken; it replaces none."""
+    _counted: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Questions with the signatures that verified."""
     _asked: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
-    _latest: dict[str, _Checked] = field(default_factory=dict[str, _Checked])
 
     def add(self, entry: JsonObject) -> None:
         """Take an entry of any kind. Raise `KeyError` and `msgspec.MsgspecError` for a damaged one."""
@@ -61,54 +56,43 @@ class SignedVotes:
         elif fields["kind"] == KIND and fields["event"] == "asked":
             needs = fields["rule"].get("assurance") == "passkey"
             self._asked[fields["id"]] = _Asked(fields["shown"], fields["at"], needs)
-        elif fields["kind"] == KIND and fields["event"] == "overtaken":
-            self._take_back(fields["id"])
         elif fields["kind"] == KIND and "vote" in fields:
-            self._latest.pop(fields["id"], None)
             self._check(fields["id"], msgspec.convert(fields["vote"], Vote))
 
     def _note_key(self, fields: Mapping[str, Any]) -> None:
         if fields["event"] == "registered":
             key = msgspec.convert(fields["key"], Passkey)
-            self._keys[key.id] = key
+            self._keys[key.id, key.registered] = key
         elif fields["event"] == "removed":
-            self._keys.pop(fields["id"], None)
+            self._keys.pop((fields["id"], fields["registered"]), None)
 
     def _check(self, question: str, vote: Vote) -> None:
-        asked = self._asked.get(question)
-        if vote.signature is None:
-            if asked is not None and asked.needs_passkey:
-                self._fail(question, vote, "the question wants a passkey, and no passkey signed the vote")
+        asked, signature = self._asked.get(question), vote.signature
+        if signature is None:
+            if (asked is not None and asked.needs_passkey) or vote.person.assurance == "passkey":
+                self._fail(question, vote, "the question or the vote names a passkey, and no passkey signed the vote")
             return
-        key = self._keys.get(vote.signature.key)
+        if (question, signature.signature) in self._counted:
+            return  # The gateway wrote the same vote again: another gateway had been first with a change.
+        keys = [key for key in self._keys.values() if key.id == signature.key and key.is_of(vote.person)]
         if asked is None:
             self._fail(question, vote, "the journal lacks the entry of the question")
-        elif key is None or not key.is_of(vote.person):
+        elif not keys:
             self._fail(question, vote, "the journal has no such passkey of the person at the time of the vote")
-        elif key.registered >= asked.at:
+        elif not (earlier := [key for key in keys if key.registered < asked.at]):
             self._fail(question, vote, "the passkey was registered after the question was asked")
         else:
-            self._verify(question, asked, vote, key)
+            self._verify(question, asked, vote, signature, earlier[0])
 
-    def _verify(self, question: str, asked: _Asked, vote: Vote, key: Passkey) -> None:
-        assert vote.signature is not None  # noqa: S101 - the caller has looked
+    def _verify(self, question: str, asked: _Asked, vote: Vote, signature: PasskeySignature, key: Passkey) -> None:
         try:
-            challenge = challenge_of_vote(question, asked.shown, vote)
-            self._keys[key.id] = used = verify_signature(vote.signature, challenge, key)
+            used = verify_signature(signature, challenge_of_vote(question, asked.shown, vote), key)
         except InvalidPasskeyError as error:
             self._fail(question, vote, str(error))
         else:
+            self._keys[key.id, key.registered] = used
+            self._counted.add((question, signature.signature))
             self.verified += 1
-            self._latest[question] = _Checked(key, used)
-
-    def _take_back(self, question: str) -> None:
-        """Forget a vote that another gateway was faster than: its next entry has the same signature."""
-        checked = self._latest.pop(question, None)
-        if checked is None:
-            return
-        self.verified -= 1
-        if self._keys.get(checked.after.id) is checked.after:
-            self._keys[checked.after.id] = checked.before
 
     def _fail(self, question: str, vote: Vote, problem: str) -> None:
         self.problems.append(VoteProblem(question, vote.person.id, problem))

@@ -316,6 +316,18 @@ async def test_a_passkey_is_registered_once_and_for_one_person(there: Desk):
 
     assert isinstance(await there.passkeys.register(ALICE, code, "x", authenticator.make(options)), Reason)
     assert [key.person for key in await there.passkeys.list_all()] == ["bob"]
+    assert there.recorder.events == ["invited", "registered", "invited"]
+
+
+async def test_a_form_sent_twice_registers_one_passkey(there: Desk):
+    code, _ = await there.passkeys.invite(BOB.id, BOB.issuer, OPERATOR)
+    options = await there.passkeys.begin_registration(BOB, code)
+    assert isinstance(options, dict)
+    made = Authenticator(ORIGIN).make(options)
+    found = await asyncio.gather(*(there.passkeys.register(BOB, code, "", made) for _ in range(3)))
+
+    assert sum(isinstance(one, Passkey) for one in found) == 1
+    assert there.recorder.events == ["invited", "registered"]
 
 
 async def test_a_person_has_a_bounded_number_of_passkeys(there: Desk):

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from gateway.authority.approvals import state
-from gateway.authority.approvals.model import ApproverRule, Vote
+from gateway.authority.approvals.model import ApproverRule, Person, Vote
 from gateway.authority.approvals.passkey import Passkey
 from gateway.authority.approvals.passkeys import Passkeys
 from gateway.authority.approvals.signed_votes import SignedVotes
@@ -94,7 +94,7 @@ CHANGES: dict[str, Callable[[Entries], Any]] = {
     "another origin": lambda found: found[1]["key"].update(origin="https://evil.example"),
     "a later registration": lambda found: found[1]["key"].update(registered=1_000.0),
     "a removal before the vote": lambda found: found.insert(
-        2, {"kind": "passkey", "event": "removed", "id": found[1]["key"]["id"]}
+        2, {"kind": "passkey", "event": "removed", **{name: found[1]["key"][name] for name in ("id", "registered")}}
     ),
 }
 
@@ -107,12 +107,40 @@ def test_a_changed_record_does_not_verify(entries: Entries, change: Callable[[En
     assert judge(changed).problems
 
 
+def test_a_vote_that_names_a_passkey_needs_its_signature_also_without_the_question(entries: Entries):
+    votes = [entry for entry in entries if "vote" in entry]
+    votes[0]["vote"]["signature"] = None
+
+    assert judge(votes[:1]).problems
+
+
 def test_a_signature_put_on_another_question_does_not_verify(entries: Entries):
     changed = copy.deepcopy(entries)
     first, second = [entry for entry in changed if "vote" in entry]
     second["vote"]["signature"] = first["vote"]["signature"]
 
     assert [one.question for one in judge(changed).problems] == ["q2"]
+
+
+@pytest.mark.parametrize("person", [ALICE, BOB], ids=("another person", "the same form again"))
+def test_a_registration_that_was_taken_back_takes_no_other_back(entries: Entries, person: Person):
+    """Whoever is invited may name the id of another's passkey. Two gateways may get one form."""
+    again = copy.deepcopy(entries[1])
+    again["key"].update(person=person.id, issuer=person.issuer, registered=901.0)
+    back = {"kind": "passkey", "event": "removed", "id": again["key"]["id"], "registered": 901.0}
+
+    assert (judge([*entries[:2], again, back, *entries[2:]]).verified, judge(entries).verified) == (2, 2)
+
+
+def test_a_vote_that_was_written_again_verifies_once(entries: Entries):
+    """Another gateway was first with a change: the desk takes its entry back, and writes the vote again."""
+    number = next(number for number, entry in enumerate(entries) if "vote" in entry)
+    vote = entries[number]
+    overtaken = {"kind": "approval", "event": "overtaken", "id": vote["id"], "at": vote["at"], "task": ""}
+
+    votes = judge([*entries[: number + 1], overtaken, vote, *entries[number + 1 :]])
+
+    assert (votes.verified, votes.problems) == (2, [])
 
 
 def test_a_vote_counts_without_a_signature_where_none_is_wanted(tmp_path: Path):
