@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from heapq import merge
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +16,7 @@ from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, say
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.signed_votes import SignedVotes
+    from gateway.model.wire import JsonObject
 
 app = typer.Typer(help="Passkeys that sign votes: invite a person, list, and remove them.", no_args_is_help=True)
 
@@ -76,14 +80,27 @@ def remove(
         note(f"the passkey {found['name']!r} of {found['person']} is removed")
 
 
-def verify_votes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def verify_votes(
+    path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The journal of one of several gateways, or archived segments, in the place of the journal. Repeat it for each.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Verify the signatures of votes again, from the journal alone. It needs no running gateway.
 
-    A vote without a signature fails where its question wanted a passkey. `opagate journal verify` checks the journal itself.
+    Journals of several workers are read together. A vote without a signature fails where its question wanted a passkey.
+    `opagate journal verify` checks the journal itself.
 
     Exit status 1 if a vote does not verify.
     """
-    votes = _read_votes(configuration(config).journal.path)
+    from gateway.surfaces.stored.workers import list_journals
+
+    votes = _read_votes(path or [each.journal.path for each in list_journals(configuration(config))])
     if as_json:
         emit({"verified": votes.verified, "problems": [one._asdict() for one in votes.problems]})
     else:
@@ -96,26 +113,33 @@ def verify_votes(config: ConfigOption = None, as_json: JsonOption = False) -> No
         raise typer.Exit(1)
 
 
-def _read_votes(journal: Any) -> SignedVotes:
-    """Return the votes of a journal. Raise `ConfigurationError` without the extra, and `JournalError`."""
+def _read_votes(journals: Sequence[Path]) -> SignedVotes:
+    """Return the votes of journals, in the order of time. Raise `ConfigurationError` without the extra, and `JournalError`."""
     from msgspec import MsgspecError
 
     from gateway.authority.approvals.passkey import is_installed
     from gateway.model.errors import ConfigurationError, JournalError
-    from gateway.record.journal import reader
+    from gateway.record.journal import reader, storage
 
     if not is_installed():
         raise ConfigurationError("the extra opagate[passkeys] is not installed", "pip install 'opagate[passkeys]'")
+    for folder in journals:
+        if not storage.has_begun(folder):
+            raise JournalError(f"there is no journal in {folder}", "name the folder with the segments of a journal")
     from gateway.authority.approvals.signed_votes import SignedVotes
 
     votes = SignedVotes()
-    for entry in reader.entries(journal):
+    for entry in merge(*map(reader.entries, journals), key=_time_of):
         try:
             votes.add(entry)
         except (KeyError, MsgspecError):
             problem = f"the entry {entry.get('seq')} of the journal is damaged"
             raise JournalError(problem, "run `opagate journal verify`") from None
     return votes
+
+
+def _time_of(entry: JsonObject) -> str:
+    return str(entry.get("time", ""))
 
 
 def _at(seconds: float) -> str:
