@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from gateway.base.json.walk import find_value, split_pointer
 from gateway.inspection.arguments import at
 from gateway.inspection.destinations.find import listed, texts
 from gateway.model.reasons.policy_codes import FAN_OUT_UNNAMED, UNGROUNDED
@@ -39,9 +41,13 @@ class SparingSettings(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """Yield the settings as lines of YAML."""
-        if self.limits:
-            inner = ", ".join(f"{name}: {{soft: {number}}}" for name, number in sorted(self.limits.items()))
-            yield f"limits: {{task: {{{inner}}}}}"
+        by_owner: dict[str, list[str]] = {}
+        for name, number in sorted(self.limits.items()):
+            owner, _, own_name = name.rpartition(".")
+            by_owner.setdefault(owner or "task", []).append(f"{own_name}: {{soft: {number}}}")
+        if by_owner:
+            inner = ", ".join(f"{owner}: {{{', '.join(limits)}}}" for owner, limits in by_owner.items())
+            yield f"limits: {{{inner}}}"
         if self.entries:
             yield f"directory: {{entries: {json.dumps(sorted(self.entries))}}}"
 
@@ -53,7 +59,7 @@ def find_spared(call: ObservedCall, document: JsonObject, reasons: Iterable[Reas
     entries: list[str] = []
     for reason in reasons:
         if reason.limits:
-            limits |= reason.limits
+            limits |= {name: _reached(name, number, document, reason) for name, number in reason.limits.items()}
         elif reason.code == FAN_OUT_UNNAMED:
             limits["unnamed_systems"] = len(session.get("unnamed_systems") or ())
         elif reason.code == UNGROUNDED and call.effect == "read" and (found := _unknown_places(call, session, reason)):
@@ -61,6 +67,14 @@ def find_spared(call: ObservedCall, document: JsonObject, reasons: Iterable[Reas
         else:
             return None
     return Spared(limits, tuple(entries))
+
+
+def _reached(name: str, number: int, document: JsonObject, reason: Reason) -> int:
+    """Return the number that a call reached. A question about a limit over tasks offers as many again as pass unasked."""
+    if "." not in name or len(reason.facts) != 1:
+        return number
+    found = find_value(document, split_pointer(reason.facts[0]))
+    return ceil(found) if isinstance(found, int | float) else number
 
 
 def merge_spared(found: Iterable[tuple[str, Spared]]) -> SparingSettings:

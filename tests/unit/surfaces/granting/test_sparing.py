@@ -26,6 +26,17 @@ def test_the_limits_of_a_question_are_the_numbers_that_the_call_reached():
     assert find_spared(observed(), DOCUMENT, [AUDIENCES, UNNAMED]) == Spared({"audiences": 6, "unnamed_systems": 2}, ())
 
 
+def test_a_limit_over_tasks_is_the_number_that_was_reached_under_its_owner():
+    reason = Reason("limit/amount", "", limits={"user.amount": 900}, facts=("/facts/party_amount",))
+    spared = find_spared(observed(), DOCUMENT | {"facts": {"party_amount": 600.5}}, [AUDIENCES, reason])
+
+    assert spared == Spared({"audiences": 6, "user.amount": 601}, ())
+    assert spared is not None
+    assert yaml.safe_load("\n".join(merge_spared([("1", spared)]).lines())) == {
+        "limits": {"task": {"audiences": {"soft": 6}}, "user": {"amount": {"soft": 601}}}
+    }
+
+
 def test_a_question_with_a_reason_that_no_setting_spares_has_no_setting():
     assert find_spared(observed(), DOCUMENT, [AUDIENCES, EFFECT]) is None
 
