@@ -28,6 +28,7 @@ from gateway.base.store.engine import ABSENT
 from gateway.base.store.records import RecordKind
 from gateway.inspection.arguments import at
 from gateway.model.call import RepeatedEffect
+from gateway.model.caller import canonical_person
 from gateway.model.errors import StoreError
 
 if TYPE_CHECKING:
@@ -311,7 +312,9 @@ class EffectRegister:
     def _name_caller(self, principal: Principal) -> str:
         user = principal.user
         return self._digest(
-            ["user", principal.issuer, user.id] if user is not None else ["agent", principal.issuer, principal.id]
+            ["user", principal.issuer, canonical_person(user.id)]
+            if user is not None
+            else ["agent", principal.issuer, principal.id]
         )
 
     def _name_place(self, call: Call, tool: str | None = None) -> str:

@@ -142,8 +142,8 @@ def name_party(kind: str, issuer: str, name: str) -> str:
 
 
 def name_job(issuer: str, subject: str) -> str:
-    """Return the name of a job by its subject: the user, or an agent without one."""
-    return name_party("user", issuer, subject)
+    """Return the name of a job by its subject: the user, or an agent without one. All spellings of a subject have one job."""
+    return name_party("user", issuer, canonical_person(subject))
 
 
 def _frame(part: str) -> bytes:

@@ -51,6 +51,7 @@ def register(tmp_path: Path) -> EffectRegister:
     [
         (make_caller("other-agent"), make_call(), True),
         (make_caller(), make_call(upstream="payments-too"), True),
+        (make_caller(user="ANN "), make_call(), True),
         (make_caller(user="bob"), make_call(), False),
         (make_caller(user=None), make_call(), False),
         (make_caller(), make_call("o-2"), False),

@@ -120,6 +120,13 @@ def test_a_job_is_of_one_subject(run: Run, caller: Principal):
     assert run.labels(caller) == CLEAN
 
 
+@pytest.mark.parametrize("spelled", ["ANN", " Ann", "\uff41nn"])
+def test_another_spelling_of_the_user_is_no_other_job(run: Run, spelled: str):
+    run.read()
+
+    assert run.labels(replace(ACTOR, user=User(spelled))) == UNTRUSTED
+
+
 def test_an_agent_without_a_user_is_a_job_with_its_delegates(run: Run):
     service = Principal("service", ISSUER, AuthMethod.JWT)
     run.read(service)
