@@ -185,11 +185,17 @@ class Jobs:
         return at - job.fresh.get((touch, labels), 0.0) >= _RENEWED
 
     def follow_labels(self, kept: TaskHistory, state: TaskState, event: Relabelled) -> None:
-        """Mark the job by earlier readings from targets with new labels. The time is the last use of the task."""
+        """Mark the job by earlier readings from targets with new labels. The time is the last use of the task.
+
+        The words of results that are untrusted from now on were not kept.
+        """
         for tool, labels in event.tools.items():
             for touch in state.used.get(tool, ()):
                 found = _LABELS[not labels.untrusted, labels.sensitivity]
-                self._mark(kept, touch, found, (0, None, tool), kept.used)
+                job = self._mark(kept, touch, found, (0, None, tool), kept.used)
+                if labels.untrusted:
+                    job.partial_at = max(job.partial_at or 0.0, kept.used)
+                    job.changed = True
 
     def _mark(
         self, kept: TaskHistory, touch: Touch, labels: tuple[str, ...], read: tuple[int, str | None, str], at: float

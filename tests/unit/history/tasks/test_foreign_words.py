@@ -11,6 +11,7 @@ import pytest
 from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.config import HistorySettings
 from gateway.history import Restored, build_history, rebuild
+from gateway.history.events import NewLabels
 from gateway.history.tasks.endpoints import TaskApproval, TaskEndpoints
 from gateway.history.tasks.tokens import TaskTokens
 from gateway.inspection.credentials import ruleset
@@ -20,7 +21,7 @@ from gateway.inspection.inspector import Inspector
 from gateway.model.call import Call
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.content import CallContent, ResultContent
-from gateway.model.target import Effect, Labels, Role, Target
+from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Contract, Task, TaskApprover
 from tests.unit.live import live_values
 
@@ -66,7 +67,7 @@ class Desk:
     def read(self, text: str, trust: Any = "untrusted", *, complete: bool = True) -> None:
         """Have the reader read a text in a call."""
         task = self.history.tasks.open_implicit(READER, self.now)
-        target = Target("tool", "mail", "read", "mail", labels=Labels(Effect.READ), trust=trust)
+        target = make_target(trust)
         call, called = f"c{next(self.numbers)}", Call("tools/call", target, {})
         ledger = self.history.ledger
         ledger.reserve(task, call, called, CallContent(), self.now, principal=READER)
@@ -99,6 +100,10 @@ class Desk:
         ledger.release(task, call, denied=False)
         assert counted.facts.ungrounded is not None
         return "/to" not in counted.facts.ungrounded
+
+
+def make_target(trust: Any) -> Target:
+    return Target("tool", "mail", "read", "mail", labels=Labels(Effect.READ), trust=trust, pin=Pin.MATCH)
 
 
 def iter_ids() -> Any:
@@ -173,6 +178,13 @@ async def test_where_not_all_words_are_known_a_goal_grounds_only_known_words_of_
 
     assert not desk.grounds(task, "eve@evil.example")
     assert desk.grounds(task, "bob@corp.example")
+
+
+async def test_words_of_a_tool_that_was_trusted_until_now_give_no_ground(desk: Desk):
+    desk.read(MAIL, trust="trusted")
+    await desk.history.ledger.relabel({"mail/read": NewLabels(untrusted=True)})
+
+    assert not desk.grounds(await desk.open(), "eve@evil.example")
 
 
 @pytest.mark.parametrize(
