@@ -99,6 +99,8 @@ class FactCauses:
                 self._end(Settled(str(fields["id"]), end_of(str(fields.get("outcome", "")))))
             case "abandoned":
                 self._end(Settled(str(fields["id"]), "unknown"))
+            case "confirmed":
+                self._correct(str(fields["id"]), str(fields["end"]))
             case _:
                 pass
 
@@ -124,6 +126,15 @@ class FactCauses:
             each.ends = list_ends(event)
             if each.mark.begins and not {*each.mark.ends}.isdisjoint(each.ends):
                 self._counted[name] = [one for one in self._counted[name] if one.ends == ("open",)]
+
+    def _correct(self, call: str, end: str) -> None:
+        """Take in what became of a call of unknown outcome, as the fold does (`tables.correct`)."""
+        for calls in self._counted.values():
+            for each in calls:
+                counts = end in each.mark.ends
+                stays = each.mark.aggregate not in {"count", "sum"}
+                if each.call.id == call and (counts or not stays):
+                    each.ends = (end,)
 
     def causes(self) -> dict[str, tuple[Cause, ...]]:
         """Return the calls behind each fact, oldest first, by the pointer of the fact."""

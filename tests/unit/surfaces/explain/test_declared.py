@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from gateway.surfaces.explain.declared import find_causes, find_cited
 from tests.unit.history.declared.counting import READ, REFUND, Run, book, caller
+from tests.unit.history.declared.test_settled_later import settle_later
 
 if TYPE_CHECKING:
     from gateway.history.events import CallEnd
@@ -84,6 +85,31 @@ def test_a_call_says_what_it_added_and_how_it_ended():
         ("added 5 (open)", "payments/refund"),
     ]
     assert [one.call.task is None for one in found] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("end", "refunds", "failures"), [("failed", ["done"], ["failed"]), ("done", ["done", "done"], [])]
+)
+def test_a_call_that_was_settled_later_is_told_by_its_true_outcome(
+    end: Literal["done", "failed"], refunds: list[str], failures: list[str]
+):
+    run = Run(
+        book("""
+refunds: {count: calls, of: {outcome: [open, done, unknown]}, by: [task]}
+failures: {count: calls, of: {outcome: failed}, by: [agent], within: 60s}
+""")
+    )
+    run.call({"amount": 1, "customer": "c1"})
+    lost, _ = run.begin({"amount": 2, "customer": "c1"})
+    run.settle(lost, "unknown")
+    settle_later(run, lost, end)
+    call, facts = run.begin({"amount": 5, "customer": "c1"})
+
+    found = causes(run, call)
+
+    assert [one.how for one in found["/facts/refunds"]] == [*(f"counts ({each})" for each in refunds), "counts (open)"]
+    assert [one.how for one in found["/facts/failures"]] == [f"counts ({each})" for each in failures]
+    assert facts.values["refunds"] == len(refunds) + 1
 
 
 def test_a_call_of_another_tool_names_the_calls_behind_its_facts():
