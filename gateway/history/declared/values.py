@@ -33,7 +33,12 @@ _LONGEST: Final = 1_024
 
 _NUMBERS: Final = re.compile(r"[0-9][0-9.,' ]*(?:[eE][+-]?[0-9]+)?")
 _THOUSANDS: Final = re.compile(r"[.,' ](?=[0-9]{3}(?![0-9]))|[' ]")
-_IN_WORDS: Final = re.compile(r"[0-9]\s*(?:k|m|b|t|mn|bn|mio|mrd|tsd|thousand|million|billion)\b", re.IGNORECASE)
+_IN_WORDS: Final = re.compile(
+    r"[0-9]\s*(?:(?:k|m|mm|b|t|mn|bn|cr|mio|mrd|tsd|dozen|hundred|thousand|lakh|lac|million|crore|billion|trillion)s?\b"
+    r"|[\^*\u5341\u767e\u5343\u4e07\u842c\u5104\u4ebf\u5146])|\b0[xob][0-9a-f]|(?![0-9])\d",
+    re.IGNORECASE,
+)
+"""A number times something: a word, a power, or a Chinese or Japanese numeral. Or a number of another base or with other digits."""
 
 
 class Unreadable(Exception):
@@ -95,10 +100,16 @@ def _find_largest(text: str) -> Decimal:
     try:
         return Decimal(write_number(plain, is_amount=True))
     except Unreadable:
-        found = [_THOUSANDS.sub("", each).replace(",", ".") for each in _NUMBERS.findall(plain)]
+        found = [_drop_separators(each) for each in _NUMBERS.findall(plain)]
     if not found:
         raise Unreadable
     return max(Decimal(write_number(each.strip("."), is_amount=True)) for each in found)
+
+
+def _drop_separators(number: str) -> str:
+    """Return a number with a point alone. Several commas are of thousands, also before two digits: `12,34,567`."""
+    plain = number.replace(",", "") if number.count(",") > 1 else number
+    return _THOUSANDS.sub("", plain).replace(",", ".")
 
 
 def fold_text(text: str) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.history.declared.values import Unreadable, fold_text, to_number, write_key, write_number
+from gateway.history.declared.values import Unreadable, add_amounts, fold_text, to_number, write_key, write_number
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,30 @@ def test_a_huge_whole_number_is_a_key_and_no_amount():
     with pytest.raises(Unreadable):
         write_number(10**10_000, is_amount=True)
     assert write_key(10**10_000, fold=True) != write_key(10**10_000 + 1, fold=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("12,34,567", 1_234_567),
+        ("1,234,567.50 EUR", 1_234_567.5),
+        ("1.234.567,50 EUR", 1_234_567.5),
+        ("1 000 000 EUR", 1_000_000),
+        ("10,50 EUR", 10.5),
+        ("2 of 3", 3),
+    ],
+)
+def test_of_a_text_the_largest_number_counts_without_its_separators(text: str, expected: float):
+    assert Decimal(add_amounts([text])) == Decimal(str(expected))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("5 millions", "5MM", "3 lakh", "2 crores", "10 thousands", "4 hundred", "5k"),
+        *("10^6", "10**6 EUR", "5\u4e07", "0xFFFFFF", "0b111111", "1 or \u0665\u0660\u0660 EUR", "five"),
+    ],
+)
+def test_a_number_that_is_written_in_another_way_is_unreadable(text: str):
+    with pytest.raises(Unreadable):
+        add_amounts([text])
