@@ -106,15 +106,18 @@ class EffectRegister:
     async def begin(self) -> None:
         """Take over the effects of the gateway before this one: what became of its open calls is unknown. Raises `StoreError`."""
         await self._records.expire()
-        found = await self._records.load()
+        found = await self._records.load_versions()
         self._count = len(found)
-        for effect in sorted(found.values(), key=lambda effect: effect.at):
+        for effect in sorted((effect for effect, _ in found.values()), key=lambda effect: effect.at):
             self._times.setdefault(effect.who, deque()).append(effect.at)
-        for identifier, effect in found.items():
+        for identifier, (effect, version) in found.items():
+            lost = structs.replace(effect, state="unknown")
             if effect.state == "open":
-                await self._put(identifier, structs.replace(effect, state="unknown"))
-            elif effect.state == "unknown":
-                self._unknown[effect.call] = identifier, effect
+                change = self._records.changed(identifier, lost, version=version, expires=effect.at + KEPT)
+                if await self._store.change(change) is None:
+                    continue  # Another gateway has the call, and it has just ended there.
+            if effect.state != "done":
+                self._unknown[effect.call] = identifier, lost
 
     async def close(self) -> None:
         """Wait until all ends are on disk."""
@@ -241,8 +244,6 @@ class EffectRegister:
 
     async def _put(self, identifier: str, effect: Effect) -> None:
         await self._store.change(self._records.changed(identifier, effect, expires=effect.at + KEPT))
-        if effect.state == "unknown":
-            self._unknown[effect.call] = identifier, effect
 
     # --- what became of an unknown call ----------------------------------------------------------------
 

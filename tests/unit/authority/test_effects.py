@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
@@ -320,6 +320,31 @@ async def test_a_person_settles_an_effect_whose_end_the_disk_did_not_take(tmp_pa
     claim = await register.claim(caller, call, "c-3", "t")
     assert claim is not None
     assert claim.repeats is None
+
+
+@pytest.mark.parametrize(("end", "state"), [("done", "done"), ("failed", None)])
+async def test_the_start_of_a_gateway_undoes_no_end_that_another_one_writes_meanwhile(
+    tmp_path: Path, end: Literal["done", "failed"], state: str | None
+):
+    one, caller, call = make_register(tmp_path), make_caller(), make_call()
+    store = sealed_store(tmp_path, clock=lambda: 1000.0)
+    other = EffectRegister(store, KEY, lambda: 1000.0)
+    await one.claim(caller, call, "c-1", "t")
+    read = store.engine.list
+
+    async def read_and_let_end(kind: str) -> Any:
+        rows = await read(kind)
+        one.settle("c-1", end)
+        await one.close()
+        return rows
+
+    store.engine.list = read_and_let_end  # pyright: ignore[reportAttributeAccessIssue]
+    await other.begin()
+
+    later = await make_register(tmp_path).claim(caller, call, "c-2", "t")
+    assert later is not None
+    assert (None if later.repeats is None else later.repeats.state) == state
+    assert other.find_task("c-1") is None, "its end is known"
 
 
 @pytest.mark.parametrize("end", ["done", "failed"])
