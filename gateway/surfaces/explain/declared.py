@@ -86,6 +86,7 @@ class FactCauses:
         self._names = {place: name for name, place in places.items()}
         self._counted: dict[str, list[_Counted]] = {name: [] for name in places}
         self._by_call: dict[str, list[tuple[str, _Counted]]] = {}
+        self._anew: set[str] = set()
 
     def take(self, entry: JsonObject) -> None:
         """Take an entry. Entries after the decision change nothing. Raises `ValueError` for a damaged entry."""
@@ -126,13 +127,14 @@ class FactCauses:
             each.ends = list_ends(event)
             if each.mark.begins and not {*each.mark.ends}.isdisjoint(each.ends):
                 self._counted[name] = [one for one in self._counted[name] if one.ends == ("open",)]
+                self._anew.add(name)
 
     def _correct(self, call: str, end: str) -> None:
         """Take in what became of a call of unknown outcome, as the fold does (`tables.correct`)."""
-        for calls in self._counted.values():
+        for name, calls in self._counted.items():
             for each in calls:
                 counts = end in each.mark.ends
-                stays = each.mark.aggregate not in {"count", "sum"}
+                stays = name in self._anew or each.mark.aggregate not in {"count", "sum"}
                 if each.call.id == call and (counts or not stays):
                     each.ends = (end,)
 

@@ -112,6 +112,29 @@ failures: {count: calls, of: {outcome: failed}, by: [agent], within: 60s}
     assert facts.values["refunds"] == len(refunds) + 1
 
 
+def test_a_settled_call_stays_in_a_fact_that_began_anew():
+    run = Run(
+        book("""
+paid: {count: calls, of: {outcome: [open, done, unknown]}, by: [user], within: 1h, since: {outcome: done, tool: files/read_file}}
+""")
+    )
+    run.call({"path": "/a"}, READ)
+    run.call({"amount": 1, "customer": "c1"}, end="unknown")
+    lost, _ = run.begin({"amount": 2, "customer": "c1"})
+    run.settle(lost, "unknown")
+    run.call({"path": "/a"}, READ)
+    later, _ = run.begin({"amount": 2, "customer": "c1"})
+    run.settle(later, "unknown")
+    settle_later(run, later, "failed")
+    call, facts = run.begin({"amount": 5, "customer": "c1"})
+    decision = cited(run, call)
+    decision["reasons"] = [{"code": "acme/no", "facts": ["/facts/paid"]}]
+
+    found = find_causes({**decision, "time": "T"}, timed(run), find_cited(decision))
+
+    assert len(found["/facts/paid"]) == facts.values["paid"]
+
+
 def test_a_call_of_another_tool_names_the_calls_behind_its_facts():
     facts = """
     read_at: {last: time, of: {tool: files/read_file}, by: [task, {this: /arguments/target, that: /arguments/path}], within: 1h}
