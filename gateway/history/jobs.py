@@ -30,6 +30,8 @@ WARM: Final = 4 * 3600.0
 """Seconds by default for which a reading marks the job."""
 _RENEWED: Final = 60.0
 """Seconds within which further readings renew no mark. So a mark stays warm for so much longer, and never for less."""
+MAX_WORDS: Final = 2_000_000
+"""Words of all jobs in memory, each some 100 bytes. Beyond these the jobs that were marked longest ago forget theirs."""
 _VERSION: Final = 1
 """The version of the form in snapshots. Raise it with each change of `JobRecord` or `JobMark`."""
 _PREFIX: Final = "job:"
@@ -85,9 +87,19 @@ class _Job(Struct):
         if event.incomplete or event.sampled:
             self.partial_at = at
         if len(self.words) > MAX_TOKENS:
-            self.words.clear()
-            self.partial_at = at
+            self.forget_words(at)
         self.changed = True
+
+    def forget_words(self, at: float) -> None:
+        """Forget all words. At this time the job had some that are not kept."""
+        self.words.clear()
+        self.partial_at = max(self.partial_at or 0.0, at)
+        self.changed = True
+
+    @property
+    def marked_at(self) -> float:
+        """Return the time of the latest mark."""
+        return max((mark.at for mark in self.marks.values()), default=0.0)
 
 
 def _record(job: _Job) -> JobRecord:
@@ -114,6 +126,8 @@ class Jobs:
         self._gone: set[str] = set()
         self._changes = 0
         """The highest number of marks of a job that is in memory no longer. A later job of the name counts on from there."""
+        self._words = 0
+        """The words of all jobs in memory, or more: jobs that left memory count until the next look."""
 
     def find_new(self, kept: TaskHistory, state: TaskState, now: float) -> tuple[JobMark, ...]:
         """Return the warm marks of the job that a task does not have yet. A cold mark may become warm again."""
@@ -153,6 +167,7 @@ class Jobs:
         for mark in record.marks:
             job.add(mark, self._warm)
         job.words, job.partial_at = set(unpack(record.words)), record.partial_at
+        self._make_room(len(job.words))
 
     def follow(self, kept: TaskHistory, state: TaskState, event: Observed | Reading | Settled, at: float) -> None:
         """Mark the job by a reading of a task, before the event is folded. `at` is the time of the event. Ignore a call that is not
@@ -171,9 +186,24 @@ class Jobs:
             return
         if not isinstance(event, Settled):
             if event.tokens or event.incomplete or event.sampled:
+                before = len(job.words)
                 job.keep_words(event, at)
+                self._make_room(len(job.words) - before)
         elif state.partial_sources:
             job.partial_at = at
+
+    def _make_room(self, added: int) -> None:
+        """Forget the words of the jobs that were marked longest ago, if all jobs have too many."""
+        self._words += added
+        if self._words <= MAX_WORDS:
+            return
+        self._words = sum(len(job.words) for job in self._by_name.values())
+        for job in sorted(self._by_name.values(), key=lambda job: job.marked_at):
+            if self._words <= MAX_WORDS // 2:
+                return
+            self._words -= len(job.words)
+            if job.words:
+                job.forget_words(job.marked_at)
 
     def renews(self, kept: TaskHistory, event: Reading) -> bool:
         """Return whether a reading renews a mark of the job, also one that tells its own task nothing new."""

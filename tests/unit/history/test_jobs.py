@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.base.keys.key_ring import KeyRing
-from gateway.history import History, Restored, Store, rebuild, restore, snapshot
+from gateway.history import History, Restored, Store, jobs, rebuild, restore, snapshot
 from gateway.model.call import Call, Source
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import CallContent, ResultContent
@@ -277,6 +277,23 @@ def test_a_reading_that_tells_its_task_nothing_new_renews_the_mark(run: Run):
     assert read_again() is not None
 
     assert run.labels(ACTOR) == UNTRUSTED
+
+
+def test_the_words_of_all_jobs_have_a_bound_and_none_becomes_ground(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "MAX_WORDS", 40)
+    callers = [replace(READER, user=User(f"user-{number}")) for number in range(10)]
+    for number, caller in enumerate(callers):
+        run.now += 1
+        task, call, _ = run.begin(caller, "mail", trust="")
+        words = frozenset(range(8 * number, 8 * number + 8))
+        run.history.ledger.observe(task, call, ResultContent(tokens=words))
+        run.history.ledger.settle(task, call)
+
+    found = [run.history.states.jobs.find_words(caller.job, run.now) for caller in callers]
+
+    assert all(one is not None for one in found)
+    assert sum(len(one.words) for one in found if one is not None) <= 40
+    assert [one.are_whole for one in found if one is not None] == [False] * 8 + [True] * 2
 
 
 def test_a_kill_forgets_no_mark(run: Run):
