@@ -157,7 +157,7 @@ def test_a_worker_that_cannot_start_ends_the_parent_with_its_problem(
     ],
 )
 def test_a_configuration_that_workers_cannot_share_is_refused(
-    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path, more: str, identity: str, problem: str
+    echo_server: ServerProcess, database: PostgresServer, tmp_path: Path, *, more: str, identity: str, problem: str
 ):
     with (
         pytest.raises(AssertionError, match=problem),

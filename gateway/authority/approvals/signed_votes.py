@@ -44,8 +44,8 @@ class SignedVotes:
     problems: list[VoteProblem] = field(default_factory=list[VoteProblem])
     _keys: dict[tuple[str, float], Passkey] = field(default_factory=dict[tuple[str, float], Passkey])
     """Passkeys by id and time of registration. Another person, or a second try, may name an id that is taken; it replaces none."""
-    _counted: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    """Questions with the signatures that verified."""
+    _counted: set[tuple[str, bytes]] = field(default_factory=set[tuple[str, bytes]])
+    """The signatures that verified, with what they sign."""
     _asked: dict[str, _Asked] = field(default_factory=dict[str, _Asked])
 
     def add(self, entry: JsonObject) -> None:
@@ -72,8 +72,6 @@ class SignedVotes:
             if (asked is not None and asked.needs_passkey) or vote.person.assurance == "passkey":
                 self._fail(question, vote, "the question or the vote names a passkey, and no passkey signed the vote")
             return
-        if (question, signature.signature) in self._counted:
-            return  # The gateway wrote the same vote again: another gateway had been first with a change.
         keys = [key for key in self._keys.values() if key.id == signature.key and key.is_of(vote.person)]
         if asked is None:
             self._fail(question, vote, "the journal lacks the entry of the question")
@@ -85,13 +83,16 @@ class SignedVotes:
             self._verify(question, asked, vote, signature, earlier[0])
 
     def _verify(self, question: str, asked: _Asked, vote: Vote, signature: PasskeySignature, key: Passkey) -> None:
+        challenge = challenge_of_vote(question, asked.shown, vote)
+        if (signature.signature, challenge) in self._counted:
+            return  # The gateway wrote the same vote again: another gateway had been first with a change.
         try:
-            used = verify_signature(signature, challenge_of_vote(question, asked.shown, vote), key)
+            used = verify_signature(signature, challenge, key)
         except InvalidPasskeyError as error:
             self._fail(question, vote, str(error))
         else:
             self._keys[key.id, key.registered] = used
-            self._counted.add((question, signature.signature))
+            self._counted.add((signature.signature, challenge))
             self.verified += 1
 
     def _fail(self, question: str, vote: Vote, problem: str) -> None:

@@ -212,7 +212,7 @@ class PostgresClaim:
         return bool(found) or await transact(connection, partial(self._come_back, connection), self._server)
 
     async def _come_back(self, connection: Connection) -> bool:
-        """Renew a claim that has ended. One gateway at a time may look whether there is another one."""
+        """Renew a claim that has ended. Gateways take turns to look for other gateways."""
         await connection.fetch(_MUTEX)
         return bool(await connection.fetch(_COME_BACK, self.id, HELD + _MARGIN))
 

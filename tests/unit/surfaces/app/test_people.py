@@ -15,7 +15,6 @@ from gateway.authority.approvals.rules import Approver
 from gateway.config import keys
 from tests.unit.approving import BOB, HOLDING, approve, desk, pending
 from tests.unit.harness import Bench, bench, call
-from tests.unit.operating import perform
 from tests.unit.recurring import bearer
 
 STORE = "store: {kind: postgresql, url: '${STORE_URL}', deadline: 20s}\n"
