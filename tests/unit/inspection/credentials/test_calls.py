@@ -20,7 +20,6 @@ from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.finding import Finding, KnownShingles, StandIn
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.index import CredentialIndex
-from gateway.model.shingles import mark_of, name_of
 from gateway.model.target import Role
 from gateway.model.wire import Json
 from tests import effort
@@ -93,26 +92,6 @@ def test_what_stands_in_a_credential_role_is_one():
     assert detected({"auth": "${TOKEN}"}, auth=Role.CREDENTIAL) == []
     assert detected({"auth": "abc"}, auth=Role.CREDENTIAL) == []
     assert detected({"auth": 493817}, auth=Role.CREDENTIAL) == [("credential-role", "/auth", "raw")]
-
-
-def test_a_credential_that_is_known_by_its_mark_alone_keeps_that_name():
-    mark = mark_of(KNOWN[NAME])
-    assert mark is not None
-    known = {name_of(mark): frozenset[int]()}
-
-    assert [item.fingerprint for item in DETECTOR.inspect({"token": VALUE}, {}, known).findings] == [name_of(mark)]
-    assert [item.fingerprint for item in DETECTOR.inspect({"token": VALUE}, {}, {}).findings] == [NAME]
-
-
-def test_a_signature_for_one_host_is_not_named_by_the_mark_of_its_value():
-    url = "https://bucket.s3.amazonaws.com/k?X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855"
-    (found,) = DETECTOR.inspect({"url": url}, {}, {}).findings
-    mark = mark_of(found.shingles)
-    assert (found.host, mark is None) == ("bucket.s3.amazonaws.com", False)
-
-    findings = DETECTOR.inspect({"url": url}, {}, {name_of(mark or 0): frozenset[int]()}).findings
-
-    assert found.fingerprint in {item.fingerprint for item in findings if item.host is not None}
 
 
 def test_the_longest_role_pointer_counts_and_stars_and_spelling_are_followed():

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.credentials.examples import ALPHABETS
+from benchmarks.credentials.examples import ALPHABETS, example
 from gateway.inspection.credentials import fingerprint as module
+from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import (
     LONGEST,
     SAMPLE,
@@ -19,8 +20,11 @@ from gateway.inspection.credentials.fingerprint import (
     normalise_value,
 )
 from gateway.model.shingles import gram, grams_of, is_word_mark, mark_named, mark_of, name_of, word_mark
+from tests.unit.inspection.credentials.conftest import RULES
 
 KEYED = Fingerprints(b"k" * 32)
+DETECTOR = Detector(RULES, KEYED)
+TOKEN = example("ghp_{w:30}{crc62}", Random(1))
 
 
 def secret(length: int = 40, seed: int = 1) -> str:
@@ -96,6 +100,26 @@ def test_the_mark_of_a_value_is_in_whatever_holds_it_whole(value: str, written: 
     assert mark in KEYED.windows(written.replace("{}", "-".join(value.lower())).encode())
     assert mark not in KEYED.windows(secret(2000, 7).encode())
     assert mark_named(name_of(mark)) == mark
+
+
+def test_a_credential_that_is_known_by_its_mark_alone_keeps_that_name():
+    mark = mark_of(KEYED.shingles(TOKEN))
+    assert mark is not None
+    known = {name_of(mark): frozenset[int]()}
+
+    assert [item.fingerprint for item in DETECTOR.inspect({"token": TOKEN}, {}, known).findings] == [name_of(mark)]
+    assert [item.fingerprint for item in DETECTOR.inspect({"token": TOKEN}, {}, {}).findings] == [KEYED.of(TOKEN)]
+
+
+def test_a_signature_for_one_host_is_not_named_by_the_mark_of_its_value():
+    url = "https://bucket.s3.amazonaws.com/k?X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855"
+    (found,) = DETECTOR.inspect({"url": url}, {}, {}).findings
+    mark = mark_of(found.shingles)
+    assert (found.host, mark is None) == ("bucket.s3.amazonaws.com", False)
+
+    findings = DETECTOR.inspect({"url": url}, {}, {name_of(mark or 0): frozenset[int]()}).findings
+
+    assert found.fingerprint in {item.fingerprint for item in findings if item.host is not None}
 
 
 def test_a_short_value_is_marked_as_a_word():
