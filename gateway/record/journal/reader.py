@@ -15,7 +15,7 @@ from gateway.record.journal import verification
 from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys
 from gateway.record.journal.compression import DamagedSegment
 from gateway.record.journal.entry import closed_by, opened_by
-from gateway.record.journal.storage import find_segment, open_segment, segment_size, segments
+from gateway.record.journal.storage import find_segment, has_begun, open_segment, segment_size, segments
 from gateway.record.journal.verification import (
     Fault,
     JournalProblem,
@@ -251,10 +251,22 @@ def entries(path: Path, *, after: int = 0) -> Iterator[JsonObject]:
     """Yield the entries of a journal with a number above `after`, oldest first, unchecked. A last line without an end is left
     out. Raise `JournalError` for a line that is no entry; `verify` says more of such a line."""
     files = [file for _, file in segments(path)]
+    if not files:
+        _require_no_journals_below(path)
     while after and len(files) > 1 and _number(first_of(files[1])) <= after:
         del files[0]
     for file in files:
         yield from (entry for entry in lines_of(file) if not after or _number(entry) > after)
+
+
+def _require_no_journals_below(path: Path) -> None:
+    """Refuse to take the folder of several workers for a journal without entries. Raises `JournalError`."""
+    below = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and has_begun(folder))
+    if below:
+        raise JournalError(
+            f"{path} is no journal: the journals of workers are in {', '.join(below)}",
+            "name one of these folders as `journal.path`, in a copy of the configuration",
+        )
 
 
 def _number(entry: JsonObject) -> int:

@@ -8,7 +8,8 @@ import pytest
 
 from gateway import config
 from gateway.config import Configuration
-from gateway.model.errors import ConfigurationError
+from gateway.model.errors import ConfigurationError, JournalError
+from gateway.record.journal import reader
 from gateway.surfaces.stored.backup import back_up
 from gateway.surfaces.stored.workers import configure_worker, list_journals
 
@@ -44,6 +45,17 @@ def test_the_journals_are_those_of_a_gateway_alone_and_of_workers(settings: Conf
     (settings.journal.path / "00000001.jsonl").touch()
     assert list_journals(settings)[0] == settings
     assert len(list_journals(settings)) == 4
+
+
+def test_the_folder_of_workers_is_no_journal_without_entries(settings: Configuration):
+    folder = settings.journal.path
+    folder.mkdir(parents=True)
+    assert list(reader.entries(folder)) == []
+    begin_journal(folder / "worker-1")
+
+    with pytest.raises(JournalError, match="the journals of workers are in worker-1"):
+        list(reader.entries(folder))
+    assert list(reader.entries(folder / "worker-1")) == []
 
 
 async def test_a_copy_that_would_lack_the_state_of_workers_is_refused(settings: Configuration, tmp_path: Path):
