@@ -59,6 +59,7 @@ class LeaseRecord:
         self._owed: deque[tuple[Lease, JsonObject]] = deque(maxlen=OWED)
         self._keeps_values = keeps_values
         self._catching_up = asyncio.Lock()
+        self._unsaved: dict[str, Lease] = {}
 
     async def request(self, lease: Lease, decision: str | None) -> None:
         """Record a request before the broker is asked. Raises `JournalError` and `StoreError`: then nobody may be asked."""
@@ -99,7 +100,10 @@ class LeaseRecord:
             log.critical("journal.lost", kind=state.KIND, id=lease.id, problem=problem)
 
     async def catch_up(self) -> str | None:
-        """Write the entries of an outage in their order. Return the problem of a journal that takes no more."""
+        """Write the entries of an outage in their order. Return the problem of a journal that takes no more.
+
+        Then the store gets the changes that it lacks: other gateways would take an ended token for active.
+        """
         async with self._catching_up:
             while self._owed:
                 noted = self._owed[0]
@@ -108,6 +112,9 @@ class LeaseRecord:
                 # A full queue forgets its first entry.
                 if self._owed and self._owed[0] is noted:
                     self._owed.popleft()
+            for lease in tuple(self._unsaved.values()):
+                if self._unsaved.get(lease.id) is lease and not await self._save(lease):
+                    break
         return None
 
     async def _write(self, lease: Lease, entry: JsonObject) -> str | None:
@@ -120,11 +127,17 @@ class LeaseRecord:
             await self._save(lease)
         return None
 
-    async def _save(self, lease: Lease) -> None:
+    async def _save(self, lease: Lease) -> bool:
+        """Write a change, and return whether the store has it. The log names each lease with a failure once."""
         try:
             await (self._store.put(lease) if lease.is_open else self._store.remove(lease.id))
         except GatewayError as error:
-            log.error("lease.unsaved", id=lease.id, problem=error.message)  # noqa: TRY400 - the message says it all
+            if lease.id not in self._unsaved:
+                log.error("lease.unsaved", id=lease.id, problem=error.message)  # noqa: TRY400 - the message says it all
+            self._unsaved[lease.id] = lease
+            return False
+        self._unsaved.pop(lease.id, None)
+        return True
 
 
 WITHDRAW: Final = 15.0

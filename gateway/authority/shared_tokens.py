@@ -100,6 +100,8 @@ class SharedTokens:
         found = await self._leases.find(jti)
         if found is not None:
             lease, known = found[0], self._others.get(jti)
+            if lease.replica == self._replica:
+                return None  # its register has ended the token, and the record may be late
             # This gateway may have ordered the end of the lease a moment ago.
             is_active = lease.state == "active" and lease.expires > now and (known is None or known.state == "active")
             return lease.owner if is_active and self._fingerprint(token) in lease.fingerprints else None

@@ -114,6 +114,25 @@ async def test_a_token_of_a_task_is_active_at_each_gateway_until_its_lease_ends(
     assert not await a.is_active(token)
 
 
+async def test_a_token_whose_end_the_store_did_not_take_is_inactive_all_the_same(
+    start: Callable[[str], Minting], monkeypatch: pytest.MonkeyPatch
+):
+    a, b = start("a"), start("b")
+    token = await a.lend()
+
+    async def fail(*_changes: object) -> None:
+        raise StoreError("away", "wait")
+
+    with monkeypatch.context() as away:
+        away.setattr(a.lending.records, "change", fail)
+        a.lending.leases.end_task("t1", "task-completed")
+        await a.lending.leases.drain(30.0)
+    assert not await a.is_active(token)
+    await a.lending.leases.catch_up()
+    assert not await b.is_active(token)
+    assert await a.lending.store.look() == ({}, frozenset())
+
+
 async def test_a_token_whose_end_was_ordered_is_inactive_there_at_once(start: Callable[[str], Minting]):
     a, b = start("a"), start("b")
     token = await a.lend()
