@@ -34,6 +34,7 @@ from gateway.model.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.base.store.engine import Replica
     from gateway.base.store.records import SealedStore
     from gateway.model.call import Call
     from gateway.model.caller import Principal
@@ -59,7 +60,7 @@ End: TypeAlias = Literal["done", "failed", "unknown"]
 
 class Effect(Struct, frozen=True):
     """An effect that a call has, or may have. `values` maps the pointers of its key to keyed digests. `who` is the user, or an agent
-    without one. `place` are the digests of system and tool."""
+    without one. `place` are the digests of system and tool. `replica` names the gateway of the call, empty for a gateway alone."""
 
     call: str
     task: str
@@ -68,6 +69,7 @@ class Effect(Struct, frozen=True):
     values: dict[str, str]
     at: float
     state: EffectState = "open"
+    replica: str = ""
 
 
 # An effect that is not read could happen again.
@@ -89,10 +91,17 @@ class Claim(Struct, frozen=True):
 
 
 class EffectRegister:
-    """The effects of this gateway, on disk. `key` digests values. `clock` gives seconds since the epoch."""
+    """The effects of all gateways on the same records. `key` digests values. `clock` gives seconds since the epoch.
 
-    def __init__(self, store: SealedStore, key: bytes, clock: Callable[[], float]) -> None:
+    `replica` is this gateway among others, `None` for a gateway alone.
+    """
+
+    def __init__(
+        self, store: SealedStore, key: bytes, clock: Callable[[], float], replica: Replica | None = None
+    ) -> None:
         self._store = store
+        self._replica = replica
+        self._living = frozenset[str]()
         self._records = store.of(EFFECTS)
         self._key = key
         self._clock = clock
@@ -108,16 +117,37 @@ class EffectRegister:
         await self._records.expire()
         found = await self._records.load_versions()
         self._count = len(found)
-        for effect in sorted((effect for effect, _ in found.values()), key=lambda effect: effect.at):
+        for effect, _ in sorted(found.values(), key=lambda one: one[0].at):
             self._times.setdefault(effect.who, deque()).append(effect.at)
-        for identifier, (effect, version) in found.items():
-            lost = structs.replace(effect, state="unknown")
-            if effect.state == "open":
-                change = self._records.changed(identifier, lost, version=version, expires=effect.at + KEPT)
+        await self._take_over(found)
+
+    async def look(self) -> None:
+        """Take over the effects of gateways that have ended since the last look. Raises `StoreError`."""
+        if self._replica is None:
+            return
+        living = await self._replica.list_living()
+        if self._living <= living:
+            self._living = living
+        else:
+            await self.learn()
+
+    async def learn(self) -> None:
+        """Learn of the calls with an unknown outcome at other gateways, too. Raises `StoreError`."""
+        if self._replica is not None:
+            await self._take_over(await self._records.load_versions())
+
+    async def _take_over(self, found: Mapping[str, tuple[Effect, int]]) -> None:
+        """Note that the outcome of each open call is unknown whose gateway has ended."""
+        self._living = frozenset[str]() if self._replica is None else await self._replica.list_living()
+        for identifier, (known, version) in found.items():
+            effect = known
+            if effect.state == "open" and effect.replica not in self._living:
+                effect = structs.replace(effect, state="unknown")
+                change = self._records.changed(identifier, effect, version=version, expires=effect.at + KEPT)
                 if await self._store.change(change) is None:
-                    continue  # Another gateway has the call, and it has just ended there.
-            if effect.state != "done":
-                self._unknown[effect.call] = identifier, lost
+                    continue  # another gateway was faster
+            if effect.state == "unknown":
+                self._unknown[effect.call] = identifier, effect
 
     async def close(self) -> None:
         """Wait until all ends are on disk."""
@@ -139,7 +169,8 @@ class EffectRegister:
         if not values:
             return None
         who, place = self._name_caller(principal), self._name_place(call)
-        effect = Effect(identifier, task, who, place, values, self._clock())
+        replica = "" if self._replica is None else self._replica.id
+        effect = Effect(identifier, task, who, place, values, self._clock(), replica=replica)
         name = self._digest(["effect", who, place, cast("Json", values)])
         has_room = len(self._list_times(who)) < MOST_OF_ONE
         for _ in range(_ATTEMPTS):
@@ -181,7 +212,8 @@ class EffectRegister:
             self._open[claim.effect.call] = claim
             self._holders[claim.id] = claim.effect.call
             self._unknown.pop(claim.earlier.call, None)
-            await self._put(claim.id, claim.effect)
+            change = self._records.changed(claim.id, claim.effect, expires=claim.effect.at + KEPT)
+            await self._store.change(change)
         elif not passes:
             self.settle(claim.effect.call, "failed")
             if (write := self._writes.get(claim.id)) is not None:
@@ -241,9 +273,6 @@ class EffectRegister:
                 change = self._records.changed(identifier, ended, expires=ended.at + KEPT)
             if await self._store.change(change._replace(version=found[1])) is not None:
                 return True
-
-    async def _put(self, identifier: str, effect: Effect) -> None:
-        await self._store.change(self._records.changed(identifier, effect, expires=effect.at + KEPT))
 
     # --- what became of an unknown call ----------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class EffectStage(Struct, frozen=True):
         reason = order.reason.strip()
         if not 0 < len(reason) <= LONGEST_REASON:
             return reasons.STOP_REASON.reason(longest=LONGEST_REASON)
+        await self.register.learn()
         task = self.register.find_task(order.id) or await self.ledger.find_unknown(order.id)
         if task is None or not await self.confirm(order.id, task, order.end, {**by, "reason": reason}):
             return reasons.OUTCOME_KNOWN.reason()

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gateway.effects")
 
 _SWEEP_SECONDS: Final = 600.0
+_LOOK_SECONDS: Final = 2.0
+"""Between two looks for gateways that have ended."""
 
 
 async def open_effects(stack: AsyncExitStack, parts: DeskParts, metrics: Metrics) -> EffectStage:
     """Take over the effects of the gateway before this one, and keep them until the stack ends. Raises `StoreError`."""
-    register = EffectRegister(parts.store, subkey(parts.keys.fingerprints, "effects"), parts.clock)
+    register = EffectRegister(parts.store, subkey(parts.keys.fingerprints, "effects"), parts.clock, parts.claim)
     await register.begin()
     stack.push_async_callback(register.close)
 
@@ -37,7 +39,16 @@ async def open_effects(stack: AsyncExitStack, parts: DeskParts, metrics: Metrics
         except GatewayError as error:
             log.warning("effects.unswept", problem=error.message)
 
+    async def look() -> None:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            await register.look()
+        except GatewayError as error:
+            log.warning("effects.unfollowed", problem=error.message)
+
     stack.push_async_callback(Job.begin_repeating(sweep, "effects").stop)
+    if parts.claim is not None:
+        stack.push_async_callback(Job.begin_repeating(look, "effects of other gateways").stop)
     stage = EffectStage(register, parts.history.ledger, parts.journal, metrics)
     add_operations(parts.control, stage)
     return stage

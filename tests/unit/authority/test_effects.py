@@ -133,6 +133,56 @@ async def test_after_a_kill_an_open_effect_is_unknown_until_it_is_confirmed(tmp_
     assert claim.repeats is None
 
 
+class Gateways:
+    """The gateways on the same records that have not ended."""
+
+    def __init__(self, name: str, living: set[str]) -> None:
+        self.id = name
+        self.living = living
+        living.add(name)
+
+    async def list_living(self) -> frozenset[str]:
+        return frozenset(self.living)
+
+
+async def test_a_start_beside_other_gateways_leaves_their_open_effects_open(tmp_path: Path):
+    living = set[str]()
+    store = sealed_store(tmp_path, clock=lambda: 1000.0)
+    one, other = (EffectRegister(store, KEY, lambda: 1000.0, Gateways(name, living)) for name in ("a", "b"))
+    await one.begin()
+    assert await one.claim(make_caller(), make_call(), "c-1", "t-1") is not None
+
+    await other.begin()
+    again = await other.claim(make_caller(), make_call(), "c-2", "t-2")
+    assert again is not None
+    assert again.repeats is not None
+    assert again.repeats.state == "open"
+    assert not other.confirm("c-1", "failed"), "it is under way"
+
+    living.discard("a")
+    await other.look()
+    again = await other.claim(make_caller(), make_call(), "c-3", "t-2")
+    assert again is not None
+    assert again.repeats is not None
+    assert again.repeats.state == "unknown"
+    assert other.confirm("c-1", "failed")
+
+
+async def test_a_person_settles_the_unknown_call_of_a_gateway_beside(tmp_path: Path):
+    living = set[str]()
+    store = sealed_store(tmp_path, clock=lambda: 1000.0)
+    one, other = (EffectRegister(store, KEY, lambda: 1000.0, Gateways(name, living)) for name in ("a", "b"))
+    await one.begin()
+    await other.begin()
+    assert await one.claim(make_caller(), make_call(), "c-1", "t-1") is not None
+    one.settle("c-1", "unknown")
+    await one.close()
+
+    await other.learn()
+    assert other.find_task("c-1") == "t-1"
+    assert other.confirm("c-1", "done")
+
+
 async def test_an_effect_is_forgotten_after_its_time(tmp_path: Path):
     await make_register(tmp_path).claim(make_caller(), make_call(), "c-1", "t")
     later = make_register(tmp_path, 1000.0 + effects.KEPT + 1)
