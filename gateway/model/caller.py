@@ -107,9 +107,9 @@ class Principal:
     def is_in_person(self) -> bool:
         """Return whether the user calls, and no agent: a bound token of the user alone, which tells when the user logged in.
 
-        A token without a proof of possession may be stolen, and the token of an agent has no time of a login.
+        A token without a proof of possession may be stolen. The token of an agent has no time of a login, or the time 0 of some issuers.
         """
-        return self.user is None and not self.delegation and self.bound and self.logged_in is not None
+        return self.user is None and not self.delegation and self.bound and (self.logged_in or 0.0) > 0.0
 
     @property
     def known_as(self) -> str:

@@ -239,8 +239,14 @@ def test_a_call_of_the_user_in_person_takes_over_no_mark_but_leaves_its_own(run:
 
 @pytest.mark.parametrize(
     "caller",
-    [replace(ANN, bound=False), replace(ANN, logged_in=None), replace(ANN, user=User("ann")), DELEGATE],
-    ids=("a bearer token, maybe stolen", "no login", "a client for the user", "a delegate"),
+    [
+        replace(ANN, bound=False),
+        replace(ANN, logged_in=None),
+        replace(ANN, logged_in=0.0),
+        replace(ANN, user=User("ann")),
+        DELEGATE,
+    ],
+    ids=("a bearer token, maybe stolen", "no login", "a service account", "a client for the user", "a delegate"),
 )
 def test_nobody_else_is_in_person(run: Run, caller: Principal):
     run.read()
