@@ -225,7 +225,8 @@ class Records(Generic[Form]):
         if len(identifiers) > _READ_APART:
             found = await self.load_versions()
             return {name: found[name] for name in identifiers if name in found}
-        return {name: one for name in identifiers if (one := await self.find(name)) is not None}
+        rows = [await self._store.engine.read(self._kind.name, name) for name in identifiers]
+        return self.open_rows(row for row in rows if row is not None)
 
     async def list_versions(self) -> dict[str, int]:
         """Return the versions of all records by their ids, without a look at the values."""
