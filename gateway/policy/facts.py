@@ -50,6 +50,8 @@ TESTS: Final = tuple(CONDITION["properties"])
 BUCKETS: Final = 60
 """Parts of a sliding window. A window counts up to one part too long, and never too short."""
 _WHOLE: Final = timedelta(days=400)
+LONGEST_NAME: Final = 256
+"""Characters of a target's name. Nothing is kept beside a longer one: a caller may have made it up."""
 _TARGETS: Final = 1024
 """Targets whose facts are kept: a resource is made anew for each call."""
 _POINTER: Final = r"^/arguments(/([^~/]|~[01])*)+$"
@@ -345,7 +347,8 @@ class FactBook:
         fitting = Fitting(tuple(each for each in self.all if each.fact.fits_target(target)), tuple(begun))
         if len(self._found) >= _TARGETS:
             self._found.clear()
-        self._found[id(target)] = target, fitting
+        if len(target.name) <= LONGEST_NAME:
+            self._found[id(target)] = target, fitting
         return fitting
 
 

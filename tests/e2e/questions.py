@@ -66,7 +66,10 @@ class Office:
 
 
 def codes_that_ask(rules: Path = ROOT / "rego/gateway") -> set[str]:
-    """The codes of all questions: those of the rules of the shipped policy, and the gateway's own."""
+    """The codes of all questions: those of the rules of the shipped policy, and the gateway's own.
+
+    Limits over the tasks of a day are apart: tests/policy/test_limits_over_tasks.py has their questions.
+    """
     found = {reasons.APPROVAL_TASK.code}
     for path in rules.rglob("*.rego"):
         text = path.read_text("utf-8")
@@ -76,7 +79,7 @@ def codes_that_ask(rules: Path = ROOT / "rego/gateway") -> set[str]:
         if re.search(r'^asks contains \{"code": code', text, re.MULTILINE):
             (table,) = re.findall(r"^_codes := \{(.*?)^\}", text, re.MULTILINE | re.DOTALL)
             found |= set(re.findall(r'"([\w-]+/[\w-]+)"', table))
-    return found
+    return {code for code in found if not code.startswith("limit/")}
 
 
 # --- the gateway -----------------------------------------------------------------------------------

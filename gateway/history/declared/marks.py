@@ -22,7 +22,7 @@ from gateway.history.declared.values import Unreadable, add_amounts, to_fact, wr
 from gateway.model.caller import canonical_person
 from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Role
-from gateway.policy.facts import NO_FACTS, Pair, Scope
+from gateway.policy.facts import LONGEST_NAME, NO_FACTS, Pair, Scope
 
 if TYPE_CHECKING:
     from gateway.history.declared.accounts import FactAccounts
@@ -153,7 +153,9 @@ class FactReader:
         place = subject.principal.key, subject.task, id(target)
         plan = self._plans.get(place)
         if plan is None or plan.target is not target:
-            plan = self._plans[place] = _Planner(book, subject, self._digests).make()
+            plan = _Planner(book, subject, self._digests).make()
+            if len(target.name) <= LONGEST_NAME:
+                self._plans[place] = plan
         return CallFacts(book, subject, plan, self._digests)
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST = {
-    CHEAPEST: (483, 83, 299),
-    OF_USERS: (674, 95, 377),
-    LENT: (768, 109, 419),
+    CHEAPEST: (484, 83, 300),
+    OF_USERS: (675, 95, 378),
+    LENT: (769, 109, 420),
     REFUSED: (681, 85, 331),
     REFUSED_WRITE: (765, 86, 347),
 }

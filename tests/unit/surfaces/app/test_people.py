@@ -13,6 +13,7 @@ from gateway.authority.approvals.model import Person
 from gateway.authority.approvals.office import SubmittedAnswer
 from gateway.authority.approvals.rules import Approver
 from gateway.config import keys
+from gateway.model.decision import Reason
 from tests.unit.approving import BOB, HOLDING, approve, desk, pending
 from tests.unit.harness import Bench, bench, call
 from tests.unit.recurring import bearer
@@ -70,8 +71,8 @@ async def test_a_no_at_another_gateway_ends_the_task_that_only_the_first_one_kne
         no = SubmittedAnswer(question.id, "deny", question.shown, end_task=True)
         counted = await people.office.vote(Approver(BOB), no)
 
-        assert not isinstance(counted, tuple)
-        assert dict(counted)["task_ended"]
+        assert not isinstance(counted, Reason)
+        assert counted["task_ended"]
         assert [entry["task"] for entry in two.entries("task") if entry["event"] == "ended"] == [question.task]
         await one.gateway.history.ledger.log.catch_up(question.requester.job)
         kept = one.gateway.history.tasks.find(question.task)
