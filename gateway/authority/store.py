@@ -57,7 +57,7 @@ class LeaseStore:
         return await self._values.get(identifier)
 
     async def drop_values(self) -> None:
-        """Remove the values without a lease: nobody needs them. The values are read first, so each had a lease then."""
+        """Remove the values whose lease is gone. The values are read first, so each had a lease then."""
         values = await self._values.load()
         if values and (left := values.keys() - (await self._leases.load()).keys()):
             await self._values.remove(*left)

@@ -27,7 +27,7 @@ class Replicas(Replica, Protocol):
         ...
 
     async def bury(self, ended: Collection[str], /) -> None:
-        """Make sure that gateways that have ended change nothing any more. Raises `StoreError`."""
+        """Stop late changes of ended gateways. Raises `StoreError`."""
         ...
 
 

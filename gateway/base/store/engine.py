@@ -110,7 +110,7 @@ class Claim(Replica, Protocol):
     """The right of this process to use the records."""
 
     async def bury(self, ended: Collection[str], /) -> None:
-        """Make sure that processes whose claim has ended change nothing any more. Raises `StoreError`."""
+        """Stop late changes of processes with an ended claim. Raises `StoreError`."""
         ...
 
     def find_problem(self) -> StoreError | None:

@@ -154,7 +154,7 @@ class PostgresStore:
         return {(kind, seal): count for kind, seal, count in await self._look(_SURVEY)}
 
     async def read_all(self) -> list[Change]:
-        """Return all records as changes that write them: see `Engine.read_all`. Raises `StoreError`."""
+        """Return each record as the change that writes it (`Engine.read_all`). Raises `StoreError`."""
         rows = await self._look(_ALL, self._clock())
         return [Change(row["kind"], row["id"], row["value"], expires=row["expires"]) for row in rows]
 

@@ -150,7 +150,7 @@ class SqliteStore:
         return {(kind, seal): count for kind, seal, count in await in_thread(partial(self._look, _SURVEY))}
 
     async def read_all(self) -> list[Change]:
-        """Return all records as changes that write them: see `Engine.read_all`. Raises `StoreError`."""
+        """Return each record as the change that writes it (`Engine.read_all`). Raises `StoreError`."""
         now = self._clock()
         rows = await in_thread(partial(self._look, _ALL))
         return [Change(*row[:3], expires=row[3]) for row in rows if row[3] is None or row[3] > now]

@@ -74,7 +74,7 @@ def serve(path: Path, count: int) -> int:
 
 
 def _require_shareable(settings: Configuration) -> None:
-    """Refuse a configuration whose state only one gateway can have."""
+    """Refuse a configuration with state that workers cannot share."""
     if unshared := find_unshared(settings):
         raise ConfigurationError(
             f"one gateway alone can have {', '.join(unshared)}, and --workers starts several",
