@@ -1,11 +1,11 @@
 """Credentials of the kept tasks by the systems of origin, and pieces of credentials in calls to other systems. Pure.
 
     content = exposures.complete(kept, state, target, content)         # before the call is reserved
-    exposures.follow(owner, task, state, event)                        # after an event of the task was folded
-    exposures.drop(owner, task)                                        # when the task is no longer kept
+    exposures.follow(job, task, state, event)                          # after an event of the task was folded
+    exposures.drop(job, task)                                          # when the task is no longer kept
 
 A call that carries less than half of a credential passes. What it carried counts for each later call to the same system, of
-all tasks of the caller that are kept. Kept are grams, which are keyed digests. A piece that cannot be counted stands for
+all tasks of the job that are kept: agents of one user hand text to each other. Kept are grams, which are keyed digests. A piece that cannot be counted stands for
 the whole credential, so that nothing uncounted is sent."""
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 class OriginListener(Protocol):
-    """A listener for origins. `owner` is a principal's key, `task` an id."""
+    """A listener for origins. `job` is the name of a job, `task` an id."""
 
-    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> object:
+    def note(self, job: str, task: str, audience: str, fingerprint: str, shingles: frozenset[int], /) -> object:
         """Keep that a result of the system `audience` has shown this credential to the task."""
 
-    def note_lost(self, owner: str, task: str, audience: str, /) -> None:
+    def note_lost(self, job: str, task: str, audience: str, /) -> None:
         """Note that `audience` has shown the task more credentials than history keeps."""
 
-    def drop(self, owner: str, task: str, /) -> None:
+    def drop(self, job: str, task: str, /) -> None:
         """Forget a task that is no longer kept."""
 
 
@@ -50,24 +50,24 @@ class OriginReporter:
     def __init__(self, origins: OriginListener | None) -> None:
         self._origins = origins
 
-    def tell(self, owner: str, task: str, state: TaskState, fingerprints: Iterable[str]) -> None:
+    def tell(self, job: str, task: str, state: TaskState, fingerprints: Iterable[str]) -> None:
         """Tell of new credentials of a task. A credential from the user belongs to no system, and an ordinary word would be
         found everywhere."""
         if self._origins is None:
             return
         for audience in state.lost:
-            self._origins.note_lost(owner, task, audience)
+            self._origins.note_lost(job, task, audience)
         for fingerprint in fingerprints:
             known = state.credentials.get(fingerprint)
             if known is not None and known.audience is not None and not known.ordinary:
-                self._origins.note(owner, task, known.audience, fingerprint, state.shingles[fingerprint])
+                self._origins.note(job, task, known.audience, fingerprint, state.shingles[fingerprint])
 
     def drop(self, kept: TaskHistory) -> None:
         if self._origins is not None:
-            self._origins.drop(kept.owner, kept.task.id)
+            self._origins.drop(kept.job, kept.task.id)
 
 
-MAX_OF_CALLER: Final = 16_384
+MAX_OF_JOB: Final = 16_384
 MAX_OF_ALL: Final = 262_144
 """Grams in all tasks that are kept: some 30 MB."""
 FORM: Final = "pieces"
@@ -75,12 +75,12 @@ FORM: Final = "pieces"
 
 
 class Owned(Protocol):
-    """A task with the key of its principal."""
+    """A task with the name of its job."""
 
     @property
     def task(self) -> Task: ...
     @property
-    def owner(self) -> str: ...
+    def job(self) -> str: ...
 
 
 _Counts = Mapping[str, Mapping[int, int]]
@@ -88,49 +88,49 @@ _Counts = Mapping[str, Mapping[int, int]]
 
 
 class Exposures:
-    """The grams that each task has carried to each system, caller by caller."""
+    """The grams that each task has carried to each system, job by job."""
 
-    def __init__(self, *, of_caller: int = MAX_OF_CALLER, of_all: int = MAX_OF_ALL) -> None:
-        self._callers: dict[str, dict[str, _Counts]] = {}
+    def __init__(self, *, of_job: int = MAX_OF_JOB, of_all: int = MAX_OF_ALL) -> None:
+        self._jobs: dict[str, dict[str, _Counts]] = {}
         self._sizes: dict[str, int] = {}
-        self._of_caller = of_caller
+        self._of_job = of_job
         self._of_all = of_all
         self._size = 0
 
-    def note(self, owner: str, task: str, exposed: _Counts) -> None:
+    def note(self, job: str, task: str, exposed: _Counts) -> None:
         """Take in what a task has carried so far."""
         size = sum(map(len, exposed.values()))
         if not size:
-            self.drop(owner, task)
+            self.drop(job, task)
             return
-        self._callers.setdefault(owner, {})[task] = exposed
+        self._jobs.setdefault(job, {})[task] = exposed
         self._size += size - self._sizes.get(task, 0)
         self._sizes[task] = size
 
-    def follow(self, owner: str, task: str, state: TaskState, event: Event) -> None:
+    def follow(self, job: str, task: str, state: TaskState, event: Event) -> None:
         """Take in an event of a task that was folded."""
         if isinstance(event, Reserved | Released | Exposed):
-            self.note(owner, task, state.exposed)
+            self.note(job, task, state.exposed)
 
-    def drop(self, owner: str, task: str) -> None:
+    def drop(self, job: str, task: str) -> None:
         """Forget what a task has carried."""
-        of_caller = self._callers.get(owner, {})
-        if of_caller.pop(task, None) is not None:
+        of_job = self._jobs.get(job, {})
+        if of_job.pop(task, None) is not None:
             self._size -= self._sizes.pop(task)
-            if not of_caller:
-                del self._callers[owner]
+            if not of_job:
+                del self._jobs[job]
 
     def complete(
         self, kept: Owned, state: TaskState, target: Target, content: CallContent, earlier: Carried = NOTHING
     ) -> CallContent:
         """Return the content with the credentials of other systems that it completes, and with the grams to be counted.
         `earlier` has the readings of earlier tasks."""
-        touch, owner, task = touch_of(target), kept.owner, kept.task.id
+        touch, job, task = touch_of(target), kept.job, kept.task.id
         pieces = [piece for piece in content.pieces if _is_foreign(piece, state, earlier, touch.audience)]
         if not pieces:
             return content
-        others = [exposed for name, exposed in self._callers.get(owner, {}).items() if name != task]
-        room = self._room(owner, state)
+        others = [exposed for name, exposed in self._jobs.get(job, {}).items() if name != task]
+        room = self._room(job, state)
         counted: set[int] = set()
         found: list[Sighting] = []
         for piece in pieces:
@@ -142,11 +142,11 @@ class Exposures:
                 counted |= piece.grams
         return structs.replace(content, sightings=(*content.sightings, *found), exposed=tuple(sorted(counted)))
 
-    def _room(self, owner: str, state: TaskState) -> int:
+    def _room(self, job: str, state: TaskState) -> int:
         """Return how many more grams there is room for."""
         of_task = MAX_EXPOSED - sum(map(len, state.exposed.values()))
-        of_caller = self._of_caller - sum(self._sizes[task] for task in self._callers.get(owner, {}))
-        return max(0, min(of_task, of_caller, self._of_all - self._size))
+        of_job = self._of_job - sum(self._sizes[task] for task in self._jobs.get(job, {}))
+        return max(0, min(of_task, of_job, self._of_all - self._size))
 
 
 def _is_foreign(piece: CredentialPiece, state: TaskState, earlier: Carried, audience: str) -> bool:

@@ -399,7 +399,7 @@ class TaskLedger:
             self._states.jobs.follow_labels(kept, state, event)
         apply(state, event)
         kept.changed = True
-        self._exposures.follow(kept.owner, kept.task.id, state, event)
+        self._exposures.follow(kept.job, kept.task.id, state, event)
         if isinstance(event, Observed | Reading):
             self._tell_origins(kept, state, event)
         if used is not None:
@@ -408,7 +408,7 @@ class TaskLedger:
     def _tell_origins(self, kept: TaskHistory, state: TaskState, event: Observed | Reading) -> None:
         """Tell of the credentials that a part of a result has shown to the task."""
         if event.credentials or event.lost:
-            self._origins.tell(kept.owner, kept.task.id, state, event.credentials)
+            self._origins.tell(kept.job, kept.task.id, state, event.credentials)
 
     def _require_open(self, task: Task) -> TaskHistory:
         kept = self._tasks.find(task.id)

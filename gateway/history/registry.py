@@ -318,8 +318,8 @@ class TaskRegistry:
             heappush(self._expiries, (kept.task.expires + REMEMBERED, kept.task.id))
         if kept.carries:
             state = self._states.load(kept)
-            self._origins.tell(kept.owner, kept.task.id, state, state.credentials)
-            self._exposures.note(kept.owner, kept.task.id, state.exposed)
+            self._origins.tell(kept.job, kept.task.id, state, state.credentials)
+            self._exposures.note(kept.job, kept.task.id, state.exposed)
 
     def use(self, kept: TaskHistory, now: float) -> None:
         """Note that a task was used."""
@@ -373,7 +373,7 @@ class TaskRegistry:
         self._places.add(kept.owner, kept.parties, -1)
         self._bytes.add(kept.owner, kept.parties, -kept.size)
         self._origins.drop(kept)
-        self._exposures.drop(kept.owner, task_id)
+        self._exposures.drop(kept.job, task_id)
 
     def tell_end(self, task_id: str, how: TaskEnd) -> None:
         """Tell the listeners of the end of a task."""

@@ -93,7 +93,7 @@ class Questions(Struct, frozen=True):
 
         Raises `JournalError` and `StoreError`.
         """
-        known = self.known.find_known(prepared.request.principal.key, prepared.task, ruling.content.sightings)
+        known = self.known.find_known(prepared.request.principal.job, prepared.task, ruling.content.sightings)
         description = self._describe(prepared, ruling, known)
         question = self._build_question(context, prepared, ruling)
         shown = cast("Mapping[str, Any]", description["arguments"]).get("value")
@@ -317,7 +317,7 @@ class TaskApprovals(Struct, frozen=True):
 
     def _describe(self, principal: Principal, document: Json) -> JsonObject:
         """Return the declaration for people, without credentials."""
-        known = self.known.find_known(principal.key)
+        known = self.known.find_known(principal.job)
         value = redact_value(document, key=self.journal.fingerprint_key, spots=self.spots, known=known)
         shown: dict[str, Json] = {"mode": "digest"} if value is None else {"mode": "full", "value": value}
         goal = cast("Mapping[str, Json]", value).get("goal") if isinstance(value, dict) else None

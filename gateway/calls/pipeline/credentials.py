@@ -1,7 +1,7 @@
 """Credentials of callers, where policy alone could not see them: each system's are kept from all others, and from the record.
 
 Policy decides on the arguments of a call, with the credentials that the call's own task was shown. `CredentialChain` looks outside the
-arguments and at the other tasks of the caller, `CallerCredentials` names all that a caller knows, and `ExposureGuard` examines a message.
+arguments and at the other tasks of the job, `CallerCredentials` names all that a caller knows, and `ExposureGuard` examines a message.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class CredentialChain:
         """Refuse a request to the system `audience` with a credential of another system outside its arguments; else return
         the pieces of such credentials there.
 
-        `trace` is the `traceparent` that goes on. For a caller whose tasks were shown no credential, as is
+        `trace` is the `traceparent` that goes on. For a job whose tasks were shown no credential, as is
         usual, this costs one look-up.
         """
-        shown = self.origins.of(request.principal.key)
+        shown = self.origins.of(request.principal.job)
         if shown is None:
             return ()
         look = partial(origins.examine_message, _describe_sent(request, trace), shown, audience, self._detector)
@@ -85,14 +85,14 @@ class CredentialChain:
         return FOREIGN if found == "foreign" else _UNSEARCHED
 
     async def add_other_tasks(
-        self, owner: str, task: Task, call: Call, content: CallContent, *, walked: Leaves, size: int
+        self, job: str, task: Task, call: Call, content: CallContent, *, walked: Leaves, size: int
     ) -> CallContent:
-        """Return the content of a call, completed by the credentials that other tasks of the caller were shown.
+        """Return the content of a call, completed by the credentials that other tasks of the job were shown.
 
-        `owner` is the caller's `Principal.key`, `walked` are the leaves of the arguments, and `size` the bytes of its message. For a caller whose other tasks were shown no
-        credential this costs one look-up.
+        `walked` are the leaves of the arguments, and `size` the bytes of its message. For a job whose other tasks were shown no credential this
+        costs one look-up.
         """
-        shown = self.origins.of(owner)
+        shown = self.origins.of(job)
         if shown is None or not origins.may_lack_credentials(shown, task.id, call.target.audience):
             return content
         return await self._worker.run(
@@ -150,13 +150,13 @@ class CallerCredentials(Struct, frozen=True):
     detector: Detector
     live: LiveValues
 
-    def find_known(self, owner: str, task: Task | None = None, sightings: Sequence[Sighting] = ()) -> KnownSpots | None:
-        """Return the known credentials of a caller, with the live values of the gateway; `None` for none.
+    def find_known(self, job: str, task: Task | None = None, sightings: Sequence[Sighting] = ()) -> KnownSpots | None:
+        """Return the known credentials of a job, with the live values of the gateway; `None` for none.
 
-        Systems have shown them to its tasks, `task` among them, or its call carries them (`sightings`). `owner` is the caller's
-        `Principal.key`.
+        Systems have shown them to its tasks, `task` among them, or its call carries them (`sightings`). `job` is the caller's
+        `Principal.job`.
         """
-        indexes = self._find_shown(owner, task)
+        indexes = self._find_shown(job, task)
         rules: dict[str, str] = {}
         if sightings:
             presented = {item.fingerprint: item for item in sightings if item.handle is None}
@@ -171,18 +171,18 @@ class CallerCredentials(Struct, frozen=True):
         """Return the known credentials of the caller of an undecided request, its own tokens among them."""
         task = self._find_task(context, principal, message)
         authorization = texts_of(context.exchange.fields, b"authorization")
-        indexes = [*self._find_shown(principal.key, task), self.tokens.index(principal.key, authorization)]
+        indexes = [*self._find_shown(principal.job, task), self.tokens.index(principal.key, authorization)]
         return KnownSpots(self.detector, indexes, live=self.live) if indexes or self.live else None
 
-    def _find_shown(self, owner: str, task: Task | None) -> list[CredentialIndex]:
+    def _find_shown(self, job: str, task: Task | None) -> list[CredentialIndex]:
         indexes: list[CredentialIndex] = []
-        shown = self.chain.origins.of(owner)
+        shown = self.chain.origins.of(job)
         if shown is not None:
             indexes.append(shown.index)
         try:
             seen = None if task is None else self.ledger.seen(task)
         except HistoryError:
-            # The gateway decides nothing in a task with an unreadable state. The caller's other tasks still count.
+            # The gateway decides nothing in a task with an unreadable state. The job's other tasks still count.
             seen = None
         if task is not None and seen:
             index = self.chain.index(task, seen)
@@ -282,8 +282,8 @@ class ExposureGuard(Struct, frozen=True):
             len(body), partial(look_through, self.live, request.sent_headers, body, has_tokens=has_tokens)
         )
         exposed: Refusal | bool = False
-        # Without a token, a caller to whom no system has shown a credential has nothing of its own to expose.
-        if has_tokens or self.chain.origins.of(request.principal.key) is not None:
+        # Without a token, a caller to whose job no system has shown a credential has nothing of its own to expose.
+        if has_tokens or self.chain.origins.of(request.principal.job) is not None:
             exposed = await self._examine_own(context, request, look if has_tokens else None)
         if isinstance(exposed, Refusal):
             return exposed

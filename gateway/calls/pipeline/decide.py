@@ -151,7 +151,7 @@ class CallInspection(Struct, frozen=True):
     worker: WorkerThread
 
     async def inspect_arguments(self, context: RequestContext, prepared: PreparedCall) -> tuple[CallContent, Leaves]:
-        """Return the content of the arguments, with the credentials that other tasks of the caller were shown, and their leaves."""
+        """Return the content of the arguments, with the credentials that other tasks of the job were shown, and their leaves."""
         call, task, principal = prepared.call, prepared.task, prepared.request.principal
         size, seen, handles = len(prepared.message.body), self.ledger.seen(task), prepared.handles
         suppressions = self.inspector.suppressions
@@ -171,8 +171,8 @@ class CallInspection(Struct, frozen=True):
             content = look(walked=walked)
         else:
             content, walked = await self.worker.run(size, partial(_walk_and_look, call, look))
-        if self.chain.origins.of(principal.key) is not None:
-            content = await self.chain.add_other_tasks(principal.key, task, call, content, walked=walked, size=size)
+        if self.chain.origins.of(principal.job) is not None:
+            content = await self.chain.add_other_tasks(principal.job, task, call, content, walked=walked, size=size)
         return content, walked
 
 
@@ -351,10 +351,10 @@ class Decider(Struct, frozen=True):
             decided = await ask_policy(context, prepared, counted, claimed, endorsement, repeats=repeats)
             seconds = self.monotonic() - asked
             known = None
-            # Asked after the policy: another call of the caller may have shown a credential meanwhile.
+            # Asked after the policy: another call of the job may have shown a credential meanwhile.
             seen = self.ledger.seen(task)
-            if content.sightings or seen or self.inspection.chain.origins.of(principal.key) is not None:
-                known = self.known.find_known(principal.key, task, content.sightings)
+            if content.sightings or seen or self.inspection.chain.origins.of(principal.job) is not None:
+                known = self.known.find_known(principal.job, task, content.sightings)
             arguments = await self.record.describe_arguments(prepared, counted, walked, known)
             if endorsement is not None and releases is not None and not await releases.is_in_force(endorsement):
                 endorsement = None

@@ -157,7 +157,7 @@ class CallAnswer(UpstreamAnswer, kw_only=True):
             calls.authority.end_call(context.id)
         content = None
         if kept is not None and kept.held:
-            known = calls.known.find_known(prepared.request.principal.key, prepared.task)
+            known = calls.known.find_known(prepared.request.principal.job, prepared.task)
             content = await self.parts.worker.run(kept.held, partial(kept.value, known))
         concealed = None if self.concealer is None else self.concealer.count
         entry = settled_entry(

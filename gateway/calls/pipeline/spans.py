@@ -68,7 +68,7 @@ def _may_be_told(
 def is_safe_trace(known: CallerCredentials, principal: Principal, trace: TraceContext) -> bool:
     """Return whether the caller's trace holds no known credential, and its state no credential of any form."""
     texts = [value.decode("latin-1") for value in (trace.joined or b"", *(value for _, value in trace.state))]
-    spots = known.find_known(principal.key)
+    spots = known.find_known(principal.job)
     if spots is not None and spots.holds_any(texts):
         return False
     return not (trace.state and known.detector.hits("\n".join(texts[1:]).encode()))

@@ -98,7 +98,7 @@ class TaskEndpoints:
         declared = read_declaration(body)
         if isinstance(declared, Reason):
             return refuse_task(declared)
-        if self._holds_credential(principal.key, "\n".join(declared.names())):
+        if self._holds_credential(principal.job, "\n".join(declared.names())):
             # These texts are in force as they stand, and kept so: none of them can be concealed.
             return refuse_task(reasons.TASK_INVALID_CREDENTIAL.reason())
         self._store.require_room(principal, now)

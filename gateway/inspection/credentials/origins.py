@@ -1,6 +1,7 @@
-"""The systems that showed credentials to the tasks of a caller, and the search for these credentials in a call. Pure.
+"""The systems that showed credentials to the tasks of a job, and the search for these credentials in a call. Pure.
 
-A caller may open as many tasks as it likes: if each knew only of its own credentials, a new task would know of none.
+A caller may open as many tasks as it likes, and agents of one user hand text to each other. If each task knew only of its own
+credentials, a new task would know of none.
 
 Policy sees the arguments of a call, and may let a credential pass there; no role and no contract speaks for any other
 place. So a credential that one system has shown may go back to that system there, and to no other. A credential that no
@@ -28,10 +29,10 @@ from gateway.wire.protocol import methods
 from gateway.wire.protocol.headers import NAME, PARAM_PREFIX, decode, read_parent
 from gateway.wire.protocol.methods import TABLE
 
-MAX_OF_CALLER: Final = 4_096
+MAX_OF_JOB: Final = 4_096
 MAX_OF_ALL: Final = 32_768
 """Credentials that are kept: some 150 MB, or 250 MB if all of them are long."""
-MAX_MARKS_OF_CALLER: Final = 16_384
+MAX_MARKS_OF_JOB: Final = 16_384
 MAX_MARKS_OF_ALL: Final = 262_144
 """Credentials of which the marks are kept: some 100 MB."""
 FEWEST: Final = 5
@@ -39,8 +40,8 @@ FEWEST: Final = 5
 
 
 @dataclass(slots=True)
-class ShownToCaller:
-    """The known credentials of one caller's tasks."""
+class ShownToJob:
+    """The known credentials of one job's tasks."""
 
     index: CredentialIndex = field(default_factory=lambda: CredentialIndex({}))
     systems: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
@@ -58,7 +59,7 @@ class ShownToCaller:
         return systems is None or audience in systems
 
     def is_beside(self, task: str) -> bool:
-        """Return whether other tasks of the caller have seen credentials unknown to this task."""
+        """Return whether other tasks of the job have seen credentials unknown to this task."""
         return len(self.systems) > len(self.tasks.get(task, ()))
 
     def has_lost_beside(self, audience: str) -> bool:
@@ -79,21 +80,21 @@ class ShownToCaller:
 
 @dataclass(frozen=True, slots=True)
 class CredentialLimits:
-    """The numbers of credentials that are kept whole, and by their marks: of one caller, and of all."""
+    """The numbers of credentials that are kept whole, and by their marks: of one job, and of all."""
 
-    of_caller: int = MAX_OF_CALLER
+    of_job: int = MAX_OF_JOB
     of_all: int = MAX_OF_ALL
-    marks_of_caller: int = MAX_MARKS_OF_CALLER
+    marks_of_job: int = MAX_MARKS_OF_JOB
     marks_of_all: int = MAX_MARKS_OF_ALL
 
 
 class KnownOrigins:
-    """Takes in what history tells (see its `KnownOrigins`), caller by caller. No caller takes more than is left for others."""
+    """Takes in what history tells (see its `OriginListener`), job by job. No job takes more than is left for others."""
 
     def __init__(self, limits: CredentialLimits | None = None) -> None:
-        self._callers: dict[str, ShownToCaller] = {}
-        self.of: Final[Callable[[str], ShownToCaller | None]] = self._callers.get
-        """Returns what was shown to the tasks of a caller; `None` for nothing, as is usual. Each call asks several times."""
+        self._jobs: dict[str, ShownToJob] = {}
+        self.of: Final[Callable[[str], ShownToJob | None]] = self._jobs.get
+        """Returns what was shown to the tasks of a job; `None` for nothing, as is usual. Each call asks several times."""
         self._limits = limits or CredentialLimits()
         self._whole = 0
         self._marks = 0
@@ -101,9 +102,9 @@ class KnownOrigins:
     def __len__(self) -> int:
         return self._whole + self._marks
 
-    def note(self, owner: str, task: str, audience: str, fingerprint: str, shingles: Collection[int]) -> str | None:
+    def note(self, job: str, task: str, audience: str, fingerprint: str, shingles: Collection[int]) -> str | None:
         """Keep a credential and the system of its origin for a task. Return its name here, `None` without room."""
-        shown = self._callers.setdefault(owner, ShownToCaller())
+        shown = self._jobs.setdefault(job, ShownToJob())
         of_task = shown.tasks.setdefault(task, {})
         name = self._name(shown, fingerprint, shingles)
         if name is None:
@@ -120,24 +121,24 @@ class KnownOrigins:
         systems[audience] = systems.get(audience, 0) + 1
         return name
 
-    def note_lost(self, owner: str, task: str, audience: str) -> None:
+    def note_lost(self, job: str, task: str, audience: str) -> None:
         """Note that `audience` has shown the task credentials whose values history does not keep."""
-        shown = self._callers.setdefault(owner, ShownToCaller())
+        shown = self._jobs.setdefault(job, ShownToJob())
         shown.tasks.setdefault(task, {})
         shown.lost.setdefault(task, set()).add(audience)
 
-    def drop(self, owner: str, task: str) -> None:
+    def drop(self, job: str, task: str) -> None:
         """Forget what a task was shown."""
-        shown = self._callers.get(owner)
+        shown = self._jobs.get(job)
         if shown is None:
             return
         for name, audience in shown.tasks.pop(task, {}).items():
             self._forget(shown, name, audience)
         shown.lost.pop(task, None)
         if not shown.tasks:
-            del self._callers[owner]
+            del self._jobs[job]
 
-    def _name(self, shown: ShownToCaller, fingerprint: str, shingles: Collection[int]) -> str | None:
+    def _name(self, shown: ShownToJob, fingerprint: str, shingles: Collection[int]) -> str | None:
         """Return the name under which a credential is kept, or can be; `None` if there is no room for it."""
         name = shown.name(fingerprint, shingles)
         if name in shown.systems:
@@ -146,19 +147,19 @@ class KnownOrigins:
         marked = fingerprint if mark is None else name_of(mark)
         limits = self._limits
         whole = len(shown.systems) - shown.marks
-        if mark_named(fingerprint) is None and whole < min(limits.of_caller, limits.of_all - self._whole):
+        if mark_named(fingerprint) is None and whole < min(limits.of_job, limits.of_all - self._whole):
             return fingerprint
-        room = min(limits.marks_of_caller, limits.marks_of_all - self._marks)
+        room = min(limits.marks_of_job, limits.marks_of_all - self._marks)
         return marked if mark_named(marked) is not None and shown.marks < room else None
 
-    def _count(self, shown: ShownToCaller, name: str, more: int) -> None:
+    def _count(self, shown: ShownToJob, name: str, more: int) -> None:
         if mark_named(name) is None:
             self._whole += more
         else:
             self._marks += more
             shown.marks += more
 
-    def _forget(self, shown: ShownToCaller, name: str, audience: str) -> None:
+    def _forget(self, shown: ShownToJob, name: str, audience: str) -> None:
         systems = shown.systems[name]
         systems[audience] -= 1
         if not systems[audience]:
@@ -176,13 +177,13 @@ def _sample(shingles: Collection[int]) -> Collection[int]:
 # --- credentials that other tasks were shown ---------------------------------------------------------
 
 
-def may_lack_credentials(shown: ShownToCaller, task: str, audience: str) -> bool:
+def may_lack_credentials(shown: ShownToJob, task: str, audience: str) -> bool:
     """Return whether the content of a call of this task to this system may have to be completed."""
     return shown.is_beside(task) or shown.has_lost_beside(audience)
 
 
 def complete_content(
-    content: CallContent, call: Call, shown: ShownToCaller, task: str, detector: Detector, *, walked: Leaves
+    content: CallContent, call: Call, shown: ShownToJob, task: str, detector: Detector, *, walked: Leaves
 ) -> CallContent:
     """Return the content with the credentials that another system has shown to other tasks, in whatever form. Where
     such a system has shown more than is kept, a call with an uncommon word is `unsure`. `walked` are the leaves of its arguments."""
@@ -203,7 +204,7 @@ def complete_content(
     return structs.replace(content, sightings=kept, complete=whole, pieces=pieces)
 
 
-def _may_hold_lost(content: CallContent, walked: Leaves, shown: ShownToCaller) -> bool:
+def _may_hold_lost(content: CallContent, walked: Leaves, shown: ShownToJob) -> bool:
     """Return whether the call has a credential of unknown origin, or any other uncommon word. A goal that repeats the
     word changes nothing. Leaves that are not complete may have one."""
     if any(item.handle is None and item.fingerprint not in shown.systems for item in content.sightings):
@@ -233,7 +234,7 @@ class OutgoingMessage:
 
 
 def examine_message(
-    sent: OutgoingMessage, shown: ShownToCaller, audience: str, detector: Detector
+    sent: OutgoingMessage, shown: ShownToJob, audience: str, detector: Detector
 ) -> Problem | tuple[CredentialPiece, ...]:
     """Return the problem with sending this to `audience`, or else the pieces of other systems' credentials in it."""
     texts = _texts(sent)

@@ -82,7 +82,7 @@ def stderr_concealer(
     configuration: Configuration, inspector: Inspector, origins: KnownOrigins, live: LiveValues
 ) -> Callable[[str], Callable[[str, str], str]]:
     """Return, by the name of a stdio upstream, the concealment of a line on the standard error of a caller's process.
-    The credentials are known by their form, from the environment of the process, or from results shown to the caller. Live
+    The credentials are known by their form, from the environment of the process, or from results shown to the caller's job. Live
     values of the gateway are concealed too.
     """
 
@@ -91,8 +91,8 @@ def stderr_concealer(
         values = [value.get_secret_value() for value in configuration.upstreams[upstream].env.values()]
         own = CredentialIndex({of.of(value): of.shingles(value) for value in values if len(value) >= _SHORTEST_SECRET})
 
-        def conceal(owner: str, line: str) -> str:
-            shown = origins.of(owner)
+        def conceal(job: str, line: str) -> str:
+            shown = origins.of(job)
             known = KnownSpots(inspector.detector, (own,) if shown is None else (own, shown.index), live=live)
             return concealed_with(together(inspector.spots, known), line, _LONGEST_LINE)
 
@@ -107,11 +107,11 @@ _LONGEST_LINE: Final = 2 * LONGEST_LINE
 """Characters of a line with marks in the place of credentials, before it is cut."""
 
 
-def holds_credential(detector: Detector, origins: KnownOrigins, live: LiveValues, owner: str, text: str) -> bool:
-    """Return whether a text holds a credential: by its form, shown to the caller `owner`, or as a live value of the gateway."""
+def holds_credential(detector: Detector, origins: KnownOrigins, live: LiveValues, job: str, text: str) -> bool:
+    """Return whether a text holds a credential: by its form, shown to a task of the job, or as a live value of the gateway."""
     if detector.whole_hits(text.encode("utf-8", "surrogatepass")):
         return True
-    shown = origins.of(owner)
+    shown = origins.of(job)
     return KnownSpots(detector, () if shown is None else (shown.index,), live=live).holds_any([text])
 
 

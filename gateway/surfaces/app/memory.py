@@ -114,8 +114,8 @@ def _open_log(
 
 
 def _conceal_goal(origins: KnownOrigins, detector: Detector, goal: str, kept: TaskHistory) -> str:
-    """Return a goal without credentials: by their form, and as known to this or another task of the caller."""
-    shown = origins.of(kept.owner)
+    """Return a goal without credentials: by their form, and as known to this or another task of the job."""
+    shown = origins.of(kept.job)
     indexes = [] if shown is None else [shown.index]
     if kept.state is not None and kept.state.shingles:
         indexes.append(CredentialIndex(kept.state.shingles))

@@ -133,9 +133,9 @@ class _AgentTask:
     state: TaskState
 
     @property
-    def owner(self) -> str:
-        """Return the owner of the task."""
-        return self.kept.owner
+    def job(self) -> str:
+        """Return the name of the job of the task."""
+        return self.kept.job
 
     @property
     def task(self) -> Task:
@@ -273,7 +273,7 @@ class _Run:
             caller=agent.principal,
             walked=walked,
         )
-        if (shown := self._origins.of(agent.owner)) is not None:
+        if (shown := self._origins.of(agent.job)) is not None:
             content = origins.complete_content(content, call, shown, task.id, self._inspector.detector, walked=walked)
         return self._exposures.complete(agent, state, call.target, content)
 
@@ -292,7 +292,7 @@ class _Run:
                 if not changes_nothing(state, event):
                     self._jobs.follow(agent.kept, state, event, 0.0)
                     apply(state, event)
-                    self._teller.tell(agent.owner, task.id, state, event.credentials)
+                    self._teller.tell(agent.job, task.id, state, event.credentials)
 
 
 def with_approval(asked: JsonObject, approval: StepApproval, question: Decision, name: str) -> JsonObject:

@@ -68,7 +68,7 @@ class Status:
 class StdioUpstream:
     """A configured upstream with a `command`. Interchangeable with the HTTP upstream.
 
-    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` takes credentials
+    `clock` counts seconds. `new_id` gives session ids: visible ASCII, not to be guessed. `conceal` is given a `Principal.job`, and takes credentials
     out of a process's standard error, before the log. `folder` is private, for credentials in files. `launcher` starts
     the processes apart from the gateway.
     """
@@ -90,8 +90,13 @@ class StdioUpstream:
         self.adopt_limits(limits)
         self._clock = clock
         self._new_id = new_id
+
+        def conceal_of(principal: str, line: str) -> str:
+            caller = self._callers.get(principal)
+            return conceal(principal if caller is None else caller.job, line)
+
         self._spawner = Spawner(
-            name, settings, clock=clock, environ=environ, conceal=conceal, folder=folder, launcher=launcher
+            name, settings, clock=clock, environ=environ, conceal=conceal_of, folder=folder, launcher=launcher
         )
         credential = settings.credential
         self._hands_over = isinstance(credential, LeasedCredential) and credential.hand_over is not None

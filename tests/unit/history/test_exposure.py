@@ -1,7 +1,8 @@
-"""Pieces of credentials that a task, and the other tasks of its caller, have carried to a system."""
+"""Pieces of credentials that a task, and the other tasks of its job, have carried to a system."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from gateway.history.new_events import build_reservation
 from gateway.history.state import MAX_EXPOSED, TaskState
 from gateway.history.states import decode_state, encode_state
 from gateway.model.call import Call
+from gateway.model.caller import Principal, User
 from gateway.model.content import CallContent, CredentialPiece, ResultContent, Sighting
 from gateway.model.errors import TaskExpired
 from gateway.model.target import Target
@@ -57,9 +59,9 @@ def begun(history: History, task: Task, call_id: str, made: Call, *pieces: Crede
     return [fact.form for fact in found]
 
 
-def shown(gateway: Gateway, audience: str = "crm") -> Task:
+def shown(gateway: Gateway, audience: str = "crm", caller: Principal = AGENT) -> Task:
     """A task to which a system has shown the credential."""
-    task = gateway.history.tasks.open_implicit(AGENT, 1000.0)
+    task = gateway.history.tasks.open_implicit(caller, 1000.0)
     call_id = gateway.begin(task, audience, CallContent())
     gateway.show(task, call_id, SEEN)
     gateway.settle(task, call_id)
@@ -164,6 +166,44 @@ def test_all_tasks_of_the_caller_count_for_as_long_as_they_are_kept(gateway: Gat
     assert begun(history, third, "c", call("billing"), rest) == []
 
 
+WORKERS = [replace(AGENT, id=f"worker-{number}", user=User("ann")) for number in (1, 2)]
+FOREIGN = [
+    replace(AGENT, id="worker-2", user=User("bob")),
+    replace(AGENT, id="worker-2", user=User("ann"), issuer="https://other.example"),
+    replace(AGENT, id="worker-2", user=None),
+]
+
+
+@requirement("history/credentials", "invariant/9")
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_halves_that_two_agents_of_one_user_carry_are_the_credential(gateway: Gateway, is_settled: bool):  # noqa: FBT001
+    history = gateway.history
+    first, second = shown(gateway, caller=WORKERS[0]), history.tasks.open_implicit(WORKERS[1], 1000.0)
+    assert begun(history, first, "a", call("billing"), piece(0, 10)) == []
+    if is_settled:
+        history.ledger.settle(first, "a")
+    assert begun(history, second, "b", call("billing"), piece(10, 20, shown_by="crm")) == ["pieces"]
+
+
+@pytest.mark.parametrize("stranger", FOREIGN)
+def test_agents_of_another_user_carry_pieces_of_their_own(gateway: Gateway, stranger: Principal):
+    history = gateway.history
+    first, second = shown(gateway, caller=WORKERS[0]), history.tasks.open_implicit(stranger, 1000.0)
+    assert begun(history, first, "a", call("billing"), piece(0, 10)) == []
+    assert begun(history, second, "b", call("billing"), piece(10, 20, shown_by="crm")) == []
+
+
+def test_pieces_of_all_agents_share_the_room_of_their_job(gateway: Gateway):
+    """So many workers do not take the room of other users."""
+    exposures = Exposures(of_job=7)
+    for worker, count in ((1, 0), (2, 1)):
+        state = TaskState()
+        found = exposures.complete(Mine(f"of-worker-{worker}"), state, call("billing").target, content(other(worker)))
+        assert len(found.sightings) == count
+        event = build_reservation(state, "c", call("billing"), found, 1.0)
+        exposures.follow("ada", f"of-worker-{worker}", apply(state, event), event)
+
+
 def test_pieces_of_what_the_user_gave_and_of_ordinary_words_mean_nothing(gateway: Gateway):
     history = gateway.history
     given = Task("d", "declared", 1000.0, 2000.0, "use it")
@@ -191,7 +231,7 @@ def test_the_finding_says_who_has_shown_it(gateway: Gateway):
 class Mine:
     """A task of ada's."""
 
-    owner = "ada"
+    job = "ada"
 
     def __init__(self, task: str) -> None:
         self.task = Task(task, "implicit", 0.0)
@@ -215,7 +255,7 @@ def test_a_piece_that_cannot_be_counted_stands_for_the_whole():
         assert found.exposed == ()
 
 
-@pytest.mark.parametrize("limits", [{"of_caller": 7}, {"of_all": 7}])
+@pytest.mark.parametrize("limits", [{"of_job": 7}, {"of_all": 7}])
 def test_what_all_tasks_of_a_caller_and_all_callers_carry_is_bounded(limits: dict[str, int]):
     exposures, target = Exposures(**limits), call("billing").target
     for number, count in ((1, 0), (2, 1)):
@@ -231,7 +271,7 @@ def test_what_all_tasks_of_a_caller_and_all_callers_carry_is_bounded(limits: dic
 
 
 def test_several_pieces_of_one_call_share_the_room():
-    exposures = Exposures(of_caller=7)
+    exposures = Exposures(of_job=7)
     found = exposures.complete(Mine("t"), TaskState(), call("billing").target, content(other(1), other(2)))
     assert [item.fingerprint for item in found.sightings] == ["other-2"]
     assert len(found.exposed) == 5

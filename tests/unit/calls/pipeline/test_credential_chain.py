@@ -29,7 +29,7 @@ async def caller(there: Bench) -> Principal:
 async def shown(there: Bench, audience: str, task: str = "t") -> None:
     """Some system has shown the caller a credential, in a task."""
     of = there.gateway.inspector.detector.fingerprints
-    there.gateway.credential_chain.origins.note((await caller(there)).key, task, audience, of.of(KEY), of.shingles(KEY))
+    there.gateway.credential_chain.origins.note((await caller(there)).job, task, audience, of.of(KEY), of.shingles(KEY))
 
 
 def saying(there: Bench, text: str) -> None:
@@ -62,7 +62,7 @@ async def test_what_another_task_was_shown_is_known_in_arguments(there: Bench):
 @requirement("history/credentials")
 async def test_what_may_be_one_that_any_task_was_shown_and_is_not_kept_is_refused(there: Bench):
     """A credential that no system is known to have shown, or any other uncommon word, also to the task that was shown it."""
-    origins, owner = there.gateway.credential_chain.origins, (await caller(there)).key
+    origins, owner = there.gateway.credential_chain.origins, (await caller(there)).job
     origins.note_lost(owner, "u", "files")
     assert "isError" not in (await there.ask(call(text="k7Qz93mW2tRx"))).json["result"]
     origins.note_lost(owner, "u", "crm")
@@ -83,7 +83,7 @@ async def test_arguments_that_cannot_be_searched_for_it_are_refused(there: Bench
     words = " ".join(f"w{number:05}" for number in range(25_000))
     assert "isError" not in (await there.ask(call(text=words))).json["result"]
     of = there.gateway.inspector.detector.fingerprints
-    there.gateway.credential_chain.origins.note((await caller(there)).key, "t", "crm", of.of("short1"), frozenset())
+    there.gateway.credential_chain.origins.note((await caller(there)).job, "t", "crm", of.of("short1"), frozenset())
 
     assert "fan-out/incomplete" in (await there.ask(call(text=words))).codes
 
@@ -127,7 +127,7 @@ async def test_what_the_system_itself_has_shown_goes_back(there: Bench):
     saying(there, f"use {KEY}")
     await there.ask(call())
     assert (await there.ask(message("ping", _meta={"a": KEY}))).status == 200
-    assert there.gateway.credential_chain.origins.of((await caller(there)).key) is not None
+    assert there.gateway.credential_chain.origins.of((await caller(there)).job) is not None
 
 
 @requirement("history/elsewhere")
@@ -182,13 +182,13 @@ async def test_a_state_that_the_upstream_gave_goes_back_whatever_is_in_it(there:
 async def test_what_a_result_only_repeats_of_its_call_becomes_nobodys_credential(there: Bench):
     saying(there, f"agent: {KEY}; password=postgres")
     await there.ask(call(), (b"x-note", KEY.encode()))
-    assert there.gateway.credential_chain.origins.of((await caller(there)).key) is None
+    assert there.gateway.credential_chain.origins.of((await caller(there)).job) is None
     await there.ask(call(), (b"x-note", b"another"))
-    assert there.gateway.credential_chain.origins.of((await caller(there)).key) is None
+    assert there.gateway.credential_chain.origins.of((await caller(there)).job) is None
 
     saying(there, "use glpat-724f97220646a7b21e07c2ab")
     await there.ask(call(), (b"x-note", KEY.encode()))
-    assert there.gateway.credential_chain.origins.of((await caller(there)).key) is not None
+    assert there.gateway.credential_chain.origins.of((await caller(there)).job) is not None
 
 
 @requirement("history/elsewhere")
@@ -197,7 +197,7 @@ async def test_what_stands_beside_what_a_result_repeats_is_its_systems_credentia
     saying(there, f"agent: {KEY}, use {other}")
     await there.ask(call(), (b"x-note", KEY.encode()))
 
-    known = there.gateway.credential_chain.origins.of((await caller(there)).key)
+    known = there.gateway.credential_chain.origins.of((await caller(there)).job)
     assert known is not None
     assert known.systems.keys() == {of.of(other)}
 
@@ -253,7 +253,7 @@ async def test_a_large_message_does_not_stop_the_event_loop(there: Bench, body: 
 async def test_the_search_of_a_call_for_what_its_result_has_shown_goes_aside_too(there: Bench):
     saying(there, f"use {KEY}")
     _, turns = await meanwhile(there, call(path="a", note=LONG))
-    assert there.gateway.credential_chain.origins.of((await caller(there)).key) is not None
+    assert there.gateway.credential_chain.origins.of((await caller(there)).job) is not None
     assert turns > 20
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.credentials.corpus import negatives
 from benchmarks.credentials.examples import example
+from gateway.base.json.walk import leaves
 from gateway.history.exposure import Exposures
 from gateway.history.fold import apply
 from gateway.history.new_events import touch_of
@@ -20,8 +21,10 @@ from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.index import CredentialIndex
+from gateway.inspection.credentials.origins import KnownOrigins, complete_content
+from gateway.model.call import Call
 from gateway.model.caller import Credentials, Principal
-from gateway.model.content import CallContent
+from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Target
 from gateway.model.task import Task
 from tests.requirements import requirement
@@ -40,7 +43,7 @@ async def shown(there: Bench) -> None:
     found = await there.gateway.identities.identify(Credentials("POST", URL), "127.0.0.1")
     assert isinstance(found, Principal)
     of = there.gateway.inspector.detector.fingerprints
-    there.gateway.credential_chain.origins.note(found.key, "t", "crm", of.of(KEY), of.shingles(KEY))
+    there.gateway.credential_chain.origins.note(found.job, "t", "crm", of.of(KEY), of.shingles(KEY))
 
 
 @requirement("history/credentials", "invariant/9")
@@ -190,10 +193,12 @@ def texts(chance: Random, count: int) -> Iterator[str]:
 
 
 class Mine:
-    """A task of ada's."""
+    """A task of ada's job."""
 
-    owner = "ada"
-    task = Task("t", "implicit", 0.0)
+    job = "ada"
+
+    def __init__(self, task: str = "t") -> None:
+        self.task = Task(task, "implicit", 0.0)
 
 
 def completed(values: Sequence[str], said: Iterator[str]) -> tuple[list[str], int]:
@@ -217,6 +222,27 @@ def test_a_long_day_of_honest_work_adds_up_to_no_credential(seed: int):
     values = credentials(chance)
     found, counted = completed(values, texts(chance, 1_500))
     FIGURES.info("1,500 calls, %d credentials known: %d completed, %d grams counted", len(values), len(found), counted)
+    assert found == []
+
+
+@requirement("history/credentials")
+def test_fifty_agents_of_one_user_meet_no_credential_of_each_other_by_chance():
+    chance, known, exposures, found = Random(4), KnownOrigins(), Exposures(), list[Sighting]()
+    values = credentials(chance)
+    tasks = [f"agent-{number}" for number in range(50)]
+    for number, value in enumerate(values):
+        known.note("ada", tasks[number % 50], "crm", KEYED.of(value), KEYED.shingles(value))
+    shown, states = known.of("ada"), {task: TaskState() for task in tasks}
+    assert shown is not None
+    for number, text in enumerate(texts(chance, 1_000)):
+        task = tasks[number % 50]
+        asked = Call("tools/call", BILLING, {"text": text})
+        content = complete_content(CallContent(), asked, shown, task, DETECTOR, walked=leaves(asked.arguments))
+        content = exposures.complete(Mine(task), states[task], BILLING, content)
+        event = make_exposed(touch_of(BILLING), content.exposed)
+        exposures.follow("ada", task, apply(states[task], event), event)
+        found += content.sightings
+    FIGURES.info("1,000 calls of 50 agents, %d credentials known: %d found", len(values), len(found))
     assert found == []
 
 

@@ -28,10 +28,10 @@ SIGNATURE = "aB3dE5gH7jK9mN2pZz9Y4w"
 NOW = 1000.0
 
 
-def show(there: Bench, value: str = KEY, owner: str = ADA.key, task: str = "t") -> None:
+def show(there: Bench, value: str = KEY, job: str = ADA.job, task: str = "t") -> None:
     """A system has shown a credential to a task of a caller."""
     of = there.gateway.inspector.detector.fingerprints
-    there.gateway.credential_chain.origins.note(owner, task, "crm", of.of(value), of.shingles(value))
+    there.gateway.credential_chain.origins.note(job, task, "crm", of.of(value), of.shingles(value))
 
 
 def mark(there: Bench, value: str, rule: str = "seen") -> str:
@@ -63,11 +63,11 @@ def refusal(*facts: str, data: JsonObject | None = None, decision: Decision | No
 
 
 async def test_a_caller_that_was_shown_nothing_knows_nothing(there: Bench):
-    show(there, owner=EVE.key)
+    show(there, job=EVE.job)
     known, task = there.gateway.known, there.gateway.history.tasks.open_implicit(ADA, NOW)
     found = (
-        known.find_known(ADA.key),
-        known.find_known(ADA.key, task),
+        known.find_known(ADA.job),
+        known.find_known(ADA.job, task),
         known.find_known_to_request(context(there), ADA, None),
     )
     assert [each is not None and each.holds_any([KEY]) for each in found] == [False] * 3
@@ -75,7 +75,7 @@ async def test_a_caller_that_was_shown_nothing_knows_nothing(there: Bench):
 
 async def test_a_value_that_the_gateway_holds_is_known_to_every_caller(there: Bench):
     there.gateway.live.hold("lease", [KEY], "crm")
-    found = there.gateway.known.find_known(EVE.key)
+    found = there.gateway.known.find_known(EVE.job)
     assert found is not None
     assert found.holds_any([KEY])
     assert [(begin, end) for begin, end, _ in found(f"a {KEY} b")] == [(2, 2 + len(KEY))]
@@ -83,7 +83,7 @@ async def test_a_value_that_the_gateway_holds_is_known_to_every_caller(there: Be
 
 async def test_what_any_task_was_shown_and_what_a_call_carries_is_known(there: Bench):
     show(there)
-    found = there.gateway.known.find_known(ADA.key, None, [sighting(there, OTHER)])
+    found = there.gateway.known.find_known(ADA.job, None, [sighting(there, OTHER)])
     assert found is not None
     assert [name for _, _, name in found(f"{KEY} and {OTHER}")] == [
         mark(there, KEY).removeprefix("fp:"),
@@ -92,14 +92,14 @@ async def test_what_any_task_was_shown_and_what_a_call_carries_is_known(there: B
 
 
 async def test_a_handle_is_no_credential(there: Bench):
-    found = there.gateway.known.find_known(ADA.key, None, [sighting(there, OTHER, handle="crm")])
+    found = there.gateway.known.find_known(ADA.job, None, [sighting(there, OTHER, handle="crm")])
     assert found is None or not found.holds_any([OTHER])
 
 
 async def test_what_the_task_was_given_is_known(there: Bench):
     task = Task("d", "declared", NOW, 2 * NOW, "log in")
     there.gateway.history.tasks.open(ADA, task, ResultContent((sighting(there, OTHER),)))
-    found = there.gateway.known.find_known(ADA.key, task)
+    found = there.gateway.known.find_known(ADA.job, task)
     assert found is not None
     assert found.holds_any([OTHER])
 
@@ -110,7 +110,7 @@ async def test_a_task_that_cannot_be_read_does_not_hide_the_others(there: Bench,
 
     show(there)
     monkeypatch.setattr(there.gateway.history.ledger, "seen", broken)
-    found = there.gateway.known.find_known(ADA.key, there.gateway.history.tasks.open_implicit(ADA, NOW))
+    found = there.gateway.known.find_known(ADA.job, there.gateway.history.tasks.open_implicit(ADA, NOW))
     assert found is not None
     assert found.holds_any([KEY])
 
@@ -172,7 +172,7 @@ async def test_a_trace_with_a_known_credential_in_its_ids_is_left(there: Bench):
 
 async def test_a_refusal_without_a_known_credential_is_told_as_it_is(there: Bench):
     show(there, OTHER)
-    known = there.gateway.known.find_known(ADA.key)
+    known = there.gateway.known.find_known(ADA.job)
     for spots in (None, known):
         told = conceal_refusal(refusal(), None, spots)
         assert told[0] == refusal()
@@ -189,7 +189,7 @@ async def test_marks_stand_in_the_place_of_known_credentials_in_all_texts_of_a_r
     )
     assert isinstance(sent, Message)
     full = refusal(f"/arguments/{KEY}", data={"task": KEY, "count": 1}, decision=decided)
-    told, shown = conceal_refusal(full, sent, there.gateway.known.find_known(ADA.key))
+    told, shown = conceal_refusal(full, sent, there.gateway.known.find_known(ADA.job))
     marked = mark(there, KEY)
     assert (told.reason.message, told.reason.remedy) == (f"There is no {marked}.", f"Leave {marked} out.")
     assert told.reason.facts == (f"/arguments/{marked}",)
@@ -208,7 +208,7 @@ async def test_marks_stand_in_the_place_of_known_credentials_in_all_texts_of_a_r
 async def test_a_text_too_long_to_be_searched_is_not_repeated(there: Bench):
     show(there, OTHER)
     long = refusal("x" * (SEARCHED + 1))
-    told, shown = conceal_refusal(long, None, there.gateway.known.find_known(ADA.key))
+    told, shown = conceal_refusal(long, None, there.gateway.known.find_known(ADA.job))
     assert (told.reason.facts, shown) == ((CONCEALED,), None)
     assert conceal_refusal(long, None, None)[0] == long
 
@@ -217,4 +217,4 @@ async def test_a_message_without_a_name_stays(there: Bench):
     show(there)
     sent = classify(message("ping"), {})
     assert isinstance(sent, Message)
-    assert conceal_refusal(refusal(), sent, there.gateway.known.find_known(ADA.key))[1] is sent
+    assert conceal_refusal(refusal(), sent, there.gateway.known.find_known(ADA.job))[1] is sent

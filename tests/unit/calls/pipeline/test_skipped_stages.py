@@ -22,7 +22,7 @@ from gateway.calls.pipeline.waiting import take_out_ticket
 from gateway.history.tasks.tokens import META, select_task
 from gateway.inspection.credentials.finding import Suppressions
 from gateway.inspection.credentials.handles import places
-from gateway.model.caller import AuthMethod, Principal
+from gateway.model.caller import AuthMethod, Principal, name_job
 from gateway.model.decision import Decision, Obligation, PolicyRevision, Refusal
 from gateway.model.task import Task
 from gateway.model.wire import Headers, JsonObject, Message, UpstreamRequest
@@ -118,7 +118,7 @@ async def test_a_request_that_is_not_examined_exposes_nothing(
     pipeline = there.gateway.pipeline
     if shown:
         of = there.gateway.inspector.detector.fingerprints
-        there.gateway.credential_chain.origins.note(ADA.key, "t", "crm", of.of(SHOWN), of.shingles(SHOWN))
+        there.gateway.credential_chain.origins.note(ADA.job, "t", "crm", of.of(SHOWN), of.shingles(SHOWN))
     entered, skipped = Entered(monkeypatch), 0
     for message, headers in messages(150, 1):
         context = context_of(there, headers)
@@ -271,6 +271,11 @@ def test_a_trace_that_is_not_begun_by_tracing_is_as_if_it_were(there: Bench):
         assert (context.trace.traceparent, context.trace.recording) == (begun.traceparent, begun.recording)
 
 
+def _job_of(entry: dict[str, Any]) -> str:
+    caller = entry["principal"]
+    return name_job(caller["issuer"], caller["user"]["id"] if caller.get("user") else caller["id"])
+
+
 @pytest.mark.parametrize("shown", [False, True])
 async def test_a_call_whose_credentials_are_not_looked_up_has_none(
     there: Bench, monkeypatch: pytest.MonkeyPatch, shown: Any
@@ -286,12 +291,12 @@ async def test_a_call_whose_credentials_are_not_looked_up_has_none(
     if shown:
         answering(there, {"text": f"the key is {SHOWN}"})
         await there.ask(call(path="a"))
-    owner = there.entries("call")[-1]["principal"]["key"] if shown else ADA.key
+    job = _job_of(there.entries("call")[-1]) if shown else ADA.job
     looked.clear()
     await there.ask(call(path="b"))
 
     assert bool(looked) is shown
-    found = known.find_known(owner)
+    found = known.find_known(job)
     assert (found is not None and found.holds_any([SHOWN])) is shown
     looked.clear()
     await there.ask(call(path=SHOWN))
@@ -300,11 +305,11 @@ async def test_a_call_whose_credentials_are_not_looked_up_has_none(
 
 
 async def test_a_word_that_only_its_task_knows_is_looked_up_too(there: Bench):
-    # An ordinary word stays with the task that was shown it: what the tasks of the caller share has none of it.
+    # An ordinary word stays with the task that was shown it: what the tasks of the job share has none of it.
     answering(there, {"text": "password: sunflower"})
     await there.ask(call(path="a"))
     shown = there.entries("call")[-1]
-    assert there.gateway.credential_chain.origins.of(shown["principal"]["key"]) is None
+    assert there.gateway.credential_chain.origins.of(_job_of(shown)) is None
 
     await there.ask(call("sunflower", path="b"))
     assert there.entries("call")[-1]["task"]["id"] == shown["task"]["id"]

@@ -286,9 +286,9 @@ async def test_a_task_with_a_credential_in_its_contract_is_not_opened(
 ):
     """A contract is kept as it stands. A goal is concealed where it is written."""
     for caller, status in ((me, 400), (you, 201)):
-        body = json.loads(json.dumps(declared).replace("SECRET", f"secret of {me.key}"))
+        body = json.loads(json.dumps(declared).replace("SECRET", f"secret of {me.job}"))
         assert (await desk.ask(caller, "/tasks", body))[0] == status
-    assert (await desk.ask(me, "/tasks", {"goal": f"secret of {me.key}"}))[0] == 201
+    assert (await desk.ask(me, "/tasks", {"goal": f"secret of {me.job}"}))[0] == 201
 
 
 async def test_without_room_a_declaration_is_not_even_searched(desk: Desk, me: Principal, you: Principal):

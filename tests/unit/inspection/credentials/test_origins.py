@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from benchmarks.credentials.examples import example
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.origins import CredentialLimits, KnownOrigins, ShownToCaller
+from gateway.inspection.credentials.origins import CredentialLimits, KnownOrigins, ShownToJob
 from gateway.model.shingles import name_of
 from tests.unit.inspection.credentials.conftest import RULES
 
@@ -25,7 +25,7 @@ def note(origins: KnownOrigins, value: str, task: str = "t", audience: str = "cr
     origins.note(owner, task, audience, KEYED.of(value), KEYED.shingles(value))
 
 
-def shown(origins: KnownOrigins, owner: str = "ada") -> ShownToCaller:
+def shown(origins: KnownOrigins, owner: str = "ada") -> ShownToJob:
     found = origins.of(owner)
     assert found is not None
     return found
@@ -130,7 +130,7 @@ def test_a_short_one_is_found_as_a_whole_word_only():
     assert origins.of("ada") is None
 
 
-@pytest.mark.parametrize("limits", [CredentialLimits(of_caller=1), CredentialLimits(of_all=1)])
+@pytest.mark.parametrize("limits", [CredentialLimits(of_job=1), CredentialLimits(of_all=1)])
 def test_of_credentials_beyond_those_that_are_kept_whole_there_are_the_marks(limits: CredentialLimits):
     origins = KnownOrigins(limits)
     note(origins, LONG, task="t")
@@ -151,7 +151,7 @@ def test_of_credentials_beyond_those_that_are_kept_whole_there_are_the_marks(lim
 
 
 def test_a_credential_is_kept_once_whole_or_by_its_mark():
-    origins = KnownOrigins(CredentialLimits(of_caller=1))
+    origins = KnownOrigins(CredentialLimits(of_job=1))
     note(origins, LONG)
     note(origins, OTHER)
     origins.note("ada", "u", "wiki", name_of(KEYED.mark(OTHER)), frozenset())
@@ -163,9 +163,9 @@ def test_a_credential_is_kept_once_whole_or_by_its_mark():
 @pytest.mark.parametrize(
     "limits",
     [
-        CredentialLimits(of_caller=1, marks_of_caller=1),
+        CredentialLimits(of_job=1, marks_of_job=1),
         CredentialLimits(1, 1, 1, 1),
-        CredentialLimits(of_caller=1, marks_of_all=1),
+        CredentialLimits(of_job=1, marks_of_all=1),
     ],
 )
 def test_what_has_no_room_at_all_is_lost_of_its_system_for_as_long_as_the_task_is_kept(limits: CredentialLimits):

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.base.json.walk import leaves
 from gateway.inspection.credentials.detect import Detector
-from gateway.inspection.credentials.origins import ShownToCaller, complete_content
+from gateway.inspection.credentials.origins import ShownToJob, complete_content
 from gateway.model.call import Call
 from gateway.model.content import CallContent, Sighting
 from gateway.model.target import Target
@@ -32,7 +32,7 @@ KNOWN = {"fp:1": {"crm": 1}}
 def test_a_call_is_unsure_if_it_may_hold_what_was_lost(
     detector: Detector, sighting: Sighting | None, systems: dict[str, dict[str, int]], text: str, *, is_unsure: bool
 ):
-    shown = ShownToCaller(systems=systems, tasks={"t": dict.fromkeys(systems, "crm")}, lost=LOST)
+    shown = ShownToJob(systems=systems, tasks={"t": dict.fromkeys(systems, "crm")}, lost=LOST)
     content = CallContent(sightings=() if sighting is None else (sighting,))
     call = Call("tools/call", Target("tool", "wiki", "write", "wiki"), {"x": text})
 

@@ -13,7 +13,7 @@ from benchmarks.credentials.examples import example
 from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
-from gateway.inspection.credentials.origins import KnownOrigins, OutgoingMessage, ShownToCaller
+from gateway.inspection.credentials.origins import KnownOrigins, OutgoingMessage, ShownToJob
 from gateway.model.content import CredentialPiece, Sighting
 from gateway.model.decision import Refusal
 from gateway.model.wire import Headers, Message
@@ -26,7 +26,7 @@ KEY = example("ghp_{w:30}{crc62}", Random(1))
 FRESH = example("ghp_{w:30}{crc62}", Random(2))
 
 
-def shown(*values: str, lost: str | None = None) -> ShownToCaller:
+def shown(*values: str, lost: str | None = None) -> ShownToJob:
     """A caller to whom `crm` has shown these."""
     origins = KnownOrigins()
     for value in values:
@@ -59,7 +59,7 @@ def _problem(found: str | tuple[CredentialPiece, ...]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def problem(sent: OutgoingMessage, audience: str = "billing", known: ShownToCaller | None = None) -> str | None:
+def problem(sent: OutgoingMessage, audience: str = "billing", known: ShownToJob | None = None) -> str | None:
     return _problem(origins.examine_message(sent, known or shown(KEY), audience, DETECTOR))
 
 
