@@ -19,8 +19,10 @@ global
     stats socket {socket} mode 600
 defaults
     mode http
-    # What a gateway loses is lost: nothing is sent twice.
-    retries 0
+    # A request goes to the other gateway only if it had no connection yet: nothing is sent twice.
+    retries {retries}
+    retry-on conn-failure
+    option redispatch 1
     timeout connect 5s
     timeout client 60s
     timeout server 60s
@@ -37,14 +39,20 @@ listen gateways
 
 
 @contextmanager
-def running_haproxy(program: Path, folder: Path, port: int, gateways: Mapping[str, int]) -> Generator[str]:
-    """Run a balancer for as long as the block lasts. The value is its origin. `gateways`: name → port."""
+def running_haproxy(
+    program: Path, folder: Path, port: int, gateways: Mapping[str, int], *, retries: int = 0
+) -> Generator[str]:
+    """Run a balancer for as long as the block lasts. The value is its origin. `gateways`: name → port.
+
+    With `retries`, a request whose connection is refused goes to another gateway.
+    """
     servers = "\n".join(f"    server {name} 127.0.0.1:{back}" for name, back in gateways.items())
     path = folder / "haproxy.cfg"
     filled = _CONFIG.format(
         socket=folder / "haproxy.sock",
         inter=int(CHECK_SECONDS * 1000),
         port=port,
+        retries=retries,
         host=f"127.0.0.1:{port}",
         servers=servers,
     )
