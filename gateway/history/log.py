@@ -14,6 +14,7 @@ from gateway.model.facts import NO_DECLARED_FACTS
 
 if TYPE_CHECKING:
     from gateway.history.declared.marks import AccountReading
+    from gateway.history.declared.tables import Tables
     from gateway.history.events import Event
     from gateway.history.states import TaskStates
     from gateway.history.task_history import TaskHistory
@@ -50,6 +51,10 @@ class HistoryLog(Protocol):
 
     async def read_facts(self, reading: AccountReading, /) -> DeclaredFacts:
         """Return these facts. Raises `HistoryError`."""
+        ...
+
+    async def read_tables(self, account: str, /) -> Tables | None:
+        """Return the declared facts of an account up to now, `None` if it has none. Raises `HistoryError`."""
         ...
 
     async def confirm(self, owner: str, /) -> bool:
@@ -92,6 +97,10 @@ class JournalAsLog:
     async def read_facts(self, _reading: AccountReading, /) -> DeclaredFacts:
         """Return no facts: the reservation has all."""
         return NO_DECLARED_FACTS
+
+    async def read_tables(self, account: str, /) -> Tables | None:
+        """Return the facts of an account in memory."""
+        return self._states.accounts.tables(account)
 
     async def confirm(self, _owner: str, /) -> bool:
         """Return at once: no other gateway can be first."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from gateway.base.store.records import SealedStore
     from gateway.history.declared.marks import AccountReading
+    from gateway.history.declared.tables import Tables
     from gateway.history.events import Event
     from gateway.history.ledger import History
     from gateway.model.facts import DeclaredFacts
@@ -159,6 +160,10 @@ class SharedLog:
     async def read_facts(self, reading: AccountReading, /) -> DeclaredFacts:
         """Return these facts. Raises `HistoryError`."""
         return await self.accounts.read(reading)
+
+    async def read_tables(self, account: str, /) -> Tables | None:
+        """Return the facts of an account up to now. Raises `HistoryError`."""
+        return await self.accounts.read_tables(account)
 
     async def confirm(self, owner: str, /) -> bool:
         """Wait until the log has the latest event of an owner, and return whether it does. Raises `HistoryError`."""

@@ -20,7 +20,7 @@ from gateway.base.store.engine import Append, Log
 from gateway.base.store.records import RecordKind
 from gateway.history.declared.accounts import VERSION, Account
 from gateway.history.declared.marks import AccountReading
-from gateway.history.declared.tables import Mark, of_owner
+from gateway.history.declared.tables import Mark, Tables, of_owner
 from gateway.history.events import Confirmed, Released, Reserved, Settled, list_ends
 from gateway.model.errors import HistoryError, StoreError
 from gateway.model.facts import join_facts
@@ -113,15 +113,24 @@ class SharedAccounts:
         """Take the facts of a call once its reservation is read. The caller keeps `reading` alive until then."""
         self._expected[reading.call] = reading
 
+    async def read_tables(self, name: str) -> Tables | None:
+        """Return the tables of an account up to now. Raises `HistoryError`."""
+        await self._catch_up(name)
+        kept = self._kept.get(name)
+        return None if kept is None else kept.account.held.tables
+
+    async def _catch_up(self, name: str) -> None:
+        try:
+            await self._reads.add(name)
+        except StoreError as error:
+            raise _make_error(error.message) from error
+
     async def read(self, reading: AccountReading) -> DeclaredFacts:
         """Return the facts of a call whose reservation the store has. Raises `HistoryError`."""
         found: list[DeclaredFacts] = []
         for name in reading.names:
             if name not in reading.found:
-                try:
-                    await self._reads.add(name)
-                except StoreError as error:
-                    raise _make_error(error.message) from error
+                await self._catch_up(name)
             if name in reading.counted and name not in reading.found:
                 raise _make_error("an account lacks a call that it had")
             kept = self._kept.get(name)

@@ -278,6 +278,7 @@ class Declaration:
     name: str
     fact: Fact
     version: str
+    file: str = FILE
     table: str = field(init=False)
     scope: Scope = field(init=False)
     aggregate: Aggregate = field(init=False)
@@ -353,6 +354,27 @@ class FactBook:
 
 
 NO_FACTS: Final = FactBook()
+
+
+class FactChange(NamedTuple):
+    """The names of facts that count from zero under another policy, and of facts that no longer count."""
+
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+
+
+NO_CHANGE: Final = FactChange()
+
+
+def compare(before: FactBook, after: FactBook) -> FactChange:
+    """Return the change between the facts of two policies. A fact of another meaning counts from zero."""
+    kept, known = {each.table for each in before.all}, {each.table for each in after.all}
+    return FactChange(
+        tuple(each.name for each in after.all if each.table not in kept),
+        tuple(each.name for each in before.all if each.table not in known and each.name not in after.by_name),
+    )
+
+
 FACTS: Final = (("gateway", "facts"), ("overlay", "facts"))
 """The paths of declared facts below `data`, shipped and own."""
 
@@ -396,7 +418,7 @@ def _read(file: str, declared: object) -> Iterator[Declaration]:
         ) from None
     for name, fact in read.facts.items():
         meaning = json.dumps(fact.model_dump(mode="json"), sort_keys=True)
-        yield Declaration(name, fact, hashlib.sha256(meaning.encode()).hexdigest()[:8])
+        yield Declaration(name, fact, hashlib.sha256(meaning.encode()).hexdigest()[:8], file)
 
 
 def suggest(name: str, book: FactBook) -> str:

@@ -24,7 +24,7 @@ from gateway.model.wire import JsonObject
 from gateway.policy import grants as grant_fits
 from gateway.policy import verdict
 from gateway.policy.contract import Entrypoint
-from gateway.policy.facts import FactBook
+from gateway.policy.facts import NO_CHANGE, FactBook, FactChange, compare
 from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.folder.reload import PolicyFolder
 from gateway.policy.grants import Fit
@@ -67,12 +67,13 @@ class PolicyStatus:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEvent:
-    """An event for logs and metrics. `problem` comes once when a problem arises, and `stale` when calls are refused for
+    """An event for logs and metrics. `facts` is the change of declared facts. `problem` comes once when a problem arises, and `stale` when calls are refused for
     it. `mended` comes after its end without another policy."""
 
     kind: EventKind
     status: PolicyStatus
     error: BaseException | None = None
+    facts: FactChange = NO_CHANGE
 
 
 class _Permission(NamedTuple):
@@ -342,9 +343,10 @@ class Policy:
         while True:
             await self._sleep(self._interval)
             try:
+                before = self._source.facts
                 changed = await self._source.look()
                 if changed:
-                    self._came_into_force()
+                    self._came_into_force(before)
             except Exception as error:  # noqa: BLE001 - the watch must outlive a defect, and the defect be seen
                 self._tell("failed", error)
                 continue
@@ -358,9 +360,9 @@ class Policy:
                 # Lists are empty for as long.
                 self.tell_listeners()
 
-    def _came_into_force(self) -> None:
+    def _came_into_force(self, before: FactBook) -> None:
         self._since = self._clock()
-        self._tell("loaded")
+        self._tell("loaded", facts=compare(before, self._source.facts))
         self.tell_listeners()
 
     def tell_listeners(self) -> None:
@@ -368,10 +370,10 @@ class Policy:
         for told in self._listeners:
             told()
 
-    def _tell(self, kind: EventKind, error: BaseException | None = None) -> None:
+    def _tell(self, kind: EventKind, error: BaseException | None = None, facts: FactChange = NO_CHANGE) -> None:
         if self._on_event is not None:
             with suppress(Exception):  # a log that fails must not turn a denial into an exception
-                self._on_event(PolicyEvent(kind, self.status(), error))
+                self._on_event(PolicyEvent(kind, self.status(), error, facts))
 
 
 def _stale_after(settings: PolicySettings) -> float:

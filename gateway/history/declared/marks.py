@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
 from msgspec import structs
 
@@ -143,6 +143,10 @@ class FactReader:
     @property
     def book(self) -> FactBook:
         return self._find_book()
+
+    def find_account(self, scope: Scope, party: Party | None = None) -> str:
+        """Return the name of the account of a party, or of the whole gateway, for a scope of facts."""
+        return self._digests.name_account(scope, None if party is None else _name_party(scope, party))
 
     def look(self, subject: Subject) -> CallFacts:
         """Return the facts of a call, to mark its reservation, and to read once it is reserved."""
@@ -301,6 +305,14 @@ class CallFacts:
         )
 
 
+class Party(NamedTuple):
+    """An agent, a user or a tenant, as a key of declared facts. A tenant has no issuer."""
+
+    kind: Literal["agent", "user", "tenant"]
+    id: str
+    issuer: str = ""
+
+
 class Digests:
     """The maker of keyed digests."""
 
@@ -315,6 +327,10 @@ class Digests:
             framed += len(data).to_bytes(8, "big") + data
         digest.update(framed)
         return digest.hexdigest()
+
+    def name_account(self, scope: Scope, party: str | None) -> str:
+        """Return the name of an account. A scope without a party is the whole gateway."""
+        return scope if party is None else f"{scope}:{self.of((scope, party))}"
 
 
 def _count(each: _Fact, key: str, number: str, members: tuple[str, ...], *, unreadable: bool = False) -> Mark:
@@ -380,9 +396,9 @@ class _Planner:
             if scope == "task":
                 found[scope] = ""
             elif scope == "all":
-                found[scope] = "all"
+                found[scope] = self._digests.name_account(scope, None)
             elif (named := _name(scope, self._subject)) is not None:
-                found[scope] = f"{scope}:{self._digests.of((scope, named))}"
+                found[scope] = self._digests.name_account(scope, named)
         return found
 
     def _prepare(self, declared: Declaration, owner: str) -> _Fact | None:
@@ -452,14 +468,20 @@ def _find_amounts(target: Target) -> tuple[_Path, ...]:
 def _name(key: str, subject: Subject) -> str | None:
     """Return the value of a key outside of the arguments."""
     principal, target = subject.principal, subject.call.target
-    if key == "user":
-        return None if principal.user is None else f"{principal.issuer}\0{canonical_person(principal.user.id)}"
-    if key == "agent":
-        return f"{principal.issuer}\0{principal.id}"
-    if key == "party":
-        is_user = principal.user is not None
-        return f"{'user' if is_user else 'agent'}\0{_name('user' if is_user else 'agent', subject)}"
+    if key in {"user", "agent", "party"}:
+        if principal.user is not None and key != "agent":
+            return _name_party(key, Party("user", principal.user.id, principal.issuer))
+        return None if key == "user" else _name_party(key, Party("agent", principal.id, principal.issuer))
     if key == "task":
         return subject.task
     places = {"tenant": target.tenant, "upstream": target.upstream, "system": target.audience, "tool": target.id}
     return places[key]
+
+
+def _name_party(key: str, party: Party) -> str:
+    """Return the value of a key that is a party. A user may have the name of an agent, and is another party."""
+    if party.kind == "tenant":
+        return party.id
+    name = canonical_person(party.id) if party.kind == "user" else party.id
+    named = f"{party.issuer}\0{name}"
+    return f"{party.kind}\0{named}" if key == "party" else named

@@ -11,7 +11,7 @@ from gateway.history.declared import tables
 from gateway.history.declared.tables import PARTS, Mark, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gateway.policy.facts import Declaration, FactBook
 
@@ -23,6 +23,11 @@ def journal_bytes(declared: Declaration) -> int:
     """Return the bytes that a counted call adds to its journal entry: its mark, and the value with the call and without it."""
     value = {declared.name: 1000 if declared.aggregate in {"count", "sum", "distinct"} else "2026-12-01T10:00:00Z"}
     return len(msgspec.json.encode(_mark(declared, 0))) + 1 + 2 * len(msgspec.json.encode(value))
+
+
+def find_key_bytes(declared: Declaration) -> tuple[int, int]:
+    """Return the bytes of memory of a key with calls in one part of the window, and in all parts."""
+    return key_bytes(declared, 1), key_bytes(declared, PARTS if declared.width else 1)
 
 
 def key_bytes(declared: Declaration, parts: int) -> int:
@@ -40,11 +45,10 @@ def key_bytes(declared: Declaration, parts: int) -> int:
         tracemalloc.stop()
 
 
-def describe(book: FactBook, read: frozenset[str]) -> Iterator[str]:
+def describe(book: FactBook, read: Collection[str]) -> Iterator[str]:
     """Yield a sentence about the room of each fact, and about facts that hold no limit. `read` are the facts that rules read."""
     for each in book.all:
-        most = PARTS if each.width else 1
-        one, all_parts = key_bytes(each, 1), key_bytes(each, most)
+        one, all_parts = find_key_bytes(each)
         yield (
             f"{each.name}: {journal_bytes(each)} bytes of the journal for each counted call; {one:,} to {all_parts:,} bytes of"
             f" memory for each key, of at most {each.fact.keys:,}"

@@ -25,10 +25,11 @@ class Part(NamedTuple):
 
 
 class InputUse(NamedTuple):
-    """The use of the input by a plan: `misuses` are sentences with the place of the rule, `facts` the declared facts that it reads."""
+    """The use of the input by a plan: `misuses` are sentences with the place of the rule. `facts` are the declared facts that rules
+    read, each with the files of these rules."""
 
     misuses: list[str]
-    facts: frozenset[str]
+    facts: Mapping[str, tuple[str, ...]]
 
 
 FACTS: Final = ("facts", "facts_before")
@@ -43,7 +44,7 @@ def look_at_input_use(plan: Plan, schema: Mapping[str, Any], facts: Iterable[str
     look = _Look(plan, _Schema(_with_facts(schema, facts)))
     for entry in plan.entries:
         look.follow(entry.blocks, {0: Part(look.schema.resolve("#"), "input")})
-    return InputUse([said for place, said in look.wrong.items() if place not in look.right], frozenset(look.facts))
+    return InputUse([said for place, said in look.wrong.items() if place not in look.right], look.list_readers())
 
 
 def _with_facts(schema: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -138,13 +139,17 @@ class _Look:
     schema: _Schema
     wrong: dict[int, str] = field(default_factory=dict[int, str])
     right: set[int] = field(default_factory=set[int])
-    facts: set[str] = field(default_factory=set[str])
+    facts: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _results: dict[tuple[str, tuple[Nodes | None, ...]], Part | None] = field(
         default_factory=dict[tuple[str, tuple["Nodes | None", ...]], "Part | None"]
     )
 
     def __post_init__(self) -> None:
         self._functions = {function.name: function for function in self.plan.functions}
+
+    def list_readers(self) -> dict[str, tuple[str, ...]]:
+        """Return the files with rules that read each declared fact."""
+        return {name: tuple(sorted(files)) for name, files in sorted(self.facts.items())}
 
     def follow(self, blocks: Iterable[Block], given: _Held) -> list[Part | None]:
         """Follow the parts through blocks. Return what they give back. OPA numbers the locals of each block anew."""
@@ -187,7 +192,7 @@ class _Look:
             return self._member(source)
         name = self.plan.strings[key.value]
         if source is not None and source.shown in _FACTS_SHOWN:
-            self.facts.add(name)
+            self.facts.setdefault(name, set()).add(self.plan.files[int(statement.fields["file"])])
         nodes = None if source is None else self.schema.below(source.nodes, name)
         if source is None or nodes is None:
             self.right.add(id(statement))

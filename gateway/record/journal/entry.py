@@ -19,7 +19,7 @@
 | `flood` | refusals of unidentified callers beyond the number that is recorded | since, count, codes |
 | `enforcement` | observe mode: policy is suspended for upstreams, or began to be enforced again | event, upstreams, until |
 | `configuration` | changed labels, upstreams or limits come into force | digest, added, removed, changed, limits, waiting, history |
-| `policy` | a policy came into force | name, revision, digest of the compiled form |
+| `policy` | a policy came into force | name, revision, digest of the compiled form, changed facts |
 | `shadow` | after a call that the shadow policy decides otherwise | id, enforced, shadow |
 | `pin` | a definition, or instructions, were pinned or have changed | type, target, state, digest |
 | `recovered` | at start, after a crash: bytes were moved aside | file, bytes, digest |
@@ -223,14 +223,22 @@ def start_entry(version: str, listen: str, policy: PolicyRevision | None, *, pla
     return {"version": version, "listen": listen, "policy": described}
 
 
-def policy_entry(policy: PolicyRevision, *, plan: str | None = None, has_differed: bool = False) -> JsonObject:
+def policy_entry(
+    policy: PolicyRevision,
+    *,
+    plan: str | None = None,
+    has_differed: bool = False,
+    facts: Mapping[str, Sequence[str]] | None = None,
+) -> JsonObject:
     """Return the fields of a `policy`. `plan` is the digest of the plan that decides in the place of the rules.
 
-    `has_differed` tells of a difference between that plan and an OPA.
+    `has_differed` tells of a difference between that plan and an OPA. `facts` names the declared facts that changed.
     """
-    described: JsonObject = {"name": policy.name, "revision": policy.revision}
+    described: dict[str, Json] = {"name": policy.name, "revision": policy.revision}
     if plan is not None:
         described["plan"] = plan
+    if changed := {how: list(names) for how, names in (facts or {}).items() if names}:
+        described["facts"] = changed
     return {**described, "differed": True} if has_differed else described
 
 

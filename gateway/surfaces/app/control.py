@@ -29,7 +29,7 @@ from gateway.identity.identities import Identities
 from gateway.model import reasons
 from gateway.model.caller import canonical_groups
 from gateway.model.errors import ConfigurationError, StoreError
-from gateway.surfaces.app import keys
+from gateway.surfaces.app import facts, keys
 from gateway.surfaces.console import sessions
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _FORGET_SECONDS: Final = 60.0
 """Between two looks for used proofs that are too old."""
 OPERATIONS: Final = {
     operation.name: operation
-    for declared in (approvals, passkeys, leases, connections, signals, stops, effects, sessions, keys)
+    for declared in (approvals, passkeys, leases, connections, signals, stops, effects, sessions, keys, facts)
     for operation in declared.OPERATIONS
 }
 """The operations of every gateway, by their names."""

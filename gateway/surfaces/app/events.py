@@ -115,7 +115,10 @@ def note_policy(recorder: EventRecorder, event: PolicyEvent) -> None:
     recorder.metrics.policy_reloads.labels("loaded" if is_in_force else event.kind).inc()
     if event.kind == "loaded":
         # The `start` entry names the first policy.
-        recorder.write("policy", lambda: policy_entry(revision(status), plan=status.plan))
+        facts = event.facts._asdict()
+        recorder.write("policy", lambda: policy_entry(revision(status), plan=status.plan, facts=facts))
+        if any(facts.values()):
+            log.warning("policy.facts-changed", **facts)
     if is_in_force:
         engine = {"engine": status.engine, "plan": status.plan}
         log.info("policy.loaded", name=status.name, revision=status.revision, **engine)

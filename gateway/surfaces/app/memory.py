@@ -32,12 +32,14 @@ from gateway.model.errors import HistoryError, StoreError
 from gateway.policy.policy import Policy
 from gateway.record.journal.redaction import concealed_with
 from gateway.record.journal.verified_entries import entries
+from gateway.surfaces.app import facts
 from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
 from gateway.surfaces.stored.backup import forget_restored, read_restored
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.endorsement_store import EndorsementRegister
     from gateway.authority.approvals.store import StoredApprovals
+    from gateway.base.control.operations import Control
     from gateway.base.store.engine import Claim
     from gateway.base.store.records import SealedStore
     from gateway.model.wire import JsonObject
@@ -64,6 +66,8 @@ class OpenedBase(Protocol):
     def claim(self) -> Claim | None: ...
     @property
     def policy(self) -> Policy: ...
+    @property
+    def control(self) -> Control: ...
 
 
 def open_history(
@@ -80,7 +84,9 @@ def open_history(
     history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins, log=shared)
     if shared is not None:
         shared.attach(history)
-    history.ledger.declared = FactReader(subkey(base.keys.fingerprints, "facts"), lambda: base.policy.facts)
+    reader = FactReader(subkey(base.keys.fingerprints, "facts"), lambda: base.policy.facts)
+    history.ledger.declared = reader
+    facts.add_operations(base.control, configuration, history, reader, clock)
     history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
     return history
 

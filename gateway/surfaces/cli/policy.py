@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import msgspec
 import typer
 
-from gateway.surfaces.cli import loop, opa_commands, policy_cost
+from gateway.surfaces.cli import loop, opa_commands, policy_cost, policy_facts
 from gateway.surfaces.cli.approvers import describe_obligations
 from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, configuration_path, select_given
 from gateway.surfaces.cli.policy_options import GrantsOption, OverlayOption, PathOption
@@ -99,7 +99,7 @@ def build(
     """
     from gateway.surfaces.cli import policy_build
 
-    places = _folders(path, grants, overlay, config)
+    places = find_folders(path, grants, overlay, config)
     if check:
         _check_plan(places, sign, config)
         return
@@ -142,7 +142,7 @@ def check(
     """
     from gateway.surfaces.cli import rego
 
-    places = _folders(path, grants, overlay, config)
+    places = find_folders(path, grants, overlay, config)
     with out.status("Checking the policy") if out.is_terminal else nullcontext(), loop.interruptible():
         found = loop.run(rego.checks(places, _limit(path, grants, config)))
     if as_json:
@@ -176,7 +176,7 @@ def run_tests(
     """
     from gateway.surfaces.cli import rego
 
-    places = _folders(path, grants, overlay, config)
+    places = find_folders(path, grants, overlay, config)
     with loop.interruptible():
         tests = rego.run_tests(rego.suites(places))
     failed = [item.name for item in tests if not item.passed]
@@ -239,6 +239,7 @@ app.command("push", epilog="Example: opagate policy push --config gateway.yaml")
 app.command("status", epilog="Example: opagate policy status --json")(opa_commands.status)
 app.command("diff", epilog="Example: opagate policy diff --config gateway.yaml")(opa_commands.diff)
 app.command("cost", epilog="Example: opagate policy cost sessions.jsonl --json")(policy_cost.cost)
+app.command("facts", epilog="Example: opagate policy facts --user ada")(policy_facts.list_facts)
 
 
 # --- which policy ------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def policy_settings(
     return configured.model_copy(update=select_given(grants=grants, overlay=overlay))
 
 
-def _folders(path: Path | None, grants: Path | None, overlay: Path | None, config: Path | None) -> PolicyFolders:
+def find_folders(path: Path | None, grants: Path | None, overlay: Path | None, config: Path | None) -> PolicyFolders:
     from gateway.policy.folder.folders import PolicyFolders
 
     found = PolicyFolders.configured(policy_settings(path, grants, config, overlay))

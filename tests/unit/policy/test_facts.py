@@ -10,7 +10,7 @@ import yaml
 
 from gateway.model.errors import PolicyBroken
 from gateway.model.target import Effect, Labels, Target
-from gateway.policy.facts import read_facts
+from gateway.policy.facts import NO_CHANGE, FactChange, compare, read_facts
 
 TARGET = Target("tool", "files", "read_file", "files", "acme", "prod", labels=Labels(Effect.READ))
 
@@ -111,3 +111,11 @@ def test_a_limit_without_open_calls_is_told_apart():
     read: {last: time, by: task, of: {outcome: done}}
     """
     assert [each.name for each in read(facts).all if each.needs_open] == ["racing"]
+
+
+def test_a_changed_declaration_counts_from_zero_and_is_told():
+    before = read("{a: {count: calls, by: task}, b: {count: calls, by: task}, c: {count: calls, by: task}}")
+    after = read("{a: {count: calls, by: task}, b: {count: calls, by: [task, tool]}, d: {count: calls, by: task}}")
+
+    assert compare(before, after) == FactChange(begun=("b", "d"), ended=("c",))
+    assert compare(before, before) == NO_CHANGE

@@ -24,7 +24,7 @@ from gateway.model.errors import (
 from gateway.model.wire import JsonObject
 from gateway.policy import document as documents
 from gateway.policy.contract import Entrypoint
-from gateway.policy.facts import NO_FACTS
+from gateway.policy.facts import NO_CHANGE, NO_FACTS, FactChange, read_facts
 from gateway.policy.folder import folders
 from gateway.policy.policy import Policy, PolicyEvent, PolicyStatus
 
@@ -319,6 +319,24 @@ async def test_the_watch_tells_of_changes_and_of_each_problem_once():
     ]
     assert policy.status() == PolicyStatus(ready=True, name="n", revision="r", engine="opa", problem=None, since=7.0)
     assert source.closed
+
+
+class _Declaring(Source):
+    """An engine whose next policy declares a fact."""
+
+    async def look(self) -> bool:
+        self.facts = read_facts({"overlay": {"facts": {"reads": {"count": "calls", "by": "task"}}}})
+        return True
+
+
+async def test_a_policy_that_comes_into_force_tells_which_facts_count_from_zero():
+    events, steps = list[PolicyEvent](), _Steps(2)
+    policy = policy_of(_Declaring(), sleep=steps, on_event=events.append)
+    await policy.start()
+    await steps.done.wait()
+    await policy.stop()
+
+    assert [event.facts for event in events] == [NO_CHANGE, FactChange(begun=("reads",)), NO_CHANGE]
 
 
 async def test_the_watch_tells_of_a_policy_that_turns_stale_and_of_its_end():

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.policy.facts import NO_CHANGE, FactChange
+from gateway.policy.policy import PolicyEvent
 from gateway.record.telemetry.metrics import Metrics
 from gateway.surfaces.app import events
 from gateway.surfaces.app.events import DefinitionChanges, EventRecorder
@@ -104,3 +106,20 @@ def test_a_clock_that_is_set_back_does_not_silence_an_upstream(monkeypatch: pyte
 
 def test_all_that_an_upstream_may_define_is_recorded_at_once():
     assert events._CHANGES > 2 * MAX_KNOWN + 1
+
+
+async def test_facts_that_count_from_zero_are_recorded_and_told(tmp_path: Path):
+    async with bench(tmp_path) as there:
+        status = there.gateway.policy.status()
+        recorder = EventRecorder(there.gateway.journal, there.gateway.metrics)
+        with capture_logs() as told:
+            for facts in (FactChange(begun=("spent",)), NO_CHANGE):
+                events.note_policy(recorder, PolicyEvent("loaded", status, facts=facts))
+        await recorder.written()
+        first, second = there.entries("policy")
+
+    assert first["facts"] == {"begun": ["spent"]}
+    assert "facts" not in second
+    assert [line for line in told if line["event"] == "policy.facts-changed"] == [
+        {"event": "policy.facts-changed", "log_level": "warning", "begun": ("spent",), "ended": ()}
+    ]
