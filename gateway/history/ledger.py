@@ -171,7 +171,7 @@ class TaskLedger:
         facts that a policy declares. Each reserved call is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
         kept = self._tasks.require(task)
-        if (kept.ended is not None or kept.task.expires is not None) and kept.status(now) != "open":
+        if (kept.ended is not None or kept.task.expires is not None) and self._tasks.trees.status(kept, now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
         state = self._states.load(kept)
         before = self._carried(kept)

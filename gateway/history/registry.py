@@ -22,6 +22,7 @@ from gateway.history.facts import facts
 from gateway.history.fold import apply
 from gateway.history.states import task_fields
 from gateway.history.task_history import TaskHistory, declared_size
+from gateway.history.trees import Trees
 from gateway.model import reasons
 from gateway.model.decision import Reason
 from gateway.model.errors import HistoryFull, TaskExpired
@@ -142,6 +143,8 @@ class TaskRegistry:
         self._unused: OrderedDict[str, None] = OrderedDict()  # implicit tasks, the longest unused first
         self._expiries: list[tuple[float, str]] = []  # declared tasks, a heap
         self._listeners: list[Callable[[str, TaskEnd], None]] = []
+        self.trees = Trees(self._by_id)
+        """The children of declared tasks. `admit` and `remove` keep it up to date."""
 
     def subscribe(self, listener: Callable[[str, TaskEnd], None]) -> None:
         """Tell a function of each task that has ended or is forgotten, and how."""
@@ -216,14 +219,17 @@ class TaskRegistry:
 
         return is_foreign
 
-    def end(self, task: Task, how: Literal["completed", "cancelled"]) -> JsonObject:
-        """End a declared task. Calls that are open go on to their end. Returns the fields of a `task` entry."""
-        event, kept = TaskEnded(how), self.require(task)
-        apply(self._states.load(kept), event)
-        kept.ended, kept.changed = how, True
-        self.log.note(kept, event, None)
-        self.tell_end(task.id, how)
-        return {"task": task.id, **to_fields(event)}
+    def end(self, task: Task, how: Literal["completed", "cancelled"]) -> list[JsonObject]:
+        """End a declared task with all tasks below it. Calls that are open go on to their end. Returns the fields of a `task`
+        entry for each."""
+        event, found = TaskEnded(how), self.require(task)
+        ended = [found, *(kept for kept in self.trees.list_below(task.id) if kept.ended is None)]
+        for kept in ended:
+            apply(self._states.load(kept), event)
+            kept.ended, kept.changed = how, True
+            self.log.note(kept, event, None)
+            self.tell_end(kept.task.id, how)
+        return [{"task": kept.task.id, **to_fields(event)} for kept in ended]
 
     # --- find a task ---------------------------------------------------------------------------------
 
@@ -257,14 +263,11 @@ class TaskRegistry:
         kept = self._owned_by(principal, task_id)
         if kept is None:
             return reasons.TASK_UNKNOWN.reason()
-        match kept.status(now):
-            case "open":
-                self.use(kept, now)
-                return kept.task
-            case "expired":
-                return reasons.TASK_EXPIRED.reason()
-            case _:
-                return reasons.TASK_ENDED.reason()
+        over = self.trees.find_end(kept, now)
+        if over is not None:
+            return over
+        self.use(kept, now)
+        return kept.task
 
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason:
         """Return a declared task as its owner may see it, or refuse with `task/unknown`."""
@@ -272,19 +275,21 @@ class TaskRegistry:
         kept = self._owned_by(principal, task_id)
         if kept is None:
             return reasons.TASK_UNKNOWN.reason()
-        return TaskReport(kept.task, kept.status(now), facts(self._states.load(kept), now))
+        return TaskReport(kept.task, self.trees.status(kept, now), facts(self._states.load(kept), now))
 
     def is_open(self, task_id: str, now: float) -> bool:
         """Return whether the task may still make calls, or has an open call."""
         kept = self._by_id.get(task_id)
         if kept is None:
             return False
-        return kept.is_busy or (kept.status(now) == "open" and (not kept.is_implicit or now - kept.used <= self._idle))
+        return kept.is_busy or (
+            self.trees.status(kept, now) == "open" and (not kept.is_implicit or now - kept.used <= self._idle)
+        )
 
     def was_ended(self, task_id: str) -> bool:
-        """Return whether somebody ended the task. The end of an implicit task by its time does not count."""
+        """Return whether somebody ended the task, or one above it. The end of an implicit task by its time does not count."""
         kept = self._by_id.get(task_id)
-        return kept is not None and kept.ended is not None
+        return kept is not None and self.trees.was_ended(kept)
 
     def readings_of(self, task: Task) -> tuple[str, ...]:
         """Return the ids of the task and of the earlier tasks with readings that count in it. Raises `TaskExpired`."""
@@ -310,12 +315,13 @@ class TaskRegistry:
     def admit(self, kept: TaskHistory) -> None:
         """Keep a task, whatever room there is."""
         self._states.add(kept)
+        self.trees.add(kept)
         self._places.add(kept.owner, kept.parties, 1)
         self._bytes.add(kept.owner, kept.parties, kept.size)
         if kept.is_implicit:
             self._link(kept)
-        elif kept.task.expires is not None:
-            heappush(self._expiries, (kept.task.expires + REMEMBERED, kept.task.id))
+        elif kept.kept_until is not None:
+            heappush(self._expiries, (kept.kept_until + REMEMBERED, kept.task.id))
         if kept.carries:
             state = self._states.load(kept)
             self._origins.tell(kept.job, kept.task.id, state, state.credentials)
@@ -357,7 +363,7 @@ class TaskRegistry:
     def _is_past(self, kept: TaskHistory, now: float) -> bool:
         if kept.is_implicit:
             return now - kept.used > self._idle
-        return kept.task.expires is not None and kept.task.expires + REMEMBERED <= now
+        return kept.kept_until is not None and kept.kept_until + REMEMBERED <= now
 
     def drop(self, kept: TaskHistory) -> None:
         """Keep a task no longer, since its time is over."""
@@ -368,6 +374,7 @@ class TaskRegistry:
         """Take a task out of memory. It may go on elsewhere."""
         task_id = kept.task.id
         self._states.remove(kept)
+        self.trees.remove(kept)
         if kept.is_implicit:
             self._unlink(kept)
         self._places.add(kept.owner, kept.parties, -1)

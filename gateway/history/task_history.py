@@ -62,6 +62,12 @@ class TaskHistory:
         self.origin = {"opened": self.task.opened, "parties": self.parties} if self.is_implicit else {}
 
     @property
+    def kept_until(self) -> float | None:
+        """Return the expiry of the task, and of a child that of its root: the tree counts what its tasks did."""
+        parent = self.task.parent
+        return self.task.expires if parent is None else parent.until
+
+    @property
     def names(self) -> JsonObject:
         """Return the names of the caller for an entry of the record that has no principal."""
         return {"owner": self.owner, "job": self.job, "agent": self.agent}
@@ -123,6 +129,7 @@ def declared_size(task: Task, opened: TaskOpened) -> int:
         task.declared_kind,
         task.tenant,
         task.environment,
+        *((task.parent.id, task.parent.root) if task.parent is not None else ()),
         *(contract.audiences or ()),
         *(contract.tools or ()),
     ]

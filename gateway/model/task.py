@@ -43,6 +43,17 @@ class Ground:
     destinations: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The place of a child in its tree. `root` is the first task of the tree, at depth 0. The child is kept as long as the root,
+    which expires at `until`."""
+
+    id: str
+    root: str
+    depth: int
+    until: float
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Task:
     """A unit of authority. Implicit for a client without a declaration. Times in seconds since the epoch."""
@@ -61,3 +72,5 @@ class Task:
     """The caller's name for work that recurs, such as `weekly-report`."""
     ground: Ground | None = None
     """What gives ground, if words of untrusted results stood in the declaration. `None`: all of it does."""
+    parent: Parent | None = None
+    """The place in a tree of tasks; `None` for a task without a parent."""

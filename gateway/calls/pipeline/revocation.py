@@ -270,7 +270,7 @@ class EndedLogins:
 
     def _open_tasks(self) -> Iterable[TaskHistory]:
         now = self._clock()
-        return [kept for kept in self._registry.all() if kept.status(now) == "open"]
+        return [kept for kept in self._registry.all() if self._registry.trees.status(kept, now) == "open"]
 
     def _owns(self, signal: Signal, kept: TaskHistory) -> bool:
         logins = self._seen.of(kept.owner)
@@ -287,11 +287,12 @@ class EndedLogins:
                 if self._authority is not None:
                     self._authority.tokens.end_task(task.id)
                 continue
-            writing = asyncio.get_running_loop().create_task(
-                append_or_log(self._recorder, "task", self._registry.end(task, "cancelled"))
-            )
-            self._writing.add(writing)
-            writing.add_done_callback(self._writing.discard)
+            if kept.ended is not None:
+                continue  # it ended with a task above it
+            for fields in self._registry.end(task, "cancelled"):
+                writing = asyncio.get_running_loop().create_task(append_or_log(self._recorder, "task", fields))
+                self._writing.add(writing)
+                writing.add_done_callback(self._writing.discard)
 
 
 LOGIN_ENDED: Final = reasons.IDENTITY_REVOKED_MEANWHILE.refusal()

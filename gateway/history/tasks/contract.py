@@ -1,6 +1,6 @@
 """The body of `POST /tasks`, strictly read. Pure: no I/O, no clock, no randomness.
 
-    {"goal": "mend the login page", "kind": "page-fix", "risk": "low", "tenant": "acme", "environment": "staging",
+    {"parent": "task-6f1c", "goal": "mend the login page", "kind": "page-fix", "risk": "low", "tenant": "acme", "environment": "staging",
      "expires_in": 3600, "approval": "ask",
      "contract": {"audiences": ["github"], "tools": ["github/*"], "destinations": ["ops@acme.example"],
                   "credential_flows": [{"from": "vault", "to": "github"}], "limits": {"destinations": 6},
@@ -60,7 +60,7 @@ LIMITS: Final = (
 
 Risk = Literal["low", "medium", "high"]
 _RISKS: Final[Mapping[str, Risk]] = {"low": "low", "medium": "medium", "high": "high"}
-_FIELDS: Final = ("goal", "kind", "contract", "risk", "tenant", "environment", "expires_in", "approval")
+_FIELDS: Final = ("goal", "kind", "contract", "risk", "tenant", "environment", "expires_in", "approval", "parent")
 _CONTRACT_FIELDS: Final = ("audiences", "tools", "destinations", "credential_flows", "limits", "effects")
 _EFFECTS: Final = ("destructive", "mint")
 _FLOW_FIELDS: Final = ("from", "to")
@@ -77,6 +77,7 @@ class Declaration:
     """A caller's declaration of a task. `expires_in` is in seconds. `asks`: a person is to approve the task as a whole.
 
     `kind` names recurring work, such as `weekly-report`. The kind is the caller's word, and gives nothing by itself.
+    `parent` names the task that the declared one is a part of.
     """
 
     goal: str | None = None
@@ -87,6 +88,7 @@ class Declaration:
     expires_in: int = DEFAULT_EXPIRY
     asks: bool = False
     kind: str | None = None
+    parent: str | None = None
 
     def names(self) -> Iterator[str]:
         """Yield all texts but the goal: names of systems, tools, destinations and places."""
@@ -129,6 +131,7 @@ def _declaration(document: JsonObject) -> Declaration:
     return Declaration(
         goal=_optional(document, "goal", "goal", _goal),
         kind=_optional(document, "kind", "kind", _kind),
+        parent=_optional(document, "parent", "parent", _text),
         contract=_optional(document, "contract", "contract", _contract),
         risk=_optional(document, "risk", "risk", _risk),
         tenant=_optional(document, "tenant", "tenant", _text),

@@ -10,25 +10,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import structs
 
 from gateway.base.letters import spell_out
 from gateway.history.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
+from gateway.history.tasks.narrowing import narrow
 from gateway.model import reasons
 from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
-from gateway.model.task import Task, TaskApprover
+from gateway.model.task import Parent, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
     from gateway.history.log import HistoryLog
     from gateway.history.tasks.tokens import TaskTokens
+    from gateway.history.trees import Trees
     from gateway.inspection.words.words import IsForeign
     from gateway.model.task import Contract, Ground
 
@@ -58,9 +60,11 @@ class TaskStore(Protocol):
     def log(self) -> HistoryLog: ...
     def require_room(self, principal: Principal, now: float) -> None: ...
     def find_foreign(self, principal: Principal, now: float) -> IsForeign | None: ...
+    @property
+    def trees(self) -> Trees: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
-    def end(self, task: Task, how: End) -> JsonObject: ...
+    def end(self, task: Task, how: End) -> list[JsonObject]: ...
 
 
 class TaskEndpoints:
@@ -95,14 +99,11 @@ class TaskEndpoints:
 
         Raises `GatewayError` if there is no room, or if the journal cannot be written.
         """
-        declared = read_declaration(body)
-        if isinstance(declared, Reason):
-            return refuse_task(declared)
-        if self._holds_credential(principal.job, "\n".join(declared.names())):
-            # These texts are in force as they stand, and kept so: none of them can be concealed.
-            return refuse_task(reasons.TASK_INVALID_CREDENTIAL.reason())
+        plan = self._plan(principal, body, now)
+        if isinstance(plan, Reason):
+            return refuse_task(plan)
         self._store.require_room(principal, now)
-        task = _task(self._new_id(), declared, now)
+        task = _task(self._new_id(), plan, now)
         if approval is not None:
             task = replace(task, approved_by=approval.approvers)
         content = self._inspect(task.goal, task.contract)
@@ -121,9 +122,33 @@ class TaskEndpoints:
         report = self._store.report(principal, task.id, now)
         if isinstance(report, Reason):
             return refuse_task(report)
+        if report.status != "open":
+            # Another gateway ended the parent meanwhile.
+            return refuse_task(reasons.TASK_ENDED.reason())
         token = self._tokens.issue(principal, task, now)
         location = (b"location", f"/tasks/{task.id}".encode("ascii"))
         return _json(201, {**_describe(report), "token": token}, location)
+
+    def find_refusal(self, principal: Principal, body: bytes, now: float) -> RefusalReply | None:
+        """Return the refusal of a declaration that no approval could open."""
+        plan = self._plan(principal, body, now)
+        return refuse_task(plan) if isinstance(plan, Reason) else None
+
+    def _plan(self, principal: Principal, body: bytes, now: float) -> _Plan | Reason:
+        """Return the declaration in a body, inside of its parent's if it names one."""
+        declared = read_declaration(body)
+        if isinstance(declared, Reason):
+            return declared
+        if self._holds_credential(principal.job, "\n".join(declared.names())):
+            # These texts are in force as they stand, and kept so: none of them can be concealed.
+            return reasons.TASK_INVALID_CREDENTIAL.reason()
+        if declared.parent is None:
+            return _Plan(declared)
+        above = self._store.trees.find_parent(principal, declared.parent, now)
+        if isinstance(above, Reason):
+            return above
+        declared = narrow(above.task, declared)
+        return declared if isinstance(declared, Reason) else _Plan(declared, above.task)
 
     def _cut(self, task: Task, content: ResultContent, is_foreign: IsForeign) -> tuple[Task, ResultContent]:
         """Return a task and the content of its declaration, so that foreign words give no ground."""
@@ -153,25 +178,43 @@ class TaskEndpoints:
             return refuse_task(reasons.TASK_EXPIRED.reason())
         if report.status not in {"open", how}:
             return refuse_task(reasons.TASK_ENDED_BEFORE.reason(state=report.status))
-        fields = self._store.end(report.task, how)
+        ended = self._store.end(report.task, how)
         await self._store.log.confirm(principal.job)
-        await self._append("task", fields)
+        for fields in ended:
+            await self._append("task", fields)
         return self.report(principal, task_id, now)
 
 
-def _task(task_id: str, declared: Declaration, now: float) -> Task:
-    opened = round(now, 3)
+class _Plan(NamedTuple):
+    """A declaration that may be opened, and its parent."""
+
+    declared: Declaration
+    parent: Task | None = None
+
+
+def _task(task_id: str, plan: _Plan, now: float) -> Task:
+    """Return a task as declared. A child ends with its parent at the latest."""
+    opened, declared, above = round(now, 3), plan.declared, plan.parent
+    expires, parent, approved_by = opened + declared.expires_in, None, ()
+    if above is not None and above.expires is not None:
+        root, depth, until = above.id, 0, above.expires
+        if above.parent is not None:
+            root, depth, until = above.parent.root, above.parent.depth, above.parent.until
+        parent, approved_by = Parent(above.id, root, depth + 1, until), above.approved_by
+        expires = min(expires, above.expires)
     return Task(
         id=task_id,
         kind="declared",
         opened=opened,
-        expires=opened + declared.expires_in,
+        expires=expires,
         goal=declared.goal,
         declared_kind=declared.kind,
         risk=declared.risk,
         tenant=declared.tenant,
         environment=declared.environment,
         contract=declared.contract,
+        approved_by=approved_by,
+        parent=parent,
     )
 
 
@@ -180,6 +223,7 @@ def _describe(report: TaskReport) -> JsonObject:
     described: dict[str, Json] = {
         "id": task.id,
         "status": report.status,
+        "parent": None if task.parent is None else task.parent.id,
         "opened": _time(task.opened),
         "expires": None if task.expires is None else _time(task.expires),
         "goal": task.goal,

@@ -61,6 +61,8 @@ TASK_AMBIGUOUS: RefusalText
 TASK_ENDED: RefusalText
 TASK_ENDED_BEFORE: RefusalText
 TASK_EXPIRED: RefusalText
+TASK_WIDER: RefusalText
+TASK_TREE_FULL: RefusalText
 TASK_NOT_FOUND: RefusalText
 TASK_METHOD: RefusalText
 REQUEST_HOST: RefusalText

@@ -139,11 +139,12 @@ async def open_people(
         # Another gateway may have opened the task.
         await history.ledger.log.catch_up(question.requester.job)
         kept = history.tasks.find(question.task)
-        if kept is None or kept.status(desk.now()) != "open":
+        if kept is None or history.tasks.trees.status(kept, desk.now()) != "open":
             return False
         ended = history.tasks.end(kept.task, "cancelled")
         await history.ledger.log.confirm(kept.job)
-        await journal.append("task", ended)
+        for fields in ended:
+            await journal.append("task", fields)
         return True
 
     keep_time(stack, desk, endorsements)

@@ -38,6 +38,9 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
         body = await caller.read_body()
         if isinstance(body, Refusal):
             return await caller.refuse(body)
+        refusal = tasks.find_refusal(caller.principal, body, caller.arrived)
+        if refusal is not None:
+            return await _answer(request, refusal)
         approval = await caller.gateway.task_approvals.approve_task(caller.context.id, caller.principal, body)
         if isinstance(approval, Reply):
             return await _answer(request, approval)

@@ -1,0 +1,106 @@
+"""Trees of declared tasks: the parent of a task, its children, and the end of a task with the tasks above it. No I/O, no clock.
+
+All tasks of a tree are of one job, so of one log. A task ends with each task above it, whether or not the log has its own end: another
+gateway may open a child while its parent ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.model import reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gateway.history.task_history import Status, TaskHistory
+    from gateway.model.caller import Principal
+    from gateway.model.decision import Reason
+
+MAX_DEPTH: Final = 4
+"""Tasks between the root and the lowest task of a tree, with the latter."""
+MAX_TASKS: Final = 64
+"""Tasks of a tree, also those that have ended: the tree still counts what they did."""
+
+
+class Trees:
+    """The children of the kept tasks. `by_id` has all kept tasks."""
+
+    def __init__(self, by_id: Mapping[str, TaskHistory]) -> None:
+        self._by_id = by_id
+        self._children: dict[str, list[str]] = {}
+
+    def add(self, kept: TaskHistory) -> None:
+        """Note a task below its parent, if it has one. The parent may be kept later."""
+        if kept.task.parent is not None:
+            self._children.setdefault(kept.task.parent.id, []).append(kept.task.id)
+
+    def remove(self, kept: TaskHistory) -> None:
+        """Forget a task below its parent."""
+        if kept.task.parent is None:
+            return
+        siblings = self._children[kept.task.parent.id]
+        siblings.remove(kept.task.id)
+        if not siblings:
+            del self._children[kept.task.parent.id]
+
+    def list_below(self, task_id: str) -> list[TaskHistory]:
+        """Return the kept tasks below a task, each after its parent."""
+        found = [task_id]
+        for each in found:
+            found.extend(self._children.get(each, ()))
+        return [self._by_id[each] for each in found[1:]]
+
+    def status(self, kept: TaskHistory, now: float) -> Status:
+        """Return the status of a task: its own, or that of the nearest task above it that is over."""
+        for each in self._walk_up(kept):
+            status = "expired" if each is None else each.status(now)
+            if status != "open":
+                return status
+        return "open"
+
+    def was_ended(self, kept: TaskHistory) -> bool:
+        """Return whether somebody ended the task, or one above it."""
+        return any(each is not None and each.ended is not None for each in self._walk_up(kept))
+
+    def find_end(self, kept: TaskHistory, now: float) -> Reason | None:
+        """Return why a task is over: `task/ended` or `task/expired`. `None` for an open task."""
+        status = self.status(kept, now)
+        if status == "open":
+            return None
+        return (reasons.TASK_EXPIRED if status == "expired" else reasons.TASK_ENDED).reason()
+
+    def find_parent(self, principal: Principal, task_id: str, now: float) -> TaskHistory | Reason:
+        """Return a task in which a caller may open a child, or the reason against it."""
+        kept = self._by_id.get(task_id)
+        if kept is None or kept.is_implicit or not _may_open_child(principal, kept):
+            return reasons.TASK_UNKNOWN.reason()
+        return self.find_end(kept, now) or self._find_full(kept) or kept
+
+    def _find_full(self, kept: TaskHistory) -> Reason | None:
+        parent = kept.task.parent
+        if parent is not None and parent.depth >= MAX_DEPTH:
+            return reasons.TASK_TREE_FULL.reason(full=f"{MAX_DEPTH} tasks below one another")
+        below = self.list_below(kept.task.id if parent is None else parent.root)
+        return None if len(below) + 1 < MAX_TASKS else reasons.TASK_TREE_FULL.reason(full=f"{MAX_TASKS} tasks")
+
+    def _walk_up(self, kept: TaskHistory) -> Iterator[TaskHistory | None]:
+        """Yield a task and those above it; `None` for one that is no longer kept."""
+        yield kept
+        while kept.task.parent is not None:
+            above = self._by_id.get(kept.task.parent.id)
+            yield above
+            if above is None:
+                return
+            kept = above
+
+
+def _may_open_child(principal: Principal, parent: TaskHistory) -> bool:
+    """Return whether a caller may open a child: the principal of the parent, or an agent to which the parent's agent delegated the
+    same user's authority (RFC 8693 section 4.1)."""
+    if principal.key == parent.owner:
+        return True
+    delegates = principal.delegation[1:] if principal.user is not None else ()
+    return principal.job == parent.job and any(
+        actor.id == parent.agent and actor.issuer in {None, principal.issuer} for actor in delegates
+    )
