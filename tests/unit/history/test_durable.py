@@ -113,7 +113,7 @@ def test_the_words_that_are_recorded_with_the_outcome_are_known_again():
 def test_a_task_that_was_ended_stays_so():
     before = Gateway(new_history(), Record())
     before.open()
-    before.record.append("task", before.history.tasks.end(DECLARED, "cancelled"))
+    before.record.append("task", before.history.tasks.end(DECLARED, "cancelled")[0])
     after = new_history()
     rebuild(after, before.record.entries, Restored())
 

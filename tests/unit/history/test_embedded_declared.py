@@ -71,7 +71,7 @@ def test_a_task_that_was_ended_takes_no_calls(
     fields = history.tasks.end(task, how)
 
     selected, report = history.tasks.select(make_principal(), "t1", 2), history.tasks.report(make_principal(), "t1", 2)
-    assert fields == {"task": "t1", "event": "ended", "how": how}
+    assert fields == [{"task": "t1", "event": "ended", "how": how}]
     assert isinstance(selected, Reason)
     assert selected.code == "task/ended"
     assert isinstance(report, TaskReport)

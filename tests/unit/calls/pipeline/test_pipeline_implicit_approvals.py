@@ -67,7 +67,7 @@ async def test_who_ends_an_implicit_task_ends_its_questions(tmp_path: Path):
         asked = pending(there)
         kept = there.gateway.history.tasks.find(asked.question.task)
         assert kept is not None
-        await there.gateway.journal.append("task", there.gateway.history.tasks.end(kept.task, "cancelled"))
+        await there.gateway.journal.append("task", there.gateway.history.tasks.end(kept.task, "cancelled")[0])
         await desk(there).sweep()
 
         assert events(there) == ["asked", "withdrawn"]

@@ -21,7 +21,7 @@ from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.errors import HistoryError, TaskExpired
 from gateway.model.facts import TaskLabels
 from gateway.model.target import Sensitivity
-from gateway.model.task import Task
+from gateway.model.task import Parent, Task
 from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.history.recording import AGENT
 from tests.unit.history.shared.replicas import LIMIT, Replica, another, digest_of, shown, target_of
@@ -103,6 +103,25 @@ async def test_a_declared_task_is_known_at_each_gateway_until_it_is_ended_at_one
     assert getattr(a.history.tasks.select(AGENT, "task-d", clock()), "code", None) == "task/ended"
     with pytest.raises(TaskExpired):
         await a.reserve("github", task=declared)
+
+
+async def test_a_child_that_one_gateway_opens_while_another_ends_its_parent_is_over_at_both(start: Start, clock: Clock):
+    a, b = start("a"), start("b")
+    root = Task("root", "declared", clock(), clock() + 600)
+    a.history.tasks.open(AGENT, root, ResultContent())
+    assert await a.log.confirm(AGENT.job)
+    await b.log.catch_up(AGENT.job)
+    child = Task("child", "declared", clock(), clock() + 600, parent=Parent("root", "root", 1, clock() + 600))
+
+    a.history.tasks.end(root, "cancelled")
+    b.history.tasks.open(AGENT, child, ResultContent())
+    await asyncio.gather(a.log.confirm(AGENT.job), b.log.confirm(AGENT.job))
+
+    for replica in (a, b):
+        await replica.log.catch_up(AGENT.job)
+        assert getattr(replica.history.tasks.select(AGENT, "child", clock()), "code", None) == "task/ended"
+        with pytest.raises(TaskExpired):
+            await replica.reserve("github", task=child)
 
 
 async def test_the_end_of_a_call_reaches_other_gateways_without_a_later_call(start: Start):
