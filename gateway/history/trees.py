@@ -1,7 +1,7 @@
-"""Trees of declared tasks: the parent of a task, its children, and the end of a task with the tasks above it. No I/O, no clock.
+"""Trees of declared tasks: parents, children, and the ends of both. No I/O, no clock.
 
-All tasks of a tree are of one job, so of one log. A task ends with each task above it, whether or not the log has its own end: another
-gateway may open a child while its parent ends.
+All tasks of a tree are of one job, so of one log. The end of a parent is the end of each child, also where the log has no end of the
+child. Another gateway may open a child while the parent ends.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Trees:
         return [self._by_id[each] for each in found[1:]]
 
     def status(self, kept: TaskHistory, now: float) -> Status:
-        """Return the status of a task: its own, or that of the nearest task above it that is over."""
+        """Return the status of a task, and for an open task the status of the nearest ended ancestor."""
         for each in self._walk_up(kept):
             status = "expired" if each is None else each.status(now)
             if status != "open":
@@ -85,7 +85,7 @@ class Trees:
         return None if len(below) + 1 < MAX_TASKS else reasons.TASK_TREE_FULL.reason(full=f"{MAX_TASKS} tasks")
 
     def _walk_up(self, kept: TaskHistory) -> Iterator[TaskHistory | None]:
-        """Yield a task and those above it; `None` for one that is no longer kept."""
+        """Yield a task and its ancestors. `None` stands for an ancestor that the gateway has forgotten."""
         yield kept
         while kept.task.parent is not None:
             above = self._by_id.get(kept.task.parent.id)
@@ -96,8 +96,10 @@ class Trees:
 
 
 def _may_open_child(principal: Principal, parent: TaskHistory) -> bool:
-    """Return whether a caller may open a child: the principal of the parent, or an agent to which the parent's agent delegated the
-    same user's authority (RFC 8693 section 4.1)."""
+    """Return whether a caller may open a child.
+
+    The principal of the parent may. So may an agent of the same user with the parent's agent in its chain (RFC 8693 section 4.1).
+    """
     if principal.key == parent.owner:
         return True
     delegates = principal.delegation[1:] if principal.user is not None else ()

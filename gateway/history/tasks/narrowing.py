@@ -1,7 +1,7 @@
-"""The declaration of a child task inside that of its parent. Pure: no I/O, no clock, no randomness.
+"""The declaration of a child task inside its parent's. Pure: no I/O, no clock, no randomness.
 
-What a child leaves out is as in its parent. What it names has to be covered by its parent, so a wider child is refused, and never
-cut in silence. Its flows of credentials and lasting effects are those that it names itself: a person who approved the parent saw these.
+Absent fields of a child are as in the parent. The parent has to cover the other fields, so a wider child is refused, and never cut in
+silence. Flows of credentials and lasting effects need a name in the child: an absent one gives none.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ def _are_covered(narrow: Iterable[str], wide: Collection[str], covers: Callable[
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Return whether each text that follows one pattern follows another, as `any_matches` in lib/patterns reads them."""
+    """Return whether a wide pattern has all texts of a narrow one, for `any_matches` in lib/patterns."""
     return wide == narrow or _find_rest(wide, narrow) is not None
 
 
 def _covers_destination(wide: str, narrow: str) -> bool:
-    """Return whether each destination that follows one pattern follows another, as `any_names` reads them."""
+    """Return whether a wide pattern has all destinations of a narrow one, for `any_names` in lib/patterns."""
     if wide == narrow:
         return True
     rest = _find_rest(wide, narrow)
@@ -117,7 +117,7 @@ def _covers_destination(wide: str, narrow: str) -> bool:
 
 
 def _find_rest(wide: str, narrow: str) -> str | None:
-    """Return what a pattern says where a wider one has its star; `None` if the other one is not wider."""
+    """Return the part of a narrow pattern at the star of a wide one; `None` if the first is not narrower."""
     parts = wide.split("*")
     if len(parts) != 2 or narrow.count("*") > 1:
         return None
