@@ -201,6 +201,7 @@ class SharedLog:
             for writer in late:
                 writer.cancel()
             if late:
+                await asyncio.wait(late)
                 log.error("history.unwritten", owners=len(late))
 
     # --- the queue of an owner -------------------------------------------------------------------------

@@ -58,6 +58,9 @@ class Batches(Generic[Item, Outcome]):
     async def _write_together(self, waiting: Sequence[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         try:
             outcomes = await self._write([item for item, _ in waiting])
+        except GeneratorExit:
+            # The event loop is gone, and the callers with it.
+            raise
         except BaseException as error:
             for _, written in waiting:
                 if isinstance(error, Exception):

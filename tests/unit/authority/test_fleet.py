@@ -251,8 +251,7 @@ class Working:
         self.lending.leases.end_task(task, "task-completed")
 
     async def close(self) -> None:
-        await self.history.log.close()
-        self.history.engine.close()
+        await self.history.close()
 
 
 @pytest.fixture

@@ -39,6 +39,5 @@ async def start(place: str, clock: Clock) -> AsyncGenerator[Callable[[str], Repl
 
     yield start_one
     for replica in started:
-        await replica.log.close()
-        replica.engine.close()
+        await replica.close()
     await asyncio.sleep(0)

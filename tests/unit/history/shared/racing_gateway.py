@@ -62,8 +62,7 @@ async def race(place: str, name: str, calls: int, deadline: float, *, is_blind: 
             sys.stdout.flush()
 
     await asyncio.gather(*map(call_again_and_again, range(AT_ONCE)))
-    await replica.log.close()
-    replica.engine.close()
+    await replica.close()
 
 
 def main(arguments: Sequence[str]) -> None:

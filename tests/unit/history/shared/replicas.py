@@ -66,6 +66,11 @@ class Replica:
         )
         self.log.attach(self.history)
 
+    async def close(self) -> None:
+        """Write down what waits, and close the store. A test that leaves a replica open leaves its timers and writers behind."""
+        await self.log.close()
+        self.engine.close()
+
     async def _list_living(self) -> frozenset[str]:
         return frozenset(self.living)
 

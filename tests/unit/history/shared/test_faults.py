@@ -265,8 +265,7 @@ async def call_through(
     calls = await calling
     facts = [await until_known(replica, time.monotonic()) for replica in replicas]
     for replica in replicas:
-        await replica.log.close()
-        replica.engine.close()
+        await replica.close()
 
     failed = [call for call in calls if call["answer"] in {"failed", "unknown"}]
     took = [(call["ended"] - call["begun"]) / 1e9 for call in failed]

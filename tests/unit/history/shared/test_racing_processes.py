@@ -40,8 +40,7 @@ async def test_a_task_reaches_no_more_systems_than_its_limit_when_one_gateway_is
     assert reached(answers) <= audiences
     assert len(audiences) <= LIMIT + AT_ONCE
     assert (await survivor.facts())["in_flight"] == 0
-    await survivor.log.close()
-    survivor.engine.close()
+    await survivor.close()
 
 
 async def test_calls_over_three_gateways_are_linearizable(schema_url: str, porcupine_path: Path):

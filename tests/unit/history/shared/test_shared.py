@@ -8,13 +8,14 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from gateway.base.store.postgresql import PostgresStore
 from gateway.base.store.postgresql_connection import Server
 from gateway.base.store.sqlite import SqliteStore
+from gateway.history.events import Settled
 from gateway.model.call import Call
 from gateway.model.caller import User
 from gateway.model.content import CallContent, ResultContent, Sighting
@@ -140,11 +141,15 @@ async def test_a_store_that_lost_events_is_refused_for_as_long_as_it_lacks_them(
     task = await a.enter()
     assert await a.call("github")
     assert await a.log.confirm(AGENT.job)
-    await forget_last_event(place)
+    lost = await forget_last_event(place)
 
     for _ in range(3):
         with pytest.raises(HistoryError, match="this gateway has seen event"):
             await a.reserve("vault", task=task)
+    await give_back(place, lost)
+
+    await until_answered(lambda: a.reserve("vault", task=task))
+    assert await a.log.confirm(AGENT.job)
 
 
 async def test_a_look_at_a_log_waits_for_no_append_under_way(schema_url: str, clock: Clock):
@@ -156,8 +161,7 @@ async def test_a_look_at_a_log_waits_for_no_append_under_way(schema_url: str, cl
         await connection.execute("select from opagate_logs for update")
         await until_answered(lambda: a.log.catch_up(AGENT.job))
     await connection.close()
-    await a.log.close()
-    a.engine.close()
+    await a.close()
 
 
 async def test_the_end_of_a_task_is_told_at_each_gateway_that_knows_it(start: Start, clock: Clock):
@@ -304,8 +308,7 @@ async def test_without_its_database_a_gateway_refuses_in_time_and_forgets_nothin
         await until_answered(lambda: a.log.confirm(AGENT.job))
         assert (known["calls"], known["in_flight"], known["denials"]) == (1, 0, 0)
         assert taken < 0.15 + MARGIN
-        await a.log.close()
-        a.engine.close()
+        await a.close()
     finally:
         server.remove()
 
@@ -327,15 +330,31 @@ async def test_a_writer_is_cancelled_also_while_an_event_comes(tmp_path: Path):
     assert writer.cancelled()
 
 
-async def forget_last_event(place: str) -> None:
-    """Take the last event of each log out of a store, as a failover to a standby behind does."""
+async def forget_last_event(place: str) -> list[tuple[Any, ...]]:
+    """Take the last event of each log out of a store, as a failover to a standby behind does. Return the rows."""
+    if not place.startswith("postgresql:"):
+        last = "from events where version = (select max(version) from events)"
+        with closing(sqlite3.connect(place)) as database, database:
+            rows = database.execute(f"select * {last}").fetchall()
+            database.execute(f"delete {last}")
+        return rows
+    taken = "delete from opagate_events as e using opagate_logs as l where e.version = l.version returning e.*"
+    connection = await PostgresServer.connect(place)
+    rows = [tuple(row) for row in await connection.fetch(taken)]
+    await connection.execute("update opagate_logs set version = version - 1")
+    await connection.close()
+    return rows
+
+
+async def give_back(place: str, rows: list[tuple[Any, ...]]) -> None:
+    """Put the last events of logs back."""
     if not place.startswith("postgresql:"):
         with closing(sqlite3.connect(place)) as database, database:
-            database.execute("delete from events where version = (select max(version) from events)")
+            database.executemany("insert into events values (?, ?, ?, ?)", rows)
         return
     connection = await PostgresServer.connect(place)
-    await connection.execute("delete from opagate_events as e using opagate_logs as l where e.version = l.version")
-    await connection.execute("update opagate_logs set version = version - 1")
+    await connection.executemany("insert into opagate_events values ($1, $2, $3, $4)", rows)
+    await connection.execute("update opagate_logs set version = version + 1")
     await connection.close()
 
 
@@ -351,6 +370,20 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
         except HistoryError:
             await asyncio.sleep(0.05)
     raise AssertionError("the database did not come back")
+
+
+async def test_a_close_leaves_no_writer_behind(tmp_path: Path):
+    a = Replica("a", SqliteStore(tmp_path / "records.db"), patience=0.05)
+    await until_answered(a.enter)
+    with closing(sqlite3.connect(tmp_path / "records.db")) as other:
+        other.execute("begin immediate")
+        a.history.ledger.log.note(a.history.tasks.all()[0], Settled("call", "unknown"), None)
+        asyncio.get_running_loop().call_later(0.3, other.rollback)
+
+        await a.log.close()
+
+        assert "shared history" not in {task.get_name() for task in asyncio.all_tasks()}
+    a.engine.close()
 
 
 async def test_an_agent_at_one_gateway_marks_another_agent_of_the_user_at_another(start: Start):

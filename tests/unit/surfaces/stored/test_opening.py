@@ -309,6 +309,7 @@ async def test_callers_go_on_with_new_tasks_in_a_copy_of_the_records(tmp_path: P
     for _ in range(300):
         assert await replica.call("github")
     assert await replica.log.confirm(AGENT.key)
+    await replica.close()
     assert await before.count("history")
     await before.change(Change("lease", "one", b"sealed"))
 
@@ -317,6 +318,7 @@ async def test_callers_go_on_with_new_tasks_in_a_copy_of_the_records(tmp_path: P
     restored = Replica("b", after)
     assert await restored.call("github")
     assert (await restored.facts())["calls"] == 1
+    await restored.close()
 
 
 async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_stops_within_a_second(

@@ -45,8 +45,7 @@ async def start(place: str, clock: Clock, living: set[str]) -> AsyncGenerator[Ca
 
     yield start_one
     for each in started:
-        await each.replica.log.close()
-        each.replica.engine.close()
+        await each.replica.close()
     await asyncio.sleep(0)
 
 
