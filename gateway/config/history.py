@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, StrictInt, model_validator
 
@@ -110,10 +110,27 @@ class StoreSettings(Settings):
     )
 
 
+_JournalName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+class PeerJournal(Settings):
+    """The journal of another gateway of the same database, in a folder that this gateway can read."""
+
+    path: FilePath = Field(description="The folder of its files.")
+    key: FilePath | None = Field(
+        default=None,
+        description="The file of its key `chain`, whose reader could forge that journal. Without it entries are read unchecked.",
+    )
+
+
 class JournalSettings(Settings):
     """The record of every decision."""
 
     path: FilePath = Field(default=Path("state/journal"), description="The folder of its files.")
+    peers: dict[_JournalName, PeerJournal] = Field(
+        default_factory=dict[str, PeerJournal],
+        description="The journals of other gateways of the same database, by name. Commands and console read them too.",
+    )
     fsync: Literal["always", "interval", "never"] = Field(
         default="interval", description="`always`: before a call goes on; `interval`: each second; `never`: by the OS."
     )

@@ -164,6 +164,14 @@ def read_chain(configuration: Configuration) -> tuple[bytes, ...] | None:
     return _read(configuration, "chain") or None
 
 
+def read_peer_chain(path: Path) -> tuple[bytes, ...]:
+    """Return the keys of another gateway's journal, the newest first. Raises `JournalError`, also without the file."""
+    found = _read_file(KeyFile(path, _TITLES["chain"], JournalError))
+    if not found:
+        raise JournalError(f"there is no key of a journal in {path}", "look at `journal.peers`")
+    return found
+
+
 def read_sealing(configuration: Configuration) -> KeyRing[bytes] | None:
     """Return the keys of durable records, those of the release before included. Raises `GatewayError`."""
     found = _read(configuration, "sealing") or _read(configuration, "chain")
@@ -207,7 +215,10 @@ def _access(key: SigningKey) -> SigningKey:
 
 
 def _read(configuration: Configuration, name: Name) -> tuple[bytes, ...]:
-    file = find_file(configuration, name)
+    return _read_file(find_file(configuration, name))
+
+
+def _read_file(file: KeyFile) -> tuple[bytes, ...]:
     content = file.load_key()
     return () if content is None else tuple(dict.fromkeys((whole_key(file, content), *_read_earlier(file))))
 

@@ -69,7 +69,6 @@ class Provenance:
         """Begin with `entry`, the `call` entry to explain. Raises `HistoryError` for a damaged entry."""
         with _readable(entry):
             self._entry = cast("Mapping[str, Any]", entry)
-            self._seq: int = self._entry["seq"]
             self._own = reserved(entry)
             self._marks = ReadingMarks()
             self._mark = self._marks.mark(entry, self._own)
@@ -77,6 +76,7 @@ class Provenance:
             carries: Sequence[str] = self._entry["history"].get("carried", ())
         self._earlier = {task: ReadingMarks(task) for task in carries}
         self._seen = 0
+        self._has_passed = False
         self._declared: JsonObject = {}
         self._begun: dict[tuple[str, str], Mark] = {}  # (member of session, name) → the first call of it
         self._latest: dict[str, tuple[float, Mark]] = {}  # audience → when its last call was
@@ -98,7 +98,9 @@ class Provenance:
         `HistoryError` for a damaged entry."""
         with _readable(entry):
             fields = cast("Mapping[str, Any]", entry)
-            before = fields["seq"] < self._seq
+            # Entries of several journals have numbers of their own, so the place of the decision divides them.
+            self._has_passed |= fields["kind"] == "call" and fields["id"] == self._own.call
+            before = not self._has_passed
             earlier = self._earlier_task(fields)
             if earlier is not None:
                 if before:

@@ -33,11 +33,17 @@ _PROFILES: Final = ["security_control"]
 
 
 class OcsfEvents:
-    """The events of a journal, entry by entry. `find` gives the `call` entry of an id from before the first entry."""
+    """The events of a journal, entry by entry. `find` gives the `call` entry of an id from before the first entry.
 
-    def __init__(self, version: str, find: Callable[[str], JsonObject | None] = lambda _id: None) -> None:
+    `gateway` names the gateway of the journal, if events of several are read together.
+    """
+
+    def __init__(
+        self, version: str, find: Callable[[str], JsonObject | None] = lambda _id: None, gateway: str | None = None
+    ) -> None:
         self._product = {"name": "opagate", "vendor_name": "opagate", "version": version}
         self._find = find
+        self._source = {} if gateway is None else {"log_source": gateway}
         self._open: dict[str, dict[str, Any]] = {}
 
     def of(self, entry: JsonObject) -> Iterator[JsonObject]:
@@ -137,6 +143,7 @@ class OcsfEvents:
                 "product": self._product,
                 "profiles": _PROFILES,
                 "log_name": "journal",
+                **self._source,
                 "event_code": str(entry["kind"]),
                 "sequence": entry["seq"],
                 "original_time": entry["time"],

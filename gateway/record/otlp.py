@@ -28,11 +28,17 @@ _BATCH_BYTES: Final = 1024 * 1024
 
 
 class OtlpLogs:
-    """The log records of a journal, entry by entry. `find` gives the `call` entry of an id from before the first entry."""
+    """The log records of a journal, entry by entry. `find` gives the `call` entry of an id from before the first entry.
 
-    def __init__(self, version: str, find: Callable[[str], JsonObject | None] = lambda _id: None) -> None:
+    `gateway` names the gateway of the journal, if logs of several are read together.
+    """
+
+    def __init__(
+        self, version: str, find: Callable[[str], JsonObject | None] = lambda _id: None, gateway: str | None = None
+    ) -> None:
         self._version = version
         self._find = find
+        self._instance = {} if gateway is None else {"service.instance.id": gateway}
         self._open: dict[str, JsonObject] = {}
 
     def record(self, entry: JsonObject) -> JsonObject:
@@ -58,7 +64,7 @@ class OtlpLogs:
 
     def wrap(self, records: list[JsonObject]) -> JsonObject:
         """Return log records as one OTLP message (`LogsData`)."""
-        resource = {"service.name": "opagate", "service.version": self._version}
+        resource = {"service.name": "opagate", "service.version": self._version, **self._instance}
         scope = {"name": "opagate.journal", "version": self._version}
         logs = [{"scope": scope, "logRecords": records}]
         return {"resourceLogs": [{"resource": {"attributes": _pairs(resource)}, "scopeLogs": logs}]}

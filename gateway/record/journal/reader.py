@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
 _MAX_PROBLEMS: Final = 100
 _PROGRESS_STEP: Final = 2**20
-_PAUSE: Final = 0.2
 _HALF_WRITTEN: Final = (0.0, 0.05, 0.2)
 """Seconds between looks at a last line without an end: a running gateway may be in the middle of a write."""
 
@@ -344,31 +343,24 @@ def _is_of(entry: JsonObject, ids: Collection[str], calls: set[str]) -> bool:
     return True
 
 
-def _sleep() -> bool:
-    time.sleep(_PAUSE)
-    return True
+def tail(path: Path) -> Iterator[JsonObject | None]:
+    """Follow a journal: yield the entries of its last segment, then each new one, over segments. Yield `None` if there is nothing new.
 
-
-def tail(path: Path, *, wait: Callable[[], bool] = _sleep) -> Iterator[JsonObject]:
-    """Follow a journal: the entries of its last segment, then each new one, over segments.
-
-    `wait` is called when there is nothing new; following ends when it returns false. Raises `JournalError`.
+    Raises `JournalError`.
     """
     found = segments(path)
     number = found[-1][0] if found else 1
     while True:
         file = find_segment(path, number)
-        if file is not None:
-            yield from _follow_segment(file, partial(find_segment, path, number + 1), wait)
+        if file is None:
+            yield None
+        else:
+            yield from _follow_segment(file, partial(find_segment, path, number + 1))
             number += 1
-            if find_segment(path, number) is None:
-                return
-        elif not wait():
-            return
 
 
-def _follow_segment(path: Path, find_next: Callable[[], Path | None], wait: Callable[[], bool]) -> Iterator[JsonObject]:
-    """Yield the entries of a segment, until the next segment exists or `wait` ends the wait."""
+def _follow_segment(path: Path, find_next: Callable[[], Path | None]) -> Iterator[JsonObject | None]:
+    """Yield the entries of a segment until the next segment exists, and `None` if there is nothing new."""
     number, rest = 0, b""
     with _open_file(path) as file:
         while True:
@@ -379,8 +371,9 @@ def _follow_segment(path: Path, find_next: Callable[[], Path | None], wait: Call
                     number += 1
                     yield entry_of(rest, path, number)
                     rest = b""
-            if finished or not wait():
+            if finished:
                 return
+            yield None
 
 
 def raw_lines(path: Path, pause: Callable[[float], None] | None = None) -> Iterator[bytes]:

@@ -21,7 +21,14 @@ from gateway.base.letters import count_cells, fold, spell_out
 from gateway.surfaces.cli import passkeys
 from gateway.surfaces.cli.control_client import AsOption, GatewayOption, GroupOption, complete_id, open_control
 from gateway.surfaces.cli.loop import run
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment, select_given
+from gateway.surfaces.cli.options import (
+    ConfigOption,
+    JsonOption,
+    chosen_journals,
+    configuration,
+    moment,
+    select_given,
+)
 from gateway.surfaces.cli.terminal import (
     FURTHER,
     NARROWEST,
@@ -181,12 +188,12 @@ def stats(
 ) -> None:
     """Measure how people answer: questions a task, the share approved, the time, and the rules that ask most."""
     from gateway.authority.approvals.statistics import Fatigue
-    from gateway.record.journal import reader
     from gateway.record.journal.chain import timestamp
+    from gateway.record.journal.several import merge_entries
 
     first = timestamp(moment(since, now=time.time())) if since else ""
     found = Fatigue()
-    for entry in reader.entries(configuration(config).journal.path):
+    for _, entry in merge_entries(chosen_journals(configuration(config))):
         if entry["kind"] == "approval" and first <= str(entry["time"]):
             found.add(entry)
     report = found.describe()

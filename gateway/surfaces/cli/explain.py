@@ -13,7 +13,7 @@ from gateway.model.caller import describe_person
 from gateway.model.errors import JournalError
 from gateway.policy import grants as grant_fits
 from gateway.surfaces.cli import loop
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
+from gateway.surfaces.cli.options import ConfigOption, JournalOption, JsonOption, chosen_journals, configuration
 from gateway.surfaces.cli.terminal import (
     describe_count,
     describe_revision,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.history.provenance import Cause, Explanation
     from gateway.model.wire import JsonObject
     from gateway.policy.grants import Fit, GrantPart, Places
+    from gateway.record.journal.several import NamedEntry, NamedJournal
     from gateway.surfaces.explain.recorded import Facts, RecordedDecision
 
 
@@ -46,6 +47,7 @@ def explain(
     policy_input: Annotated[
         bool, typer.Option("--input", help="Print the policy input of the decision, for `opagate policy eval`.")
     ] = False,
+    folders: JournalOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,25 +57,21 @@ def explain(
 
     Conditions on arguments need `journal.arguments: full`.
     """
-    from gateway.config import keys
     from gateway.surfaces.explain.recorded import read_decision
     from gateway.surfaces.explain.window import JournalFiles
-    from gateway.surfaces.stored.workers import list_journals
 
     settings = configuration(config)
-    files, decision = None, None
-    for gateway in list_journals(settings):
-        files = JournalFiles(gateway.journal.path, keys.read_chain(gateway))
-        if (decision := files.decision(decision_id)) is not None:
-            break
-    if files is None or decision is None:
+    journals = chosen_journals(settings, folders)
+    files = JournalFiles(journals)
+    if (named := files.decision(decision_id)) is None:
         sentence(
-            f"there is no decision {decision_id!r} in {settings.journal.path}",
-            "see `opagate journal tail` for the latest ones, and --config for another gateway",
+            f"there is no decision {decision_id!r} in {', '.join(str(each.folder) for each in journals)}",
+            "see `opagate journal tail` for the latest ones, and `journal.peers` for the journals of other gateways",
         )
         raise typer.Exit(1)
+    _note_journals(settings, journals, named)
     try:
-        found = read_decision(decision, files)
+        found = read_decision(named.entry, files)
         if policy_input:
             _print_input(settings, found)
         else:
@@ -81,6 +79,16 @@ def explain(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         # Without the journal's key nothing has shown that the entry is as it was written.
         raise JournalError(f"the entry of {decision_id} is damaged: {error}", "run `opagate journal verify`") from error
+
+
+def _note_journals(settings: Configuration, journals: Sequence[NamedJournal], named: NamedEntry) -> None:
+    """Say which gateway decided, which journals were read unchecked, and that some may not have been read."""
+    if len(journals) > 1:
+        note(f"decided at {named.gateway}; read: {', '.join(each.name for each in journals)}")
+    elif settings.store is not None:
+        note("read: the journal of this gateway alone; `journal.peers` names those of the other gateways of its database")
+    if unchecked := [each.name for each in journals if each.keys is None]:
+        note(f"read without a key, so not checked: {', '.join(unchecked)}")
 
 
 def _tell(settings: Configuration, found: RecordedDecision, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 import typer
 
 from gateway.surfaces.cli import loop
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
+from gateway.surfaces.cli.options import ConfigOption, JsonOption, chosen_journals, configuration, moment
 from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, sentence, show, table, text
 
 if TYPE_CHECKING:
@@ -138,14 +138,14 @@ def _find_uses(settings: Configuration, since: float) -> list[GrantUse]:
     """Return the use of the grants in force since a time. Raises `GatewayError`."""
     from gateway.policy.folder import folders
     from gateway.policy.folder.folders import PolicyFolders
-    from gateway.record.journal import reader
     from gateway.record.journal.chain import timestamp
+    from gateway.record.journal.several import merge_entries
     from gateway.surfaces.cli.policy_checks import read_grants
     from gateway.surfaces.granting.usage import find_uses
 
     begin = timestamp(since)
     grants = read_grants(folders.read_policy(PolicyFolders.configured(settings.policy)).data)
-    entries = (entry for entry in reader.entries(settings.journal.path) if str(entry["time"]) >= begin)
+    entries = (entry for _, entry in merge_entries(chosen_journals(settings)) if str(entry["time"]) >= begin)
 
     async def find() -> list[GrantUse]:
         async with AsyncExitStack() as stack:
@@ -171,12 +171,13 @@ async def _open_policy(settings: Configuration, stack: AsyncExitStack, grants: P
 
 def _read(settings: Configuration, since: float, agent: str | None, upstream: str | None, *, unasked: bool) -> Sorted:
     """Return the calls of the journal, with the labels of today. Raises `JournalError`."""
-    from gateway.record.journal import reader
     from gateway.record.journal.chain import timestamp
+    from gateway.record.journal.several import merge_entries
     from gateway.surfaces.granting.observed import sort_calls
 
     missing = Counter[str]()
-    entries = _relabel(settings, reader.entries(settings.journal.path), missing)
+    recorded = (entry for _, entry in merge_entries(chosen_journals(settings)))
+    entries = _relabel(settings, recorded, missing)
     found = sort_calls(entries, timestamp(since), agent=agent, upstream=upstream, unasked=unasked)
     found.left_out.update(missing)
     return found
@@ -206,11 +207,10 @@ def _relabel(settings: Configuration, entries: Iterable[JsonObject], missing: Co
 
 
 def _prove(settings: Configuration, observed: Sorted) -> Proof:
-    from gateway.config import keys
     from gateway.surfaces.granting.proof import RecordedTasks, build_inputs, prove
     from gateway.surfaces.replay.engine import inspector_of
 
-    tasks = RecordedTasks(settings.journal.path, (entry for _, entry in observed.calls), keys.read_chain(settings))
+    tasks = RecordedTasks(chosen_journals(settings), (entry for _, entry in observed.calls))
     asked = list(build_inputs(observed.calls, tasks, inspector_of(settings)))
     return loop.run(prove(asked, partial(_open_policy, settings)))
 

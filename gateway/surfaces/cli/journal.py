@@ -15,8 +15,15 @@ import typer
 
 from gateway.model.errors import JournalError
 from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
-from gateway.surfaces.cli.journal_export import compact, export
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration, moment
+from gateway.surfaces.cli.journal_export import compact, export, named_fields
+from gateway.surfaces.cli.options import (
+    ConfigOption,
+    JournalOption,
+    JsonOption,
+    chosen_journals,
+    configuration,
+    moment,
+)
 from gateway.surfaces.cli.terminal import (
     describe_count,
     emit,
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.model.wire import JsonObject
     from gateway.record.journal.reader import Verification
+    from gateway.record.journal.several import NamedEntry, NamedJournal
     from gateway.record.journal.verification import JournalProblem, KnownEntry
 
 app = typer.Typer(
@@ -58,50 +66,51 @@ def verify(
         str | None,
         typer.Option(metavar="HEAD", help="A head noted earlier: the journal must hold the line that it belongs to."),
     ] = None,
-    path: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="A folder of segments that were archived, in the place of the journal."),
-    ] = None,
+    folders: JournalOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that no line of the journal was changed, removed, added or moved. Exit status 1 if one was.
+    """Check that no line of a journal was changed, removed, added or moved. Exit status 1 if one was.
+
+    The journals of workers and of `journal.peers` are checked too, each by its own chain. A peer without a key cannot be checked.
 
     Also check that the journal goes as far as the snapshots of history in the state folder.
     """
-    from gateway.surfaces.stored.workers import list_journals
+    from gateway.surfaces.stored.workers import list_gateways
 
     if head is not None and _HEAD.fullmatch(head) is None:
         raise typer.BadParameter(
             f"{head!r} is no head; write all 64 digits of one that `opagate journal verify` printed"
         )
     settings = configuration(config)
-    gateways = [settings] if path is not None else list_journals(settings)
-    found = [(path or each.journal.path, _verify(each, path, head)) for each in gateways]
+    journals = chosen_journals(settings, folders)
+    # An archive ends where it was cut, and is compared with no snapshot.
+    gateways = {} if folders else {each.journal.path: each for each in list_gateways(settings)}
+    found = [(each, _verify(each, gateways.get(each.folder), head)) for each in journals]
     # A head belongs to one of several journals.
     is_ok = any(one.ok for _, one in found) and all(
         one.ok or (len(found) > 1 and _lacks_head_alone(one)) for _, one in found
     )
     if as_json:
-        journals = [{"ok": one.ok, **asdict(one)} for _, one in found]
-        emit(journals[0] if len(journals) == 1 else {"ok": is_ok, "journals": journals})
+        told = [{"ok": one.ok, **asdict(one)} for _, one in found]
+        names = [each.name for each, _ in found]
+        several = [{"gateway": name, **one} for name, one in zip(names, told, strict=True)]
+        emit(told[0] if len(told) == 1 else {"ok": is_ok, "journals": several})
     else:
-        for folder, one in found:
-            _show(one, folder)
+        for each, one in found:
+            _show(one, each.folder)
     if not is_ok:
         raise typer.Exit(1)
 
 
-def _verify(settings: Configuration, path: Path | None, head: str | None) -> Verification:
-    """Check the journal of a gateway, or an archive of it at `path`."""
-    from gateway.config import keys
+def _verify(journal: NamedJournal, gateway: Configuration | None, head: str | None) -> Verification:
+    """Check a journal, and the end of a gateway's own one against its snapshots."""
     from gateway.record.journal import reader
 
-    key, folder = keys.read_chain(settings), path or settings.journal.path
-    # Read before the journal, which goes on meanwhile. An archive ends where it was cut.
-    known, edited = (None, None) if key is None or path is not None else _find_known_entry(settings)
-    with _progress("Checking the journal") as advance:
-        found = reader.verify(folder, key=key, head=head, known=known, on_progress=advance)
+    # Read before the journal, which goes on meanwhile.
+    known, edited = (None, None) if gateway is None or journal.keys is None else _find_known_entry(gateway)
+    with _progress(f"Checking the journal of {journal.name}") as advance:
+        found = reader.verify(journal.folder, key=journal.keys, head=head, known=known, on_progress=advance)
     if edited is not None:
         found = replace(found, problems=(*found.problems, edited), problem_count=found.problem_count + 1)
     return found
@@ -169,44 +178,46 @@ def tail(
         int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many of the latest entries come first.")
     ] = 10,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with each new entry.")] = True,
+    folders: JournalOption = None,
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Entries as JSON lines.")] = False,
 ) -> None:
-    """Show the latest entries, and each new one as it is written, until Ctrl-C."""
-    from gateway.record.journal import reader
+    """Show the latest entries, and each new one as it is written, until Ctrl-C.
 
-    path = configuration(config).journal.path
-    latest: deque[JsonObject] = deque(maxlen=lines)
-    live = False
+    Entries of several journals come in the order of their times, each with the name of its gateway.
+    """
+    from gateway.record.journal.several import follow_entries
 
+    journals = chosen_journals(configuration(config), folders)
+    latest: deque[NamedEntry] = deque(maxlen=lines)
     targets = OrderedDict[str, str]()
+    is_live = False
 
-    def put(entry: JsonObject) -> None:
+    def put(found: NamedEntry) -> None:
         if as_json:
-            line(compact(entry))
+            line(compact(named_fields(*found) if len(journals) > 1 else found.entry))
         else:
-            say(_line(entry, _target_of(cast("dict[str, Any]", entry), targets)))
+            shown = _line(found.entry, _target_of(cast("dict[str, Any]", found.entry), targets))
+            say(f"{found.gateway} " if len(journals) > 1 else "", shown)
 
-    def wait() -> bool:
-        nonlocal live
-        while latest:
-            put(latest.popleft())
-        out.file.flush()
-        live = True
-        if follow:
+    for found in follow_entries(journals):
+        if found is None:
+            while latest:
+                put(latest.popleft())
+            out.file.flush()
+            if not follow:
+                return
+            is_live = True
             require_reader()
             time.sleep(_POLL_SECONDS)
-        return follow
-
-    for entry in reader.tail(path, wait=wait):
-        if entry["kind"] == "observed" and not as_json:
+        elif found.entry["kind"] == "observed" and not as_json:
             # A bookkeeping entry of history says nothing to a person.
             continue
-        if live:
-            put(entry)
+        elif is_live:
+            put(found)
         else:
-            _target_of(cast("dict[str, Any]", entry), targets)
-            latest.append(entry)
+            _target_of(cast("dict[str, Any]", found.entry), targets)
+            latest.append(found)
 
 
 @app.command("prune", epilog="Example: opagate journal prune --before 90d --archive /mnt/archive/opagate")

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.model.errors import JournalError
-from gateway.surfaces.cli.options import ConfigOption, configuration, moment
+from gateway.surfaces.cli.options import ConfigOption, JournalOption, chosen_journals, configuration, moment
 from gateway.surfaces.cli.terminal import describe_count, line, note, sentence, text
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
+    from gateway.record.journal.several import NamedJournal
     from gateway.record.otlp import OtlpLogs
 
 
@@ -62,11 +63,14 @@ def export(
         str | None,
         typer.Option(metavar="URL", help="With otlp: send to this collector, and print the number of the last entry."),
     ] = None,
+    folders: JournalOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Print entries as JSON lines, oldest first; or the tasks in them as traces.
 
-    With `--after` a timer exports what is new. The number of an entry is its `seq`.
+    Entries of several journals come in the order of their times, each with the name of its `gateway`.
+
+    With `--after` a timer exports what is new. The number of an entry is its `seq`, in one `--journal`.
 
     An event of OCSF has it in `metadata.sequence`, a log of OTLP in `opagate.journal.seq`.
     """
@@ -75,18 +79,21 @@ def export(
     if form is ExportForm.TRACE:
         if since or until or kind or after:
             raise typer.BadParameter("traces are of whole tasks: --since, --until, --kind and --after go with entries")
-        _export_traces(configuration(config).journal.path, frozenset(task or ()), output)
+        _export_traces(chosen_journals(configuration(config), folders), frozenset(task or ()), output)
         return
     if task:
         raise typer.BadParameter("--task goes with --format trace")
     if kind and form is ExportForm.OCSF:
         raise typer.BadParameter("an event is of several entries: --kind goes with entries")
     is_wanted = _filter_entries(since, until, frozenset(kind or ()))
-    path = configuration(config).journal.path
+    journals = chosen_journals(configuration(config), folders)
+    if (after or to is not None) and len(journals) > 1:
+        names = ", ".join(str(each.folder) for each in journals)
+        raise typer.BadParameter(f"each journal has its own numbers: name one of them with --journal ({names})")
     if to is not None:
-        _send_entries(path, to, after, is_wanted)
+        _send_entries(journals[0].folder, to, after, is_wanted)
     else:
-        _export_entries(path, form, after, is_wanted, output)
+        _export_entries(journals, form, after, is_wanted, output)
 
 
 def _filter_entries(since: str | None, until: str | None, kinds: frozenset[str]) -> Callable[[JsonObject], bool]:
@@ -100,17 +107,22 @@ def _filter_entries(since: str | None, until: str | None, kinds: frozenset[str])
 
 
 def _export_entries(
-    path: Path, form: ExportForm, after: int, is_wanted: Callable[[JsonObject], bool], output: Path | None
+    journals: list[NamedJournal],
+    form: ExportForm,
+    after: int,
+    is_wanted: Callable[[JsonObject], bool],
+    output: Path | None,
 ) -> None:
     """Write the wanted entries that follow the entry with the number `after`, each in its form."""
-    from gateway.record.journal import reader
+    from gateway.record.journal.several import merge_entries
 
-    _require_entry(path, after)
-    count = 0
-    convert = _CONVERSIONS[form](path)
+    for each in journals:
+        _require_entry(each.folder, after)
+    count, is_one = 0, len(journals) == 1
+    convert = {each.name: _CONVERSIONS[form](each.folder, None if is_one else each.name) for each in journals}
     with _writer(output) as write:
-        for entry in filter(is_wanted, reader.entries(path, after=after)):
-            for made in convert(entry):
+        for found in merge_entries(journals, after=after):
+            for made in convert[found.gateway](found.entry) if is_wanted(found.entry) else ():
                 write(f"{compact(made)}\n")
                 count += 1
     if output is not None:
@@ -155,31 +167,36 @@ def _require_entry(path: Path, after: int) -> None:
         )
 
 
-def _as_it_is(_path: Path) -> Callable[[JsonObject], Iterable[JsonObject]]:
-    return lambda entry: (entry,)
+def named_fields(gateway: str, entry: JsonObject) -> JsonObject:
+    """Return an entry with the name of its gateway before its own fields."""
+    return {"gateway": gateway, **entry}
 
 
-def _to_ocsf(path: Path) -> Callable[[JsonObject], Iterable[JsonObject]]:
+def _as_it_is(_path: Path, gateway: str | None) -> Callable[[JsonObject], Iterable[JsonObject]]:
+    return lambda entry: (entry if gateway is None else named_fields(gateway, entry),)
+
+
+def _to_ocsf(path: Path, gateway: str | None) -> Callable[[JsonObject], Iterable[JsonObject]]:
     """Return the events of an entry."""
     from importlib.metadata import version
 
     from gateway.record.ocsf import OcsfEvents
 
-    return OcsfEvents(version("opagate"), partial(_find_call, path)).of
+    return OcsfEvents(version("opagate"), partial(_find_call, path), gateway).of
 
 
-def _to_otlp(path: Path) -> Callable[[JsonObject], Iterable[JsonObject]]:
+def _to_otlp(path: Path, gateway: str | None) -> Callable[[JsonObject], Iterable[JsonObject]]:
     """Return the log of an entry, as a line of the file format of OpenTelemetry."""
-    logs = _otlp_logs(path)
+    logs = _otlp_logs(path, gateway)
     return lambda entry: (logs.wrap([logs.record(entry)]),)
 
 
-def _otlp_logs(path: Path) -> OtlpLogs:
+def _otlp_logs(path: Path, gateway: str | None = None) -> OtlpLogs:
     from importlib.metadata import version
 
     from gateway.record.otlp import OtlpLogs
 
-    return OtlpLogs(version("opagate"), partial(_find_call, path))
+    return OtlpLogs(version("opagate"), partial(_find_call, path), gateway)
 
 
 def _find_call(path: Path, call: str) -> JsonObject | None:
@@ -193,16 +210,17 @@ _CONVERSIONS = {ExportForm.ENTRIES: _as_it_is, ExportForm.OCSF: _to_ocsf, Export
 """The conversion of entries to each form."""
 
 
-def _export_traces(path: Path, wanted: frozenset[str], output: Path | None) -> None:
+def _export_traces(journals: list[NamedJournal], wanted: frozenset[str], output: Path | None) -> None:
     """Print each task as a line. Remarks on missing parts of the record go to stderr."""
     from gateway.record.journal.index import Index
     from gateway.surfaces.replay.recorded import Omitted, write_task
 
-    index, omitted, tasks, steps = Index(path), Omitted(), 0, 0
+    index, omitted, tasks, steps = Index([each.folder for each in journals]), Omitted(), 0, 0
     known = index.tasks()
     if strange := sorted(wanted - set(known)):
         sentence(
-            f"there is no task {strange[0]!r} in {path}", "see `opagate journal tail --json` for the tasks of calls"
+            f"there is no task {strange[0]!r} in {', '.join(str(each.folder) for each in journals)}",
+            "see `opagate journal tail --json` for the tasks of calls"
         )
         raise typer.Exit(1)
     with _writer(output) as write:

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
+    from gateway.record.journal.several import NamedJournal
 
 NAME: Final = Path("gateway.yaml")
 TRIAL: Final = Path("state/up.yaml")
@@ -21,6 +22,15 @@ ConfigOption = Annotated[
         "-c",
         metavar="FILE",
         help="The configuration file. Without it: gateway.yaml, or else that of `opagate up`.",
+        show_default=False,
+    ),
+]
+JournalOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--journal",
+        metavar="FOLDER",
+        help="The folder of a journal, or of archived segments, in the place of those of the configuration. Repeatable.",
         show_default=False,
     ),
 ]
@@ -40,6 +50,22 @@ def configuration(given: Path | None, *, secrets: bool = False) -> Configuration
     from gateway.surfaces.cli import client_values
 
     return client_values.load(configuration_path(given), secrets=secrets)
+
+
+def chosen_journals(settings: Configuration, folders: list[Path] | None = None) -> list[NamedJournal]:
+    """Return the journals of the configuration, or those in some folders. Raises `JournalError`.
+
+    A folder of the configuration has its key. Any other one is taken for an archive of this gateway.
+    """
+    from gateway.config import keys
+    from gateway.record.journal.several import NamedJournal
+    from gateway.surfaces.stored.workers import list_journals
+
+    if not folders:
+        return list_journals(settings)
+    known = {each.folder.resolve(): each.keys for each in list_journals(settings)}
+    own = keys.read_chain(settings)
+    return [NamedJournal(str(folder), folder, known.get(folder.resolve(), own)) for folder in folders]
 
 
 def refuse_lost_options(context: typer.Context) -> None:

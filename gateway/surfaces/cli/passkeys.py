@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from heapq import merge
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.surfaces.cli.control_client import GatewayOption, ask_gateway
-from gateway.surfaces.cli.options import ConfigOption, JsonOption, configuration
+from gateway.surfaces.cli.options import ConfigOption, JournalOption, JsonOption, chosen_journals, configuration
 from gateway.surfaces.cli.terminal import describe_count, emit, note, plain, say, show, table
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.signed_votes import SignedVotes
-    from gateway.model.wire import JsonObject
+    from gateway.record.journal.several import NamedJournal
 
 app = typer.Typer(help="Passkeys that sign votes: invite a person, list, and remove them.", no_args_is_help=True)
 
@@ -81,26 +79,18 @@ def remove(
 
 
 def verify_votes(
-    path: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="The journal of one of several gateways, or archived segments, in the place of the journal. Repeat it for each.",
-        ),
-    ] = None,
+    folders: JournalOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify the signatures of votes again, from the journal alone. It needs no running gateway.
 
-    Journals of several workers are read together. A vote without a signature fails where its question wanted a passkey.
+    Journals of several gateways are read together. A vote without a signature fails where its question wanted a passkey.
     `opagate journal verify` checks the journal itself.
 
     Exit status 1 if a vote does not verify.
     """
-    from gateway.surfaces.stored.workers import list_journals
-
-    votes = _read_votes(path or [each.journal.path for each in list_journals(configuration(config))])
+    votes = _read_votes(chosen_journals(configuration(config), folders))
     if as_json:
         emit({"verified": votes.verified, "problems": [one._asdict() for one in votes.problems]})
     else:
@@ -113,33 +103,30 @@ def verify_votes(
         raise typer.Exit(1)
 
 
-def _read_votes(journals: Sequence[Path]) -> SignedVotes:
+def _read_votes(journals: Sequence[NamedJournal]) -> SignedVotes:
     """Return the votes of journals, in the order of time. Raise `ConfigurationError` without the extra, and `JournalError`."""
     from msgspec import MsgspecError
 
     from gateway.authority.approvals.passkey import is_installed
     from gateway.model.errors import ConfigurationError, JournalError
-    from gateway.record.journal import reader, storage
+    from gateway.record.journal import storage
+    from gateway.record.journal.several import merge_entries
 
     if not is_installed():
         raise ConfigurationError("the extra opagate[passkeys] is not installed", "pip install 'opagate[passkeys]'")
-    for folder in journals:
-        if not storage.has_begun(folder):
-            raise JournalError(f"there is no journal in {folder}", "name the folder with the segments of a journal")
+    for each in journals:
+        if not storage.has_begun(each.folder):
+            raise JournalError(f"there is no journal in {each.folder}", "name the folder with the segments of a journal")
     from gateway.authority.approvals.signed_votes import SignedVotes
 
     votes = SignedVotes()
-    for entry in merge(*map(reader.entries, journals), key=_time_of):
+    for _, entry in merge_entries(journals):
         try:
             votes.add(entry)
         except (KeyError, MsgspecError):
             problem = f"the entry {entry.get('seq')} of the journal is damaged"
             raise JournalError(problem, "run `opagate journal verify`") from None
     return votes
-
-
-def _time_of(entry: JsonObject) -> str:
-    return str(entry.get("time", ""))
 
 
 def _at(seconds: float) -> str:

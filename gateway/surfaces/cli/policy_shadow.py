@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import typer
 
 from gateway.model.errors import ConfigurationError
-from gateway.surfaces.cli.options import moment
+from gateway.surfaces.cli.options import chosen_journals, moment
 from gateway.surfaces.cli.terminal import describe_count, emit, out, paint, plain, show, table
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def diff_since(settings: Configuration, since: str, *, as_json: bool) -> None:
 
 
 def _read_changes(settings: Configuration, since: str) -> _Changes:
-    from gateway.record.journal import reader
     from gateway.record.journal.chain import timestamp
+    from gateway.record.journal.several import merge_entries
 
     first, found = timestamp(moment(since, now=time.time())), _Changes()
-    for entry in reader.entries(settings.journal.path):
+    for _, entry in merge_entries(chosen_journals(settings)):
         if str(entry["time"]) < first:
             continue
         if entry["kind"] == "call":

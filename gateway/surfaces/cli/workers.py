@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -68,7 +69,8 @@ def serve(path: Path, count: int) -> int:
             return 2
 
         def serve_worker(number: int, tell_ready: Callable[[], None]) -> None:
-            _serve_worker(path, number, store, tell_ready)
+            configure = partial(configure_worker, number=number, store=store, count=count)
+            _serve_worker(path, configure, tell_ready)
 
         return Workers(count, serve_worker, local=local, on_ready=lambda: manager.tell_ready(settings.base_url)).run()
 
@@ -107,7 +109,9 @@ def _prepare(settings: Configuration, count: int, store: StoreSettings | None) -
         log.info("store.moved", records=count, aside=str(aside))
 
 
-def _serve_worker(path: Path, number: int, store: StoreSettings | None, tell_ready: Callable[[], None]) -> None:
+def _serve_worker(
+    path: Path, configure: Callable[[Configuration], Configuration], tell_ready: Callable[[], None]
+) -> None:
     import uvloop
 
     from gateway.config.loading import forget_secrets
@@ -116,7 +120,7 @@ def _serve_worker(path: Path, number: int, store: StoreSettings | None, tell_rea
     from gateway.surfaces.cli import client_values
 
     def read(source: Path) -> Configuration:
-        return configure_worker(client_values.load(source), number, store)
+        return configure(client_values.load(source))
 
     settings = read(path)
     forget_secrets(settings)

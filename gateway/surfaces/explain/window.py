@@ -6,7 +6,7 @@ A large journal is not read whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -24,12 +24,14 @@ from gateway.record.journal.placed import (
     read_at,
     read_line,
 )
+from gateway.record.journal.several import collect
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model.wire import JsonObject
     from gateway.record.journal.entry_index import EntryIndex
+    from gateway.record.journal.several import NamedEntry, NamedJournal
 
 _TIME: Final = re.compile(rb'"time":"([^"]+)"')
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
@@ -129,34 +131,40 @@ class JournalWindow:
 
 
 class JournalFiles:
-    """The entries of a journal, from all of its files. Commands have time for it, and leave the gateway's index alone."""
+    """The entries of journals, from all of their files. Commands have time for it, and leave the gateway's index alone."""
 
-    def __init__(self, folder: Path, key: ChainKeys) -> None:
-        self._folder = folder
-        self._key = key
-        self._found: dict[str, tuple[JsonObject, ...]] = {}
+    def __init__(self, journals: Sequence[NamedJournal]) -> None:
+        self._journals = journals
+        self._found: dict[str, tuple[NamedEntry, ...]] = {}
 
-    def decision(self, identifier: str) -> JsonObject | None:
-        """Return a decision by its id. Raises `JournalError`."""
-        return next((entry for entry in self.approval(identifier) if entry["kind"] in _DECISIONS), None)
+    def decision(self, identifier: str) -> NamedEntry | None:
+        """Return a decision by its id, with its gateway. Raises `JournalError`."""
+        return next((found for found in self._find(identifier) if found.entry["kind"] in _DECISIONS), None)
 
     def outcome(self, decision: str) -> list[JsonObject]:
         """Return the entries about a decision after its own, oldest first."""
         return [entry for entry in self.approval(decision) if entry["kind"] not in _DECISIONS]
 
-    def approval(self, identifier: str) -> tuple[JsonObject, ...]:
+    def approval(self, identifier: str) -> list[JsonObject]:
         """Return the entries with an id, oldest first."""
+        return [found.entry for found in self._find(identifier)]
+
+    def _find(self, identifier: str) -> tuple[NamedEntry, ...]:
         if identifier not in self._found:
-            self._found[identifier] = reader.find(self._folder, identifier, key=self._key)
+            self._found[identifier] = tuple(
+                collect(self._journals, lambda each: reader.find(each.folder, identifier, key=each.keys))
+            )
         return self._found[identifier]
 
     def tasks(self, ids: Collection[str], *, since: float) -> Iterator[JsonObject]:  # noqa: ARG002 - all files are read
         """Return the entries of tasks and the outcomes of their calls, oldest first."""
-        return reader.tasks(self._folder, ids, key=self._key)
+        found = collect(self._journals, lambda each: reader.tasks(each.folder, ids, key=each.keys))
+        return (one.entry for one in found)
 
     def with_texts(self, texts: Collection[str], *, since: float) -> Iterator[JsonObject]:  # noqa: ARG002 - all files are read
         """Return the `call` entries with one of some texts, and the outcomes of their calls, oldest first."""
-        return reader.with_texts(self._folder, texts, key=self._key)
+        found = collect(self._journals, lambda each: reader.with_texts(each.folder, texts, key=each.keys))
+        return (one.entry for one in found)
 
 
 def _is_before(line: bytes, begin: bytes) -> bool:

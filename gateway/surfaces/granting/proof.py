@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -17,6 +18,7 @@ from gateway.model.errors import GatewayError
 from gateway.model.reasons.policy_codes import ARGUMENTS_UNCOVERED
 from gateway.record.journal import reader
 from gateway.record.journal.entry import closed_by, opened_by
+from gateway.record.journal.several import collect
 from gateway.surfaces.explain.recorded import explain_history, read_approval
 from gateway.surfaces.granting.proposal import Place, ProposedGrant, place_of, propose, write_yaml
 from gateway.surfaces.granting.sparing import Spared, find_spared
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.model.decision import Decision
     from gateway.model.wire import JsonObject
     from gateway.policy.policy import Policy
-    from gateway.record.journal.chain import ChainKeys
+    from gateway.record.journal.several import NamedJournal
     from gateway.surfaces.granting.observed import ObservedCall
 
 _ROUNDS: Final = 4
@@ -62,13 +64,14 @@ class Proof(NamedTuple):
 class RecordedTasks:
     """The entries of the tasks of some calls, and of approvals, in memory."""
 
-    def __init__(self, folder: Path, decisions: Iterable[JsonObject], key: ChainKeys) -> None:
+    def __init__(self, journals: Sequence[NamedJournal], decisions: Iterable[JsonObject]) -> None:
         """Read the entries. Raises `JournalError`."""
         ids = {task for decision in decisions for task in Provenance(decision).tasks}
-        self._tasks: dict[str, list[JsonObject]] = {task: [] for task in ids}
+        self._tasks: dict[str, list[tuple[int, JsonObject]]] = {task: [] for task in ids}
         self._approvals: dict[str, list[JsonObject]] = {}
         calls: dict[str, str] = {}
-        for entry in reader.tasks(folder, ids, key=key):
+        found = collect(journals, lambda each: reader.tasks(each.folder, ids, key=each.keys))
+        for place, (_, entry) in enumerate(found):
             named: Any = entry.get("task")
             kind = str(entry["kind"])
             closed = closed_by(kind, entry)
@@ -76,14 +79,13 @@ class RecordedTasks:
             task = calls[closed] if closed is not None else str(named)
             if (opened := opened_by(kind, entry)) is not None:
                 calls[opened] = task
-            self._tasks[task].append(entry)
+            self._tasks[task].append((place, entry))
             if kind == "approval":
                 self._approvals.setdefault(str(entry["id"]), []).append(entry)
 
     def find(self, ids: Collection[str]) -> list[JsonObject]:
         """Return the entries of tasks, oldest first."""
-        found = [entry for task in ids for entry in self._tasks.get(task, ())]
-        return sorted(found, key=lambda entry: cast("int", entry["seq"])) if len(ids) > 1 else found
+        return [entry for _, entry in merge(*(self._tasks.get(task, ()) for task in ids), key=lambda found: found[0])]
 
     def approval(self, identifier: str) -> list[JsonObject]:
         """Return the entries of an approval, oldest first."""

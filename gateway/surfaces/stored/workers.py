@@ -1,11 +1,14 @@
-"""The configuration of each worker of one parent (`opagate up --workers`), and the journals of a configuration."""
+"""The configuration of each worker of one parent (`opagate up --workers`), and the journals that a configuration names."""
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Final
 
 from gateway.config import keys
+from gateway.config.history import PeerJournal
 from gateway.record.journal import storage
+from gateway.record.journal.several import NamedJournal
 
 if TYPE_CHECKING:
     from gateway.config import Configuration
@@ -15,16 +18,24 @@ _SHARED: Final[tuple[keys.Name, ...]] = ("sealing", "sessions", "fingerprints", 
 _PREFIX: Final = "worker-"
 
 
-def configure_worker(settings: Configuration, number: int, store: StoreSettings | None) -> Configuration:
+def configure_worker(
+    settings: Configuration, number: int, store: StoreSettings | None, count: int = 0
+) -> Configuration:
     """Return the configuration of a worker: folders of its own, and the keys and the database of all.
 
-    The first worker has the socket of operators.
+    The first worker has the socket of operators. The journals of all `count` workers are peers.
     """
     shared = {name: getattr(settings.keys, name) or settings.state / keys.FILES[name] for name in _SHARED}
     name = f"{_PREFIX}{number}"
+    others = {f"{_PREFIX}{other}" for other in range(1, count + 1)} - {name}
+    peers = {
+        other: PeerJournal(path=settings.journal.path / other, key=settings.state / other / keys.FILES["chain"])
+        for other in sorted(others)
+    }
+    journal = {"path": settings.journal.path / name, "peers": {**settings.journal.peers, **peers}}
     return settings.with_changes(
         state=settings.state / name,
-        journal=settings.journal.model_copy(update={"path": settings.journal.path / name}),
+        journal=settings.journal.model_copy(update=journal),
         keys=settings.keys.model_copy(update=shared),
         socket=settings.control_socket if number == 1 else None,
         store=store,
@@ -36,7 +47,7 @@ def has_workers(settings: Configuration) -> bool:
     return any(settings.state.glob(f"{_PREFIX}*/"))
 
 
-def list_journals(settings: Configuration) -> list[Configuration]:
+def list_gateways(settings: Configuration) -> list[Configuration]:
     """Return the configuration of each gateway with a journal of this configuration: of a gateway alone, and of workers.
 
     Without any journal, return the configuration itself. Raises `JournalError`.
@@ -48,3 +59,24 @@ def list_journals(settings: Configuration) -> list[Configuration]:
     )
     workers = [configure_worker(settings, number, settings.store) for number in numbers]
     return [*([settings] if not workers or storage.has_begun(settings.journal.path) else []), *workers]
+
+
+def list_journals(settings: Configuration) -> list[NamedJournal]:
+    """Return the journals of this configuration's gateways, and those of its peers. Raises `JournalError`."""
+    own = [NamedJournal(_name_of(each), each.journal.path, keys.read_chain(each)) for each in list_gateways(settings)]
+    return [*own, *list_peers(settings)]
+
+
+def list_peers(settings: Configuration) -> list[NamedJournal]:
+    """Return the journals of other gateways that the configuration names. Raises `JournalError`."""
+    return [
+        NamedJournal(name, peer.path, None if peer.key is None else keys.read_peer_chain(peer.key))
+        for name, peer in settings.journal.peers.items()
+    ]
+
+
+def _name_of(settings: Configuration) -> str:
+    """Return the name of a gateway for people: of a worker its folder, else of this machine."""
+    folder = settings.journal.path.name
+    name = folder if folder.startswith(_PREFIX) else socket.gethostname()
+    return f"{name}-own" if name in settings.journal.peers else name

@@ -39,7 +39,7 @@ async def test_list_decision_journal_and_replay_agree(tmp_path: Path):
             "refused" if b"io.opagate/decision" in (await there.ask(call(**arguments))).body else "allow"
             for arguments in CALLS
         ]
-        index, omitted, file = Index(tmp_path / "state/journal"), Omitted(), tmp_path / "traces.jsonl"
+        index, omitted, file = Index([tmp_path / "state/journal"]), Omitted(), tmp_path / "traces.jsonl"
         with file.open("w", encoding="utf-8") as out:
             for task in index.tasks():
                 write_task(index, task, out.write, omitted)

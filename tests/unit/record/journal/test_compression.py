@@ -9,6 +9,7 @@ import shutil
 import struct
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -268,17 +269,13 @@ async def test_compressed_segments_are_pruned_and_verify_in_their_archive(
 def test_following_goes_over_compressed_segments(tmp_path: Path):
     written = Written(tmp_path / "journal")
     written.call("a")
-    waits = iter((True, False))
+    followed = tail(written.folder)
+    seen = [entry.get("id") for entry in iter(partial(next, followed), None)]
+    written.begin()
+    written.call("b")
+    written.begin()
+    compress(written.folder)
+    written.call("c")
+    seen += [entry.get("id") for entry in iter(partial(next, followed), None)]
 
-    def wait() -> bool:
-        if not next(waits):
-            return False
-        written.begin()
-        written.call("b")
-        written.begin()
-        compress(written.folder)
-        written.call("c")
-        return True
-
-    seen = [entry.get("id") for entry in tail(written.folder, wait=wait)]
     assert seen == [None, "a", None, "b", None, "c"]

@@ -33,7 +33,7 @@ async def test_the_calls_of_each_task_come_with_their_outcomes(
     open_journal: Callable[..., Journal], folder: Path, segment: int
 ):
     await write(open_journal(segment=segment))
-    index = Index(folder)
+    index = Index([folder])
 
     assert index.tasks() == ("t-2", "t-1")
     told = [(call["id"], end and end["kind"]) for call, end in index.calls("t-1")]
@@ -53,7 +53,7 @@ async def test_a_line_that_is_no_entry_is_named(open_journal: Callable[..., Jour
         file.write(line)
 
     with pytest.raises(JournalError, match=r"line 15 is no journal entry"):
-        Index(folder)
+        Index([folder])
 
 
 async def test_a_line_that_is_still_being_written_is_left_out(open_journal: Callable[..., Journal], folder: Path):
@@ -61,12 +61,12 @@ async def test_a_line_that_is_still_being_written_is_left_out(open_journal: Call
     with (folder / "00000001.jsonl").open("ab") as file:
         file.write(b'{"kind":"call","id":"x","task":{"id"')
 
-    assert len(Index(folder).tasks()) == 2
+    assert len(Index([folder]).tasks()) == 2
 
 
 async def test_a_segment_that_is_gone_meanwhile_is_told(open_journal: Callable[..., Journal], folder: Path):
     await write(open_journal())
-    index = Index(folder)
+    index = Index([folder])
     (folder / "00000001.jsonl").unlink()
 
     with pytest.raises(JournalError, match="cannot be read: No such file"):
@@ -74,4 +74,4 @@ async def test_a_segment_that_is_gone_meanwhile_is_told(open_journal: Callable[.
 
 
 def test_an_empty_folder_has_no_tasks(tmp_path: Path):
-    assert Index(tmp_path).tasks() == ()
+    assert Index([tmp_path]).tasks() == ()

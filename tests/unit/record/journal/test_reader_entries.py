@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -12,9 +13,10 @@ from gateway.record.journal.reader import entries, find, tail, tasks
 from tests.unit.record.journal.segments import SMALL, files, lines, rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+    from gateway.model.wire import JsonObject
     from gateway.record.journal.writer import Journal
 
 KEY = b"k" * 32
@@ -110,6 +112,11 @@ def begin(folder: Path) -> None:
     folder.mkdir()
 
 
+def read_new(followed: Iterator[JsonObject | None]) -> list[JsonObject]:
+    """Return the entries that a follower has not given yet."""
+    return list(iter(partial(next, followed), None))
+
+
 async def test_a_journal_is_followed_over_segments(
     write_journal: Callable[..., Awaitable[str]], folder: Path, tmp_path: Path
 ):
@@ -120,43 +127,23 @@ async def test_a_journal_is_followed_over_segments(
         (path.name, path.read_bytes()[at : at + 97]) for path in files(tmp_path / "whole") for at in range(0, 900, 97)
     )
 
-    def wait() -> bool:
-        for name, bit in bits:
-            if bit:
-                with (folder / name).open("ab") as file:
-                    file.write(bit)
-                return True
-        return False
+    seen, followed = [], tail(folder)
+    for name, bit in bits:
+        with (folder / name).open("ab") as file:
+            file.write(bit)
+        seen += read_new(followed)
 
-    assert list(tail(folder, wait=wait)) == list(entries(tmp_path / "whole"))
+    assert seen == list(entries(tmp_path / "whole"))
 
 
 def test_a_journal_that_has_not_begun_is_waited_for(tmp_path: Path):
-    turns = iter([True, True, False])
+    followed = tail(tmp_path)
 
-    def wait() -> bool:
-        (tmp_path / "00000001.jsonl").write_bytes(b'{"seq":1}\n{"seq":2')
-        return next(turns)
-
-    assert list(tail(tmp_path, wait=wait)) == [{"seq": 1}]
-    assert list(tail(tmp_path / ".", wait=lambda: False)) == [{"seq": 1}]
-
-
-def test_following_nothing_ends(tmp_path: Path):
-    assert list(tail(tmp_path, wait=lambda: False)) == []
-
-
-def test_following_sleeps_between_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        (tmp_path / "00000001.jsonl").write_bytes(b'{"seq":1}\n')
-
-    monkeypatch.setattr("gateway.record.journal.reader.time.sleep", sleep)
-
-    assert next(tail(tmp_path)) == {"seq": 1}
-    assert slept == [0.2]
+    assert read_new(followed) == []
+    (tmp_path / "00000001.jsonl").write_bytes(b'{"seq":1}\n{"seq":2')
+    assert read_new(followed) == [{"seq": 1}]
+    assert read_new(followed) == []
+    assert read_new(tail(tmp_path / ".")) == [{"seq": 1}]
 
 
 def test_a_segment_that_cannot_be_read_is_said_to_be_so(tmp_path: Path):

@@ -71,7 +71,7 @@ def test_old_segments_go_into_the_archive_and_both_can_be_verified(
     assert done["floor"]["segment"] == done["segments"]
     assert len(segments(folder)) == count - done["segments"]
     assert opagate("verify") == 0
-    assert opagate("verify", "--path", "kept") == 0
+    assert opagate("verify", "--journal", "kept") == 0
 
 
 def test_nothing_is_removed_for_good_without_a_word(opagate: Status, folder: Path, capsys: pytest.CaptureFixture[str]):
@@ -191,7 +191,7 @@ def test_a_journal_that_ends_before_the_snapshots_does_not_verify(
 def test_an_archive_is_not_compared_with_the_snapshots(opagate: Status, folder: Path, store: Store):
     _cut(folder, 1)
 
-    assert opagate("verify", "--path", "journal") == 0
+    assert opagate("verify", "--journal", "journal") == 0
 
 
 def test_snapshots_that_were_edited_do_not_verify(opagate: Status, store: Store, capsys: pytest.CaptureFixture[str]):

@@ -53,7 +53,7 @@ async def play(there: Bench) -> list[str]:
 
 
 def exported(folder: Path) -> tuple[Path, Omitted]:
-    index, omitted, file = Index(folder / "state/journal"), Omitted(), folder / "traces.jsonl"
+    index, omitted, file = Index([folder / "state/journal"]), Omitted(), folder / "traces.jsonl"
     with file.open("w", encoding="utf-8") as out:
         for task in index.tasks():
             write_task(index, task, out.write, omitted)

@@ -11,7 +11,7 @@ from gateway.config import Configuration
 from gateway.model.errors import ConfigurationError, JournalError
 from gateway.record.journal import reader
 from gateway.surfaces.stored.backup import back_up
-from gateway.surfaces.stored.workers import configure_worker, list_journals
+from gateway.surfaces.stored.workers import configure_worker, list_gateways, list_journals
 
 
 @pytest.fixture
@@ -37,14 +37,36 @@ def test_workers_share_all_keys_but_that_of_the_journal(settings: Configuration)
 
 
 def test_the_journals_are_those_of_a_gateway_alone_and_of_workers(settings: Configuration):
-    assert list_journals(settings) == [settings]
+    assert list_gateways(settings) == [settings]
     for name in ("worker-10", "worker-2", "worker-x"):
         begin_journal(settings.journal.path / name)
-    assert [each.journal.path.name for each in list_journals(settings)] == ["worker-2", "worker-10"]
+    assert [each.journal.path.name for each in list_gateways(settings)] == ["worker-2", "worker-10"]
     begin_journal(settings.journal.path / "worker-3")
     (settings.journal.path / "00000001.jsonl").touch()
-    assert list_journals(settings)[0] == settings
-    assert len(list_journals(settings)) == 4
+    assert list_gateways(settings)[0] == settings
+    assert len(list_gateways(settings)) == 4
+
+
+def test_each_worker_reads_the_journals_of_the_others(settings: Configuration):
+    one = configure_worker(settings, 1, None, count=3)
+
+    assert {name: peer.path.name for name, peer in one.journal.peers.items()} == {
+        "worker-2": "worker-2",
+        "worker-3": "worker-3",
+    }
+    assert one.journal.peers["worker-2"].key == settings.state / "worker-2/journal-key"
+
+
+def test_a_peer_has_its_own_name_and_key(settings: Configuration, tmp_path: Path):
+    (tmp_path / "two.key").write_bytes(b"2" * 32)
+    (tmp_path / "two.key").chmod(0o600)
+    peers = {"two": {"path": str(tmp_path / "two"), "key": str(tmp_path / "two.key")}, "three": {"path": "three"}}
+    found = list_journals(settings.with_changes(journal={"peers": peers}))
+
+    assert [(each.name, each.keys) for each in found[1:]] == [("two", (b"2" * 32,)), ("three", None)]
+    (tmp_path / "two.key").unlink()
+    with pytest.raises(JournalError, match="there is no key of a journal"):
+        list_journals(settings.with_changes(journal={"peers": peers}))
 
 
 def test_the_folder_of_workers_is_no_journal_without_entries(settings: Configuration):
