@@ -82,11 +82,13 @@ def explain(
 
 
 def _note_journals(settings: Configuration, journals: Sequence[NamedJournal], named: NamedEntry) -> None:
-    """Say which gateway decided, which journals were read unchecked, and that some may not have been read."""
+    """Name the gateway of the decision, the read journals, and the unchecked ones among them."""
     if len(journals) > 1:
         note(f"decided at {named.gateway}; read: {', '.join(each.name for each in journals)}")
     elif settings.store is not None:
-        note("read: the journal of this gateway alone; `journal.peers` names those of the other gateways of its database")
+        note(
+            "read: the journal of this gateway alone; `journal.peers` names those of the other gateways of its database"
+        )
     if unchecked := [each.name for each in journals if each.keys is None]:
         note(f"read without a key, so not checked: {', '.join(unchecked)}")
 

@@ -220,7 +220,7 @@ def _export_traces(journals: list[NamedJournal], wanted: frozenset[str], output:
     if strange := sorted(wanted - set(known)):
         sentence(
             f"there is no task {strange[0]!r} in {', '.join(str(each.folder) for each in journals)}",
-            "see `opagate journal tail --json` for the tasks of calls"
+            "see `opagate journal tail --json` for the tasks of calls",
         )
         raise typer.Exit(1)
     with _writer(output) as write:

@@ -116,7 +116,9 @@ def _read_votes(journals: Sequence[NamedJournal]) -> SignedVotes:
         raise ConfigurationError("the extra opagate[passkeys] is not installed", "pip install 'opagate[passkeys]'")
     for each in journals:
         if not storage.has_begun(each.folder):
-            raise JournalError(f"there is no journal in {each.folder}", "name the folder with the segments of a journal")
+            raise JournalError(
+                f"there is no journal in {each.folder}", "name the folder with the segments of a journal"
+            )
     from gateway.authority.approvals.signed_votes import SignedVotes
 
     votes = SignedVotes()

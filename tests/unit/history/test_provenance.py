@@ -156,6 +156,17 @@ def test_calls_at_the_same_time_are_told_though_their_entries_come_later(session
     assert session.explain(after).facts.audiences == {"a", "b", "c"}
 
 
+def test_calls_of_another_gateway_count_whatever_numbers_its_journal_has(session: Session):
+    first = session.call(target("a"))
+    last = session.call(target("b"))
+    elsewhere = [entry if entry.get("id") == last else {**entry, "seq": 9_000} for entry in session.entries]
+
+    found = session.explain(last, elsewhere)
+    assert found.missing == 0
+    assert found.facts == session.explain(last).facts
+    assert [cause.call.id for cause in found.causes["audiences"]] == [first, last]
+
+
 def test_nothing_is_read_beyond_what_matters(session: Session):
     calls = [session.call(target("a")) for _ in range(3)]
     provenance = Provenance(next(entry for entry in session.entries if entry.get("id") == calls[1]))
@@ -181,7 +192,6 @@ def test_calls_that_the_journal_has_no_more_are_counted(session: Session):
         {"history": {"event": "settled", "call": "c1"}},
         {"history": {"event": "reserved", "call": "c1"}},
         {"target": None},
-        {"seq": None},
     ],
 )
 def test_a_damaged_entry_of_an_earlier_call_is_a_sentence(session: Session, damage: dict[str, Any]):

@@ -127,7 +127,8 @@ async def test_a_journal_is_followed_over_segments(
         (path.name, path.read_bytes()[at : at + 97]) for path in files(tmp_path / "whole") for at in range(0, 900, 97)
     )
 
-    seen, followed = [], tail(folder)
+    seen: list[JsonObject] = []
+    followed = tail(folder)
     for name, bit in bits:
         with (folder / name).open("ab") as file:
             file.write(bit)

@@ -89,9 +89,7 @@ def test_numbers_of_one_journal_are_not_taken_for_those_of_several(
 
 
 @pytest.mark.parametrize(("form", "mark"), [("ocsf", '"log_source":"two"'), ("otlp", '"service.instance.id"')])
-def test_other_forms_name_the_gateway_too(
-    opagate: Status, form: str, mark: str, capsys: pytest.CaptureFixture[str]
-):
+def test_other_forms_name_the_gateway_too(opagate: Status, form: str, mark: str, capsys: pytest.CaptureFixture[str]):
     assert opagate("export", "--format", form) == 0
     assert mark in capsys.readouterr().out
 
