@@ -87,13 +87,19 @@ def export(
         raise typer.BadParameter("an event is of several entries: --kind goes with entries")
     is_wanted = _filter_entries(since, until, frozenset(kind or ()))
     journals = chosen_journals(configuration(config), folders)
-    if (after or to is not None) and len(journals) > 1:
-        names = ", ".join(str(each.folder) for each in journals)
-        raise typer.BadParameter(f"each journal has its own numbers: name one of them with --journal ({names})")
+    if after or to is not None:
+        _require_one(journals)
     if to is not None:
         _send_entries(journals[0].folder, to, after, is_wanted)
     else:
         _export_entries(journals, form, after, is_wanted, output)
+
+
+def _require_one(journals: list[NamedJournal]) -> None:
+    """Refuse several journals where the number of an entry counts. Raises `typer.BadParameter`."""
+    if len(journals) > 1:
+        names = ", ".join(str(each.folder) for each in journals)
+        raise typer.BadParameter(f"each journal has its own numbers: name one of them with --journal ({names})")
 
 
 def _filter_entries(since: str | None, until: str | None, kinds: frozenset[str]) -> Callable[[JsonObject], bool]:
