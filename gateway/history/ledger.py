@@ -48,6 +48,7 @@ from gateway.model.errors import HistoryError, TaskExpired
 from gateway.model.facts import NO_DECLARED_FACTS, DeclaredFacts, SessionFacts, join_facts
 from gateway.model.target import Sensitivity
 from gateway.model.wire import JsonObject
+from gateway.policy.facts import NO_FACTS, FactBook, split_shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -74,12 +75,15 @@ _ATTEMPTS: Final = 32
 
 class Reservation(Struct, frozen=True):
     """A call that was counted: the facts for its decision, and the field `history` of its `call` entry. `declared` are the
-    facts of the policy's author. `reading` has those in accounts that other gateways use, too."""
+    facts of the policy's author as in `book`, and `shadowed` those of the shadow policy. `reading` has those in accounts that
+    other gateways use, too."""
 
     facts: SessionFacts
     fields: JsonObject
     declared: DeclaredFacts = NO_DECLARED_FACTS
     reading: AccountReading | None = None
+    book: FactBook = NO_FACTS
+    shadowed: DeclaredFacts | None = None
 
 
 class TaskLedger:
@@ -181,8 +185,8 @@ class TaskLedger:
         marks = self._states.jobs.find_new(kept, state, now)
         if marks and (principal is None or not principal.is_in_person):
             event = structs.replace(event, inherited=marks)
-        declared, reading = NO_DECLARED_FACTS, None
-        if principal is not None and self.declared is not None and self.declared.book.all:
+        declared, reading, book = NO_DECLARED_FACTS, None, NO_FACTS if self.declared is None else self.declared.book
+        if principal is not None and self.declared is not None and book.all:
             looked = self.declared.look(Subject(principal, call, task.id, content))
             event = looked.mark(event)
             if self.log.is_shared:
@@ -198,7 +202,7 @@ class TaskLedger:
         fields = {**kept.origin, **to_fields(event)}
         if kept.before is not None:
             fields["carried"] = [earlier.task.id for earlier in kept.earlier]
-        return Reservation(known, fields, declared, reading)
+        return Reservation(known, fields, declared, reading, book)
 
     async def count(
         self,
@@ -215,10 +219,13 @@ class TaskLedger:
         make = partial(self.reserve, task, call_id, call, content, now, depth=depth, principal=principal)
         try:
             counted = await self.commit(self._tasks.require(task).job, make)
-            if counted.reading is None:
+            if counted.reading is not None:
+                found = await self.log.read_facts(counted.reading)
+                counted = structs.replace(counted, declared=join_facts((counted.declared, found)), reading=None)
+            if counted.book.shadow is None:
                 return counted
-            found = await self.log.read_facts(counted.reading)
-            return structs.replace(counted, declared=join_facts((counted.declared, found)), reading=None)
+            declared, shadowed = split_shadow(counted.book, counted.declared)
+            return structs.replace(counted, declared=declared, shadowed=shadowed)
         except HistoryError:
             # The log may have the reservation even so, or get it later.
             with suppress(ValueError):

@@ -189,6 +189,15 @@ class DeclaredFacts(Struct, frozen=True):
     incomplete: tuple[str, ...] = ()
     places: Mapping[str, tuple[str, str, str, float]] = {}
 
+    def select(self, labels: Mapping[str, str]) -> DeclaredFacts:
+        """Return some facts under other names. `labels` has the present name of each."""
+        return DeclaredFacts(
+            {name: self.values[label] for name, label in labels.items() if label in self.values},
+            {name: self.before[label] for name, label in labels.items() if label in self.before},
+            tuple(name for name, label in labels.items() if label in self.incomplete),
+            {name: self.places[label] for name, label in labels.items() if label in self.places},
+        )
+
 
 NO_DECLARED_FACTS = DeclaredFacts()
 

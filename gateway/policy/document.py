@@ -91,6 +91,12 @@ def describe_declared(declared: DeclaredFacts) -> JsonObject:
     return {**parts, "facts_incomplete": list(declared.incomplete)} if declared.incomplete else parts
 
 
+def replace_declared(document: JsonObject, declared: DeclaredFacts) -> JsonObject:
+    """Return an input with other declared facts."""
+    others = {name: value for name, value in document.items() if name not in DECLARED}
+    return {**others, **describe_declared(declared)}
+
+
 def visibility(principal: Principal, targets: Sequence[Target], context: Context, facts: SessionFacts) -> JsonObject:
     """Return the input of `data.gateway.visibility.result`: which of these may this principal know of?"""
     return {

@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias, cast
 
 from pydantic import (
@@ -34,6 +35,7 @@ from gateway.config import problems
 from gateway.config.schema import describe, describe_condition
 from gateway.config.values import Duration
 from gateway.model.errors import PolicyBroken
+from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Effect, Role, Sensitivity, Target
 from gateway.policy.folder.data_files import nearest
 
@@ -279,6 +281,8 @@ class Declaration:
     fact: Fact
     version: str
     file: str = FILE
+    label: str = ""
+    """The name of the fact among those of a gateway: another than `name` for a fact of the shadow policy alone."""
     table: str = field(init=False)
     scope: Scope = field(init=False)
     aggregate: Aggregate = field(init=False)
@@ -294,6 +298,7 @@ class Declaration:
         # Each call asks for these, and a property of the model costs more than its fold.
         within = self.fact.within
         object.__setattr__(self, "table", f"{self.name}@{self.version}")
+        object.__setattr__(self, "label", self.label or self.name)
         object.__setattr__(self, "within", None if within is None else within.total_seconds())
         for name in ("scope", "aggregate", "width", "by"):
             object.__setattr__(self, name, getattr(self.fact, name))
@@ -329,12 +334,25 @@ class Fitting(NamedTuple):
 
 
 class FactBook:
-    """All declared facts of a policy."""
+    """All declared facts of a policy. `files` have the declarations as an author wrote them, by the paths of `FACTS`.
 
-    def __init__(self, declarations: Sequence[Declaration] = (), holds: Holds = _holds_never) -> None:
+    `shadow` has the labels of a shadow policy's facts by their names, where its facts are beside those in force.
+    """
+
+    def __init__(
+        self,
+        declarations: Sequence[Declaration] = (),
+        holds: Holds = _holds_never,
+        files: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+        shadow: Mapping[str, str] | None = None,
+    ) -> None:
         """Take the facts, and what judges a condition: whether it holds for the argument at a pointer."""
         self.all = tuple(declarations)
         self.holds = holds
+        self.files = files
+        self.shadow = shadow
+        self.tables = frozenset(each.table for each in self.all)
+        self.twice = frozenset(each.name for each in self.all if each.label != each.name)
         self.by_name: Mapping[str, Declaration] = {each.name: each for each in self.all}
         self.scopes: tuple[Scope, ...] = tuple(dict.fromkeys(each.scope for each in self.all))
         self._found: dict[int, tuple[Target, Fitting]] = {}
@@ -368,10 +386,9 @@ NO_CHANGE: Final = FactChange()
 
 def compare(before: FactBook, after: FactBook) -> FactChange:
     """Return the change between the facts of two policies. A fact of another meaning counts from zero."""
-    kept, known = {each.table for each in before.all}, {each.table for each in after.all}
     return FactChange(
-        tuple(each.name for each in after.all if each.table not in kept),
-        tuple(each.name for each in before.all if each.table not in known and each.name not in after.by_name),
+        tuple(each.name for each in after.all if each.table not in before.tables),
+        tuple(each.name for each in before.all if each.name not in after.by_name),
     )
 
 
@@ -385,11 +402,13 @@ def read_facts(data: Mapping[str, Any], holds: Holds | None = None) -> FactBook:
     `holds` judges conditions on arguments by the rules of grants. Without `holds`, no fact may have conditions.
     """
     found: dict[str, Declaration] = {}
+    files: dict[str, dict[str, object]] = {}
     for place, name in FACTS:
         below: object = data.get(place)
         declared = cast("Mapping[str, object]", below).get(name) if isinstance(below, Mapping) else None
         if declared is None:
             continue
+        files[place] = {name: declared}
         for each in _read(f"{place}/{FILE}", declared):
             if each.name in found:
                 raise PolicyBroken(
@@ -401,7 +420,36 @@ def read_facts(data: Mapping[str, Any], holds: Holds | None = None) -> FactBook:
                     "leave `arguments` out, or have the gateway evaluate the policy (`evaluate: here`)",
                 )
             found[each.name] = each
-    return FactBook(tuple(found.values()), holds or _holds_never) if found else NO_FACTS
+    return FactBook(tuple(found.values()), holds or _holds_never, files) if found or holds else NO_FACTS
+
+
+def join_shadow(book: FactBook, shadow: Mapping[str, Any]) -> FactBook:
+    """Return the facts in force and the facts of a shadow policy in one book. Equal declarations are one fact.
+
+    `shadow` has the declarations as in `FactBook.files`. Raise `PolicyBroken`.
+    """
+    own = read_facts(shadow, None if book.holds is _holds_never else book.holds)
+    added = [replace(each, label=f"{each.name}{_SHADOW}") for each in own.all if each.table not in book.tables]
+    labels = {each.name: each.name for each in own.all} | {each.name: each.label for each in added}
+    return FactBook((*book.all, *added), book.holds, book.files, labels)
+
+
+_SHADOW: Final = "@shadow"
+"""The end of the label of a fact that the shadow policy alone declares. No name has such an end."""
+
+
+def split_shadow(book: FactBook, found: DeclaredFacts) -> tuple[DeclaredFacts, DeclaredFacts | None]:
+    """Return the values for the policy in force, and for the shadow policy, `None` without a shadow policy."""
+    if book.shadow is None:
+        return found, None
+    names = {*found.values, *found.before, *found.incomplete}
+    in_force = {name: name for name in names if not name.endswith(_SHADOW)}
+    return found.select(in_force), found.select(book.shadow)
+
+
+def read_tables(data: Mapping[str, Any]) -> frozenset[str]:
+    """Return the tables of the facts in the data of a policy. Raise `PolicyBroken`."""
+    return read_facts(data, _holds_never).tables
 
 
 def read_names(data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 import structlog
@@ -19,6 +19,8 @@ from msgspec import Struct
 
 from gateway.base.concurrency.background import Job
 from gateway.config import EmbeddedEngine
+from gateway.model.errors import PolicyBroken
+from gateway.policy.facts import FactBook, join_shadow, read_tables
 from gateway.policy.trials.child_process import clean_environment
 from gateway.policy.trials.comparison import PolicyFiles
 from gateway.policy.trials.shadow_process import LONGEST_LINE, ShadowJob, ShadowLine, ShadowVerdict
@@ -63,9 +65,12 @@ class ShadowStatus(Struct, frozen=True):
 
 
 class _Question(Struct, frozen=True):
+    """A call for the shadow policy. `counted` are the tables of declared facts that its input is from."""
+
     call: str
     document: JsonObject
     enforced: ShadowVerdict
+    counted: frozenset[str]
 
 
 class ShadowPolicy:
@@ -91,6 +96,9 @@ class ShadowPolicy:
         self._is_told = asyncio.Event()
         self._answer: asyncio.Future[ShadowVerdict | None] | None = None
         self._news = ShadowLine(problem="it is not loaded yet")
+        self._facts: Mapping[str, Any] | None = None
+        self._needed: frozenset[str] = frozenset()
+        self._joined: tuple[FactBook, Mapping[str, Any] | None, FactBook] | None = None
         self._counts: dict[ShadowResult, int] = {"agreed": 0, "differed": 0, "failed": 0, "dropped": 0}
         self._work: Job | None = None
 
@@ -118,8 +126,27 @@ class ShadowPolicy:
         news = self._news
         return ShadowStatus(self._job.folder, news.name, news.revision, news.problem, dict(self._counts))
 
-    def note(self, call: str, document: JsonObject, decision: Decision, *, size: int) -> None:
-        """Keep the input of a call and the policy's decision on it, until the decision is recorded. `size` is of the body."""
+    def join_facts(self, book: FactBook) -> FactBook:
+        """Return the facts in force and the shadow policy's own in one book."""
+        known, facts = self._joined, self._facts
+        if known is None or known[0] is not book or known[1] is not facts:
+            known = self._joined = book, facts, self._join(book, facts)
+        return known[2]
+
+    def _join(self, book: FactBook, facts: Mapping[str, Any] | None) -> FactBook:
+        try:
+            return book if facts is None else join_shadow(book, facts)
+        except PolicyBroken as error:
+            self._take_news(ShadowLine(problem=f"{error.message}; {error.remedy}"))
+            return book
+
+    def note(
+        self, call: str, document: JsonObject, decision: Decision, *, size: int, counted: frozenset[str] = frozenset()
+    ) -> None:
+        """Keep the input of a call and the policy's decision on it, until the decision is recorded. `size` is of the body.
+
+        `counted` are the tables of declared facts that the input is from.
+        """
         if decision.undecided:
             return
         if size > _LARGEST:
@@ -131,7 +158,8 @@ class ShadowPolicy:
             self._count("dropped")
         codes = tuple(reason.code for reason in decision.reasons)
         obligations = tuple(sorted(each.id for each in decision.obligations))
-        self._noted[call] = _Question(call, document, ShadowVerdict(decision.effect, codes, obligations))
+        enforced = ShadowVerdict(decision.effect, codes, obligations)
+        self._noted[call] = _Question(call, document, enforced, counted)
 
     def confirm(self, call: str) -> None:
         """Ask the shadow policy about a call whose decision is on record, in spare time."""
@@ -224,7 +252,10 @@ class ShadowPolicy:
             return await self._answer
 
     def _judge(self, question: _Question, verdict: ShadowVerdict | None) -> None:
-        if verdict is None:
+        if verdict is not None and not self._needed <= question.counted:
+            # The input lacks a fact that the policy began to declare after the call.
+            self._count("dropped")
+        elif verdict is None:
             self._count("failed")
         elif verdict == question.enforced:
             self._count("agreed")
@@ -240,6 +271,8 @@ class ShadowPolicy:
         elif news.problem is None:
             log.info("policy.shadow-loaded", folder=self._job.folder, name=news.name, revision=news.revision)
         self._news = news
+        if news.facts is not None and news.facts != self._facts:
+            self._facts, self._needed = news.facts, read_tables(news.facts)
         self._is_told.set()
 
     def _count(self, result: ShadowResult) -> None:

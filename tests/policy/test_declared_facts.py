@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -19,6 +20,8 @@ from gateway.policy.folder.folders import PolicyFolders
 from gateway.policy.opa.program import find_program
 from gateway.policy.policy import Policy
 from tests.policy.conftest import cases
+from tests.unit.harness import bench
+from tests.unit.harness import call as harness_call
 
 FACTS = """
 facts:
@@ -148,3 +151,40 @@ def _environment() -> dict[str, str]:
     opa = find_program()
     assert opa is not None
     return {**os.environ, "PATH": f"{opa.parent}:{os.environ['PATH']}"}
+
+
+async def test_a_shadow_policy_decides_by_facts_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither the policy in force nor the record of a decision has its facts."""
+    monkeypatch.setenv("PATH", _environment()["PATH"])
+    overlay(tmp_path / "next", "input.facts.party_reads > 1", FACTS.replace("reads:", "party_reads:"))
+    async with bench(tmp_path, policy="shadow: next,") as there:
+        shadow = there.gateway.shadow
+        assert shadow is not None
+        while not shadow.status().revision:
+            await asyncio.sleep(0.05)
+        for _ in range(3):
+            assert (await there.ask(harness_call("read_file", path="a"))).status == 200
+        while sum(shadow.status().counts.values()) < 3:
+            await asyncio.sleep(0.05)
+        assert shadow.status().counts == {"agreed": 1, "differed": 2, "failed": 0, "dropped": 0}
+        first, *_ = there.entries("call")
+    differed = there.entries("shadow")
+
+    assert [entry["shadow"]["codes"] for entry in differed] == [["acme-reads/many"]] * 2
+    assert "party_reads" not in str(first["declared"])
+
+
+def test_the_list_names_the_rules_that_read_a_fact(tmp_path: Path):
+    overlay(tmp_path / "own", "input.facts.reads > 2")
+    command = [sys.executable, "-m", "gateway", "policy", "facts", "--json", "--overlay", "own"]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment())
+
+    found = {each["name"]: each for each in json.loads(done.stdout)}
+    assert found["reads"]["read_by"] == ["overlay/reads/reads.rego"], done.stderr
+    assert (found["reads"]["by"], found["reads"]["within"], found["reads"]["file"]) == (
+        ["task"],
+        None,
+        "overlay/facts.yaml",
+    )
+    assert found["party_calls"]["read_by"] == ["gateway/denials/limit/limit.rego"]

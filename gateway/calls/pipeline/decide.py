@@ -226,7 +226,8 @@ class PolicyQuestions(Struct, frozen=True):
         asked = document.decision(principal, call, told, facts, counted.declared)
         decision = await self.policy.decide(asked)
         if self.shadow is not None:
-            self.shadow.note(context.id, asked, decision, size=len(prepared.message.body))
+            shown = asked if counted.shadowed is None else document.replace_declared(asked, counted.shadowed)
+            self.shadow.note(context.id, shown, decision, size=len(prepared.message.body), counted=counted.book.tables)
         if decision.effect != "allow":
             decision = name_assumed_labels(decision, call.target, facts.assumed_write_audiences)
             decision = tell_repeat(decision, repeats, call.target)

@@ -224,17 +224,17 @@ class CallFacts:
             else:
                 past, value, lacks = read(table, key, now, declared.how, (call, self._marks.get(declared.table)))
             if lacks:
-                found.incomplete.append(declared.name)
+                found.incomplete.append(declared.label)
             shown = None if past is None else to_fact(declared, past, now)
             if shown is not None:
-                found.before[declared.name] = shown
+                found.before[declared.label] = shown
             if value is not past:
                 shown = None if value is None else to_fact(declared, value, now)
             if shown is not None:
-                found.values[declared.name] = shown
+                found.values[declared.label] = shown
                 mark = self._marks.get(declared.table)
-                if mark is None or mark.key != key:
-                    found.places[declared.name] = (declared.table, each.owner, key, declared.width)
+                if mark is None or mark.key != key or declared.name in self._book.twice:
+                    found.places[declared.label] = (declared.table, each.owner, key, declared.width)
 
     def _mark(self, each: _Fact) -> Mark | None:
         key = each.key if each.earlier == each.present else None
@@ -361,9 +361,9 @@ class _Planner:
         target, owners = self._subject.call.target, self._find_owners()
         fitting = self._book.find_fitting(target)
         prepared = (self._prepare(each, owners[each.scope]) for each in self._book.all if each.scope in owners)
-        facts = {fact.declared.name: fact for fact in prepared if fact is not None}
-        counted = [facts[each.name] for each in fitting.counted if each.name in facts]
-        begun = [facts[each.name] for each in fitting.begun if each.name in facts]
+        facts = {fact.declared.label: fact for fact in prepared if fact is not None}
+        counted = [facts[each.label] for each in fitting.counted if each.label in facts]
+        begun = [facts[each.label] for each in fitting.begun if each.label in facts]
         read = {owner: tuple(fact for fact in facts.values() if fact.owner == owner) for owner in owners.values()}
         return _Plan(target, tuple(self._keys), self._split_counted(counted), self._split_begun(begun), read)
 

@@ -47,4 +47,4 @@ async def _read_total(declared: Declaration, table: Table, now: float) -> FactTo
             largest = found if largest is None else max(largest, found)
         if number % _AT_ONCE == _AT_ONCE - 1:
             await asyncio.sleep(0)
-    return FactTotal(declared.name, keys, largest, is_incomplete)
+    return FactTotal(declared.label, keys, largest, is_incomplete)

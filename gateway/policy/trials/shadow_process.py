@@ -12,7 +12,7 @@ import resource
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -51,13 +51,15 @@ class ShadowVerdict(Struct, frozen=True):
 
 
 class ShadowLine(Struct, frozen=True, omit_defaults=True):
-    """A line of the process: the verdict on an input (`answers`), or news of the policy."""
+    """A line of the process: the verdict on an input (`answers`), or news of the policy. `facts` are its declared facts, as in
+    `FactBook.files`."""
 
     answers: bool = False
     verdict: ShadowVerdict | None = None
     name: str = ""
     revision: str = ""
     problem: str | None = None
+    facts: dict[str, dict[str, Any]] | None = None
 
 
 def main() -> None:
@@ -101,8 +103,9 @@ class _Shadow:
                     job.supported,
                     deadline=timedelta(seconds=job.deadline),
                     reload=timedelta(seconds=job.reload),
-                    on_event=_tell,
+                    on_event=self._tell,
                 )
+                self._write_news()
             except PolicyError as error:
                 if told != (told := f"{error.message}; {error.remedy}"):
                     _write(ShadowLine(problem=told))
@@ -118,12 +121,16 @@ class _Shadow:
         codes = tuple(reason.code for reason in decision.reasons)
         return ShadowVerdict(decision.effect, codes, tuple(sorted(each.id for each in decision.obligations)))
 
+    def _tell(self, event: PolicyEvent) -> None:
+        if event.kind != "failed":  # the verdict tells of a failure
+            self._write_news()
 
-def _tell(event: PolicyEvent) -> None:
-    status = event.status
-    if event.kind == "failed":
-        return  # the verdict tells of it
-    _write(ShadowLine(name=status.name, revision=status.revision, problem=status.problem))
+    def _write_news(self) -> None:
+        """Tell of the policy once it is there. An answer after this line is by these facts."""
+        if self._policy is not None:
+            status, files = self._policy.status(), self._policy.facts.files
+            facts = {place: dict(declared) for place, declared in files.items()}
+            _write(ShadowLine(name=status.name, revision=status.revision, problem=status.problem, facts=facts))
 
 
 def _write(line: ShadowLine) -> None:

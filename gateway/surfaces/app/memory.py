@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.base.store.engine import Claim
     from gateway.base.store.records import SealedStore
     from gateway.model.wire import JsonObject
+    from gateway.policy.shadow import ShadowPolicy
     from gateway.surfaces.app.people import ApprovalRegisters
 
 
@@ -67,6 +68,8 @@ class OpenedBase(Protocol):
     @property
     def policy(self) -> Policy: ...
     @property
+    def shadow(self) -> ShadowPolicy | None: ...
+    @property
     def control(self) -> Control: ...
 
 
@@ -84,7 +87,11 @@ def open_history(
     history = build_history(configuration.history, clock=clock, conceal=conceal, origins=origins, log=shared)
     if shared is not None:
         shared.attach(history)
-    reader = FactReader(subkey(base.keys.fingerprints, "facts"), lambda: base.policy.facts)
+    shadow = base.shadow
+    reader = FactReader(
+        subkey(base.keys.fingerprints, "facts"),
+        lambda: base.policy.facts if shadow is None else shadow.join_facts(base.policy.facts),
+    )
     history.ledger.declared = reader
     facts.add_operations(base.control, configuration, history, reader, clock)
     history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))

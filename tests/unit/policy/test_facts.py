@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from gateway.model.errors import PolicyBroken
+from gateway.model.facts import DeclaredFacts
 from gateway.model.target import Effect, Labels, Target
-from gateway.policy.facts import NO_CHANGE, FactChange, compare, read_facts
+from gateway.policy.facts import NO_CHANGE, NO_FACTS, FactChange, compare, join_shadow, read_facts, split_shadow
 
 TARGET = Target("tool", "files", "read_file", "files", "acme", "prod", labels=Labels(Effect.READ))
 
@@ -119,3 +120,26 @@ def test_a_changed_declaration_counts_from_zero_and_is_told():
 
     assert compare(before, after) == FactChange(begun=("b", "d"), ended=("c",))
     assert compare(before, before) == NO_CHANGE
+
+
+def test_equal_declarations_of_a_shadow_policy_are_one_fact_and_others_stand_beside():
+    book = read("{a: {count: calls, by: task}, b: {count: calls, by: task}}")
+    shadow = {
+        "overlay": {"facts": yaml.safe_load("{a: {count: calls, by: task}, b: {count: calls, by: [task, tool]}}")}
+    }
+    joined = join_shadow(book, shadow)
+    values = DeclaredFacts({"a": 1, "b": 2, "b@shadow": 3}, {"b": 1}, ("b@shadow",))
+
+    assert [each.label for each in joined.all] == ["a", "b", "b@shadow"]
+    in_force, shadowed = split_shadow(joined, values)
+    assert in_force == DeclaredFacts({"a": 1, "b": 2}, {"b": 1})
+    assert shadowed == DeclaredFacts({"a": 1, "b": 3}, {}, ("b",))
+    assert split_shadow(book, values) == (values, None)
+
+
+def test_a_shadow_fact_that_nobody_here_can_judge_is_refused():
+    """A gateway without rules has no conditions: the fact would never count."""
+    conditional = {"a": {"count": "calls", "by": "task", "of": {"arguments": {"/arguments/a": {"equals": 1}}}}}
+
+    with pytest.raises(PolicyBroken, match="a has conditions on arguments"):
+        join_shadow(NO_FACTS, {"overlay": {"facts": conditional}})
