@@ -70,10 +70,13 @@ class Trees:
             return None
         return (reasons.TASK_EXPIRED if status == "expired" else reasons.TASK_ENDED).reason()
 
-    def find_parent(self, principal: Principal, task_id: str, now: float) -> TaskHistory | Reason:
-        """Return a task in which a caller may open a child, or the reason against it."""
+    def find_parent(
+        self, principal: Principal, task_id: str, now: float, *, is_handed_over: bool = False
+    ) -> TaskHistory | Reason:
+        """Return a task in which a caller may open a child, or the reason against it. `is_handed_over`: the caller has a hand-over
+        token of the task."""
         kept = self._by_id.get(task_id)
-        if kept is None or kept.is_implicit or not _may_open_child(principal, kept):
+        if kept is None or kept.is_implicit or not (is_handed_over or _may_open_child(principal, kept)):
             return reasons.TASK_UNKNOWN.reason()
         return self.find_end(kept, now) or self._find_full(kept) or kept
 

@@ -67,6 +67,8 @@ _FLOW_FIELDS: Final = ("from", "to")
 _KIND: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 MAX_KIND: Final = 64
 """Characters."""
+MAX_PARENT: Final = 4_096
+"""Characters: the parent may be a hand-over token."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _USERINFO: Final = re.compile(r"//[^/\s@]*:[^/\s@]*@")
 _Value = TypeVar("_Value")
@@ -77,7 +79,7 @@ class Declaration:
     """A caller's declaration of a task. `expires_in` is in seconds. `asks`: a person is to approve the task as a whole.
 
     `kind` names recurring work, such as `weekly-report`. The kind is the caller's word, and gives nothing by itself.
-    `parent` names the task that the declared one is a part of.
+    `parent` is the id of the task above the declared one, or a hand-over token.
     """
 
     goal: str | None = None
@@ -113,6 +115,27 @@ def read_declaration(body: bytes) -> Declaration | Reason:
         return _reason(str(invalid))
 
 
+@dataclass(frozen=True, slots=True)
+class HandOverRequest:
+    """A request for a hand-over token: its agent, and its life in seconds."""
+
+    agent: str
+    life: int
+
+
+def read_hand_over(body: bytes, *, usual: int, longest: int) -> HandOverRequest | Reason:
+    """Read the body of `POST /tasks/ID/hand-over`, or refuse with the field and its fault: `task/invalid`."""
+    document = strict.read(body or b"{}")
+    if isinstance(document, strict.UnreadableJson):
+        return reasons.TASK_HAND_OVER_INVALID.reason(problem=document.message)
+    try:
+        _require_known(document, ("agent", "expires_in"), "the request")
+        agent = _text(document.get("agent"), "agent")
+        return HandOverRequest(agent, _integer(document.get("expires_in", usual), "expires_in", 1, longest))
+    except _Invalid as invalid:
+        return reasons.TASK_HAND_OVER_INVALID.reason(problem=str(invalid))
+
+
 def too_many_credentials() -> Reason:
     """Return the refusal of a declaration with more than `MAX_CREDENTIALS` credentials."""
     return _reason(f"its goal and destinations hold more than {MAX_CREDENTIALS} credentials")
@@ -131,7 +154,7 @@ def _declaration(document: JsonObject) -> Declaration:
     return Declaration(
         goal=_optional(document, "goal", "goal", _goal),
         kind=_optional(document, "kind", "kind", _kind),
-        parent=_optional(document, "parent", "parent", _text),
+        parent=_optional(document, "parent", "parent", _parent),
         contract=_optional(document, "contract", "contract", _contract),
         risk=_optional(document, "risk", "risk", _risk),
         tenant=_optional(document, "tenant", "tenant", _text),
@@ -167,6 +190,10 @@ def _optional(fields: JsonObject, name: str, field: str, read_value: Callable[[J
 
 def _goal(value: Json, field: str) -> str:
     return _text(value, field, MAX_GOAL)
+
+
+def _parent(value: Json, field: str) -> str:
+    return _text(value, field, MAX_PARENT)
 
 
 def _kind(value: Json, field: str) -> str:

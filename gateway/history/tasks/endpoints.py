@@ -16,8 +16,16 @@ import msgspec
 from msgspec import structs
 
 from gateway.base.letters import spell_out
-from gateway.history.tasks.contract import MAX_CREDENTIALS, Declaration, read_declaration, too_many_credentials
+from gateway.history.tasks.contract import (
+    MAX_CREDENTIALS,
+    Declaration,
+    read_declaration,
+    read_hand_over,
+    too_many_credentials,
+)
+from gateway.history.tasks.hand_over import DEFAULT_LIFE, MAX_LIFE, HandOver
 from gateway.history.tasks.narrowing import narrow
+from gateway.history.tasks.tokens import is_token
 from gateway.model import reasons
 from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
@@ -29,6 +37,7 @@ from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
     from gateway.history.log import HistoryLog
+    from gateway.history.tasks.hand_over import HandOvers
     from gateway.history.tasks.tokens import TaskTokens
     from gateway.history.trees import Trees
     from gateway.inspection.words.words import IsForeign
@@ -62,6 +71,7 @@ class TaskStore(Protocol):
     def find_foreign(self, principal: Principal, now: float) -> IsForeign | None: ...
     @property
     def trees(self) -> Trees: ...
+    def select(self, principal: Principal, task_id: str, now: float) -> Task | Reason: ...
     def open(self, principal: Principal, task: Task, content: ResultContent) -> JsonObject: ...
     def report(self, principal: Principal, task_id: str, now: float) -> TaskReport | Reason: ...
     def end(self, task: Task, how: End) -> list[JsonObject]: ...
@@ -76,6 +86,7 @@ class TaskEndpoints:
         self,
         store: TaskStore,
         tokens: TaskTokens,
+        hand_overs: HandOvers,
         *,
         inspect: Callable[[str | None, Contract | None], ResultContent],
         find_ground: Callable[[str | None, Contract | None, IsForeign], Ground | None],
@@ -86,6 +97,7 @@ class TaskEndpoints:
     ) -> None:
         self._store = store
         self._tokens = tokens
+        self._hand_overs = hand_overs
         self._inspect = inspect
         self._find_ground = find_ground
         self._holds_credential = holds_credential
@@ -99,10 +111,9 @@ class TaskEndpoints:
 
         Raises `GatewayError` if there is no room, or if the journal cannot be written.
         """
-        plan = self._plan(principal, body, now)
+        plan = await self._claim_plan(principal, body, now)
         if isinstance(plan, Reason):
             return refuse_task(plan)
-        self._store.require_room(principal, now)
         task = _task(self._new_id(), plan, now)
         if approval is not None:
             task = replace(task, approved_by=approval.approvers)
@@ -112,13 +123,9 @@ class TaskEndpoints:
         if len(content.sightings) > MAX_CREDENTIALS:
             return refuse_task(too_many_credentials())
         fields = self._store.open(principal, task, content)
-        try:
-            await self._store.log.confirm(principal.job)
-            await self._append("task", fields if approval is None else {**fields, "approval": approval.id})
-        except BaseException:
-            # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
-            self._store.end(task, "cancelled")
-            raise
+        if plan.hand_over is not None:
+            fields = {**fields, "hand_over": plan.hand_over.id}
+        await self._record(principal, task, fields if approval is None else {**fields, "approval": approval.id})
         report = self._store.report(principal, task.id, now)
         if isinstance(report, Reason):
             return refuse_task(report)
@@ -128,6 +135,28 @@ class TaskEndpoints:
         token = self._tokens.issue(principal, task, now)
         location = (b"location", f"/tasks/{task.id}".encode("ascii"))
         return _json(201, {**_describe(report), "token": token}, location)
+
+    async def _claim_plan(self, principal: Principal, body: bytes, now: float) -> _Plan | Reason:
+        """Return the plan in a body after the use of its hand-over token. Raises as `open` does."""
+        plan = self._plan(principal, body, now)
+        if isinstance(plan, Reason):
+            return plan
+        self._store.require_room(principal, now)
+        if plan.hand_over is None:
+            return plan
+        if not await self._hand_overs.use(plan.hand_over):
+            return reasons.TASK_HAND_OVER_USED.reason()
+        return self._plan(principal, body, now)  # the tree may have changed meanwhile
+
+    async def _record(self, principal: Principal, task: Task, fields: JsonObject) -> None:
+        """Write the opening of a task into the log and into the journal, or end the task. Raises as `open` does."""
+        try:
+            await self._store.log.confirm(principal.job)
+            await self._append("task", fields)
+        except BaseException:
+            # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
+            self._store.end(task, "cancelled")
+            raise
 
     def find_refusal(self, principal: Principal, body: bytes, now: float) -> RefusalReply | None:
         """Return the refusal of a declaration that no approval could open."""
@@ -144,11 +173,28 @@ class TaskEndpoints:
             return reasons.TASK_INVALID_CREDENTIAL.reason()
         if declared.parent is None:
             return _Plan(declared)
-        above = self._store.trees.find_parent(principal, declared.parent, now)
+        parent, hand_over = declared.parent, None
+        if is_token(parent):
+            hand_over = self._hand_overs.read(parent, principal, now)
+            if isinstance(hand_over, Reason):
+                return hand_over
+            parent = hand_over.task
+        above = self._store.trees.find_parent(principal, parent, now, is_handed_over=hand_over is not None)
         if isinstance(above, Reason):
             return above
         declared = narrow(above.task, declared)
-        return declared if isinstance(declared, Reason) else _Plan(declared, above.task)
+        return declared if isinstance(declared, Reason) else _Plan(declared, above.task, hand_over)
+
+    def hand_over(self, principal: Principal, task_id: str, body: bytes, now: float) -> Reply:
+        """Return a token by which another agent of the same user opens one child of a task."""
+        wanted = read_hand_over(body, usual=DEFAULT_LIFE, longest=MAX_LIFE)
+        if isinstance(wanted, Reason):
+            return refuse_task(wanted)
+        task = self._store.select(principal, task_id, now)
+        if isinstance(task, Reason):
+            return refuse_task(task)
+        token = self._hand_overs.issue(principal, task, wanted.agent, wanted.life, now)
+        return _json(201, {"parent": task.id, "agent": wanted.agent, "token": token})
 
     def _cut(self, task: Task, content: ResultContent, is_foreign: IsForeign) -> tuple[Task, ResultContent]:
         """Return a task and the content of its declaration, so that foreign words give no ground."""
@@ -186,10 +232,11 @@ class TaskEndpoints:
 
 
 class _Plan(NamedTuple):
-    """A declaration that may be opened, and its parent."""
+    """A declaration that may be opened, its parent, and the hand-over token that it came with."""
 
     declared: Declaration
     parent: Task | None = None
+    hand_over: HandOver | None = None
 
 
 def _task(task_id: str, plan: _Plan, now: float) -> Task:

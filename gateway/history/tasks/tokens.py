@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -35,12 +35,37 @@ MAX_TOKEN: Final = 4_096
 """Characters. A longer one is refused unread."""
 
 
+class TokenSigner:
+    """The signatures of tokens about tasks. The newest key that may sign now signs, and each key verifies."""
+
+    def __init__(self, keys: KeyRing[SigningKey]) -> None:
+        self._keys = keys
+
+    def sign(self, kind: str, claims: dict[str, str | int], now: float) -> str:
+        """Return a token of a kind (`typ`)."""
+        signer = find_signer(self._keys, now)
+        return jwt.encode(_header(kind, signer), claims, signer.key, algorithms=[ALGORITHM])
+
+    def verify(self, kind: str, token: str) -> dict[str, Any] | None:
+        """Return the claims of a token under a key of the gateway, if the header names kind and key. Its time is not looked at."""
+        if len(token) > MAX_TOKEN or not token.isascii():
+            return None
+        for each in self._keys.keys:
+            with suppress(JoseError, ValueError):
+                read = jwt.decode(token, each.key, algorithms=[ALGORITHM])
+                return read.claims if read.header == _header(kind, each) else None
+        return None
+
+
+def _header(kind: str, key: SigningKey) -> dict[str, str]:
+    return {"alg": ALGORITHM, "typ": kind, "kid": key.kid}
+
+
 class TaskTokens:
-    """`base_url` is the gateway's public address, without a slash at its end. The newest key that may sign now signs, and
-    each key verifies."""
+    """`base_url` is the gateway's public address, without a slash at its end."""
 
     def __init__(self, keys: KeyRing[SigningKey], *, base_url: str, live: LiveValues) -> None:
-        self._keys = keys
+        self._signer = TokenSigner(keys)
         self._live = live
         self._issuer = base_url
         self._audience = f"{base_url}/mcp"
@@ -57,19 +82,15 @@ class TaskTokens:
             "iat": int(now),
             "exp": int(task.expires),
         }
-        signer = find_signer(self._keys, now)
-        token = jwt.encode(_header(signer), claims, signer.key, algorithms=[ALGORITHM])
+        token = self._signer.sign(TYPE, claims, now)
         self._live.hold(task.id, [token], OF_THE_GATEWAY)
         return token
 
     def task_of(self, token: str, principal: Principal, now: float) -> str | Reason:
         """Return the id of the token's task. `task/unknown` if the token is not this gateway's or not this caller's."""
-        if len(token) > MAX_TOKEN or not token.isascii():
+        claims = self._signer.verify(TYPE, token)
+        if claims is None:
             return reasons.TASK_UNKNOWN.reason()
-        read = self._verify(token)
-        if read is None:
-            return reasons.TASK_UNKNOWN.reason()
-        claims = read.claims
         task, expires = claims.get("jti"), claims.get("exp")
         expected = {"iss": self._issuer, "aud": self._audience, "sub": principal.key}
         if {name: claims.get(name) for name in expected} != expected:
@@ -85,18 +106,6 @@ class TaskTokens:
     def end(self, task: str, _how: TaskEnd) -> None:
         """Have the token of an ended task forgotten."""
         self._live.release(task)
-
-    def _verify(self, token: str) -> jwt.Token | None:
-        """Return a token under a key of the gateway, if the header names the same key."""
-        for each in self._keys.keys:
-            with suppress(JoseError, ValueError):
-                read = jwt.decode(token, each.key, algorithms=[ALGORITHM])
-                return read if read.header == _header(each) else None
-        return None
-
-
-def _header(key: SigningKey) -> dict[str, str]:
-    return {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
 
 
 def is_token(text: str) -> bool:

@@ -63,6 +63,8 @@ TASK_ENDED_BEFORE: RefusalText
 TASK_EXPIRED: RefusalText
 TASK_WIDER: RefusalText
 TASK_TREE_FULL: RefusalText
+TASK_HAND_OVER_INVALID: RefusalText
+TASK_HAND_OVER_USED: RefusalText
 TASK_NOT_FOUND: RefusalText
 TASK_METHOD: RefusalText
 REQUEST_HOST: RefusalText

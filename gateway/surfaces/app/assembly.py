@@ -36,15 +36,12 @@ from gateway.calls.pipeline.lease_review import LeaseReview
 from gateway.config import Configuration
 from gateway.config.keys import Keys
 from gateway.config.keys import load as load_keys
-from gateway.history import History, TaskRegistry
-from gateway.history.tasks.endpoints import TaskEndpoints
+from gateway.history import History
 from gateway.history.tasks.tokens import TaskTokens
 from gateway.identity.dpop import SharedProofs
 from gateway.identity.identities import Identities
 from gateway.inspection.credentials.caller_tokens import CallerTokens
-from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.credentials.origins import KnownOrigins
-from gateway.inspection.inspector import Inspector
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model.caller import Principal
 from gateway.model.wire import UpstreamTransport
@@ -191,7 +188,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         monotonic=time.monotonic,
         new_id=partial(secrets.token_hex, 12),
         arguments_form=content.arguments_form(configuration, base.journal, inspector.spots),
-        tasks=_tasks(history.tasks, tokens, base.journal, inspector, (origins, live), authority=authority),
+        tasks=memory.build_tasks(parts, tokens, inspector, (origins, live), authority),
         task_tokens=tokens,
         inspector=inspector,
         worker=worker,
@@ -445,29 +442,6 @@ async def close_together(transports: tuple[HttpUpstream | StdioUpstream, ...]) -
     ended = await asyncio.gather(*[transport.aclose() for transport in transports], return_exceptions=True)
     for failure in filter(None, ended):
         raise failure
-
-
-def _tasks(
-    registry: TaskRegistry,
-    tokens: TaskTokens,
-    journal: Journal,
-    inspector: Inspector,
-    known: tuple[KnownOrigins, LiveValues],
-    *,
-    authority: Authority | None,
-) -> TaskEndpoints:
-    """Return the endpoints of tasks. A token ends with its task."""
-    registry.subscribe(tokens.end)
-    return TaskEndpoints(
-        registry,
-        tokens,
-        inspect=inspector.declared,
-        find_ground=inspector.find_ground,
-        holds_credential=partial(content.holds_credential, inspector.detector, *known),
-        append=journal.append,
-        new_id=lambda: f"task-{secrets.token_hex(12)}",
-        leases=(lambda _task: ()) if authority is None else authority.describe_task,
-    )
 
 
 def upstream_transports(

@@ -6,6 +6,7 @@ Open questions and endorsements of the previous gateway come from their stores, 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from gateway.history import History, Store, build_history, lost_end, rebuild, re
 from gateway.history.declared.marks import FactReader
 from gateway.history.shared import SharedLog
 from gateway.history.task_history import TaskHistory
+from gateway.history.tasks.endpoints import TaskEndpoints
+from gateway.history.tasks.hand_over import HANDED_OVER, HandOvers
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
@@ -32,16 +35,20 @@ from gateway.model.errors import HistoryError, StoreError
 from gateway.policy.policy import Policy
 from gateway.record.journal.redaction import concealed_with
 from gateway.record.journal.verified_entries import entries
-from gateway.surfaces.app import facts
+from gateway.surfaces.app import content, facts
 from gateway.surfaces.app.people import ApprovalRegisters, DeskParts
 from gateway.surfaces.stored.backup import forget_restored, read_restored
 
 if TYPE_CHECKING:
     from gateway.authority.approvals.endorsement_store import EndorsementRegister
     from gateway.authority.approvals.store import StoredApprovals
+    from gateway.authority.lending import Authority
     from gateway.base.control.operations import Control
     from gateway.base.store.engine import Claim
     from gateway.base.store.records import SealedStore
+    from gateway.history.tasks.tokens import TaskTokens
+    from gateway.inspection.credentials.live_values import LiveValues
+    from gateway.inspection.inspector import Inspector
     from gateway.model.wire import JsonObject
     from gateway.policy.shadow import ShadowPolicy
     from gateway.surfaces.app.people import ApprovalRegisters
@@ -96,6 +103,30 @@ def open_history(
     facts.add_operations(base.control, configuration, history, reader, clock)
     history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
     return history
+
+
+def build_tasks(
+    parts: DeskParts,
+    tokens: TaskTokens,
+    inspector: Inspector,
+    known: tuple[KnownOrigins, LiveValues],
+    authority: Authority | None,
+) -> TaskEndpoints:
+    """Return the endpoints of tasks. A token ends with its task."""
+    registry, live = parts.history.tasks, known[1]
+    registry.subscribe(tokens.end)
+    base_url = parts.configuration.base_url
+    return TaskEndpoints(
+        registry,
+        tokens,
+        HandOvers(parts.keys.tokens, parts.store.of(HANDED_OVER), base_url=base_url, live=live),
+        inspect=inspector.declared,
+        find_ground=inspector.find_ground,
+        holds_credential=partial(content.holds_credential, inspector.detector, *known),
+        append=parts.journal.append,
+        new_id=lambda: f"task-{secrets.token_hex(12)}",
+        leases=(lambda _task: ()) if authority is None else authority.describe_task,
+    )
 
 
 def _open_log(

@@ -1,4 +1,4 @@
-"""`POST /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/complete` and `POST /tasks/{id}/cancel`, for known callers."""
+"""`POST /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/hand-over`, `POST /tasks/{id}/complete` and `POST /tasks/{id}/cancel`, for known callers."""
 
 from __future__ import annotations
 
@@ -60,9 +60,19 @@ def _inner_routes(tasks: TaskEndpoints) -> list[Route]:
         caller = await _enter(request)
         return await _answer(request, await tasks.end(caller.principal, request.path_params["id"], how, caller.arrived))
 
+    async def hand_over(request: Request) -> Response:
+        caller = await _enter(request)
+        body = await caller.read_body()
+        if isinstance(body, Refusal):
+            return await caller.refuse(body)
+        return await _answer(
+            request, tasks.hand_over(caller.principal, request.path_params["id"], body, caller.arrived)
+        )
+
     return [
         Route("/tasks", open_task, methods=["POST"]),
         Route("/tasks/{id}", show_task),
+        Route("/tasks/{id}/hand-over", hand_over, methods=["POST"]),
         Route("/tasks/{id}/complete", partial(end_task, "completed"), methods=["POST"]),
         Route("/tasks/{id}/cancel", partial(end_task, "cancelled"), methods=["POST"]),
     ]

@@ -33,6 +33,7 @@ from gateway.history.jobs import Jobs
 from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as SHARED_TASKS
 from gateway.history.states import VERSION
+from gateway.history.tasks.hand_over import HANDED_OVER
 from gateway.identity.dpop import PROOFS
 from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
@@ -72,6 +73,7 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     REMOVED,
     TURNS,
     PRESENTED,
+    HANDED_OVER,
     TOKENS,
     CLIENTS,
     PROOFS,

@@ -18,9 +18,12 @@ from gateway.model.content import CallContent, ResultContent, Sighting
 from gateway.model.errors import HistoryFull, JournalError
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.task import Contract
+from tests.unit.history.tasks.handing_over import make_hand_overs
 from tests.unit.live import live_values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from joserfc.jwk import ECKey
 
     from gateway.model.wire import JsonObject
@@ -46,11 +49,12 @@ BODY = {
 class Desk:
     """The endpoints, and what is behind them."""
 
-    def __init__(self, key: ECKey) -> None:
+    def __init__(self, key: ECKey, folder: Path) -> None:
         self.history = build_history(
             HistorySettings(tasks_per_caller=3), clock=lambda: 1000.0, conceal=lambda goal, _kept: goal
         )
         self.tokens = TaskTokens(KeyRing(SigningKey(key)), base_url="https://gateway.example", live=live_values())
+        self.hand_overs = make_hand_overs(key, folder)
         self.written: list[tuple[str, JsonObject]] = []
         self.broken = False
         self.inspected: list[tuple[str | None, Contract | None]] = []
@@ -58,6 +62,7 @@ class Desk:
         self.endpoints = TaskEndpoints(
             self.history.tasks,
             self.tokens,
+            self.hand_overs,
             inspect=self._inspect,
             find_ground=lambda _goal, _contract, _is_foreign: None,
             holds_credential=self._holds_credential,
@@ -99,8 +104,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(key: ECKey) -> Desk:
-    return Desk(key)
+def desk(key: ECKey, tmp_path: Path) -> Desk:
+    return Desk(key, tmp_path)
 
 
 async def test_a_task_is_opened_and_described(desk: Desk, me: Principal):
@@ -261,6 +266,7 @@ async def test_a_task_that_is_forgotten_while_it_is_written_down_is_not_confirme
     endpoints = TaskEndpoints(
         desk.history.tasks,
         desk.tokens,
+        desk.hand_overs,
         inspect=desk._inspect,
         find_ground=lambda _goal, _contract, _is_foreign: None,
         holds_credential=desk._holds_credential,

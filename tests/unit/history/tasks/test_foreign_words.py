@@ -23,9 +23,12 @@ from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Labels, Pin, Role, Target
 from gateway.model.task import Contract, Task, TaskApprover
+from tests.unit.history.tasks.handing_over import make_hand_overs
 from tests.unit.live import live_values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from joserfc.jwk import ECKey
 
     from gateway.model.wire import JsonObject
@@ -43,7 +46,7 @@ WARM = 4 * 3600.0
 class Desk:
     """The endpoints with the real inspector, and what the reader has read."""
 
-    def __init__(self, key: ECKey) -> None:
+    def __init__(self, key: ECKey, folder: Path) -> None:
         self.now = 1000.0
         self.inspector = Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
         self.history = build_history(
@@ -54,6 +57,7 @@ class Desk:
         self.endpoints = TaskEndpoints(
             self.history.tasks,
             TaskTokens(KeyRing(SigningKey(key)), base_url="https://gateway.example", live=live_values()),
+            make_hand_overs(key, folder),
             inspect=self.inspector.declared,
             find_ground=self.inspector.find_ground,
             holds_credential=lambda _owner, _text: False,
@@ -112,8 +116,8 @@ def iter_ids() -> Any:
 
 
 @pytest.fixture
-def desk(key: ECKey) -> Desk:
-    return Desk(key)
+def desk(key: ECKey, tmp_path: Path) -> Desk:
+    return Desk(key, tmp_path)
 
 
 async def test_the_goal_of_a_job_without_marks_is_the_user_s(desk: Desk):

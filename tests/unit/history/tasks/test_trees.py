@@ -10,7 +10,7 @@ import pytest
 
 from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.config import HistorySettings
-from gateway.history import History, Restored, build_history, rebuild
+from gateway.history import Restored, build_history, rebuild
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.tokens import TaskTokens
 from gateway.history.trees import MAX_DEPTH, MAX_TASKS
@@ -20,11 +20,15 @@ from gateway.model.content import CallContent, ResultContent
 from gateway.model.errors import TaskExpired
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.task import Task
+from tests.unit.history.tasks.handing_over import make_hand_overs
 from tests.unit.live import live_values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from joserfc.jwk import ECKey
 
+    from gateway.history.tasks.hand_over import HandOvers
     from gateway.model.wire import JsonObject
 
 ISSUER = "https://idp.example"
@@ -48,15 +52,16 @@ STRANGERS = {
 class Desk:
     """The endpoints over a real history; the journal is a list."""
 
-    def __init__(self, key: ECKey, history: History | None = None) -> None:
+    def __init__(self, key: ECKey, hand_overs: HandOvers) -> None:
         settings = HistorySettings(tasks_per_caller=200)
-        self.history = history or build_history(settings, clock=lambda: 1000.0, conceal=lambda goal, _kept: goal)
+        self.history = build_history(settings, clock=lambda: 1000.0, conceal=lambda goal, _kept: goal)
         self.written: list[JsonObject] = []
         self.ended: list[str] = []
         self.history.tasks.subscribe(lambda task, _how: self.ended.append(task))
         self.endpoints = TaskEndpoints(
             self.history.tasks,
             TaskTokens(KeyRing(SigningKey(key)), base_url="https://gateway.example", live=live_values()),
+            hand_overs,
             inspect=lambda _goal, _contract: ResultContent(),
             find_ground=lambda _goal, _contract, _is_foreign: None,
             holds_credential=lambda _owner, _text: False,
@@ -84,8 +89,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(key: ECKey) -> Desk:
-    return Desk(key)
+def desk(key: ECKey, tmp_path: Path) -> Desk:
+    return Desk(key, make_hand_overs(key, tmp_path))
 
 
 def code(answer: Any) -> str:
@@ -152,12 +157,14 @@ async def test_the_end_of_a_task_ends_all_tasks_below_it_and_no_others(desk: Des
     assert desk.history.tasks.was_ended(low)
 
 
-async def test_a_child_of_which_the_end_is_lost_ends_with_its_parent_all_the_same(desk: Desk, key: ECKey):
+async def test_a_child_of_which_the_end_is_lost_ends_with_its_parent_all_the_same(
+    desk: Desk, key: ECKey, tmp_path: Path
+):
     """The journal was cut after the entry of the parent's end."""
     root = (await desk.open())["id"]
     child = (await desk.open(root))["id"]
     await desk.endpoints.end(LEAD, root, "completed", 1000.0)
-    again = Desk(key)
+    again = Desk(key, make_hand_overs(key, tmp_path))
 
     entries: list[JsonObject] = [{"seq": 0, "kind": "segment", "journal": "j"}, *desk.written[:-1]]
     rebuild(again.history, entries, Restored())
