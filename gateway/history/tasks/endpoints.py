@@ -232,7 +232,7 @@ class TaskEndpoints:
 
 
 class _Plan(NamedTuple):
-    """A declaration that may be opened, its parent, and the hand-over token that it came with."""
+    """A declaration inside its parent, with the parent and the hand-over token of the request."""
 
     declared: Declaration
     parent: Task | None = None
