@@ -47,7 +47,7 @@ class Told:
         self.lost.add(task)
 
     def drop(self, owner: str, task: str) -> None:
-        assert owner == ADA.key
+        assert owner == ADA.job
         self.notes.pop(task, None)
         self.lost.discard(task)
 
@@ -79,7 +79,7 @@ def test_what_a_result_shows_is_told_with_its_system_and_its_owner():
     read(kept, task, sighting("f1", 1, 2), sighting("f2"))
 
     assert told.notes == {task.id: {("f1", "crm-audience", frozenset({1, 2})), ("f2", "crm-audience", frozenset())}}
-    assert told.owners == {ADA.key}
+    assert told.owners == {ADA.job}
     assert told.lost == set()
 
 
@@ -139,7 +139,7 @@ def test_what_is_lost_is_told_with_its_system():
     told = Told()
     kept = history(told)
     read(kept, kept.tasks.open_implicit(ADA, 1000.0), complete=False)
-    assert told == Told(lost={"task-1"}, owners={ADA.key})
+    assert told == Told(lost={"task-1"}, owners={ADA.job})
 
 
 def test_a_task_that_is_over_is_told_as_such_when_it_is_forgotten_and_not_before():
