@@ -13,12 +13,11 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway.history.events import UNTRUSTED, JobMark, Reading, Settled, Touch, pack, unpack
+from gateway.history.kept_rows import Kept, KeptRows
 from gateway.history.state import MAX_TOKENS, is_marked
-from gateway.history.store import Row
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from gateway.history.events import Observed, Relabelled
@@ -34,7 +33,6 @@ MAX_WORDS: Final = 2_000_000
 """Words of all jobs in memory, each some 100 bytes. Beyond these the jobs that were marked longest ago forget theirs."""
 _VERSION: Final = 1
 """The version of the form in snapshots. Raise it with each change of `JobRecord` or `JobMark`."""
-_PREFIX: Final = "job:"
 
 
 class JobRecord(Struct, frozen=True):
@@ -53,11 +51,10 @@ class UntrustedWords(NamedTuple):
     are_whole: bool
 
 
-class _Job(Struct):
+class _Job(Kept):
     """The marks of one job by label and system. `changes` counts new marks. `fresh` has the time of the latest mark for each kind of
-    reading, in memory alone. `seq` is the journal entry up to which its row is."""
+    reading, in memory alone."""
 
-    name: str
     marks: dict[tuple[str, System], JobMark] = field(default_factory=dict[tuple[str, System], JobMark])
     fresh: dict[tuple[Touch, tuple[str, ...]], float] = field(
         default_factory=dict[tuple[Touch, tuple[str, ...]], float]
@@ -67,9 +64,6 @@ class _Job(Struct):
     partial_at: float | None = None
     """When an untrusted result had words that are not kept, the latest time."""
     changes: int = 0
-    seq: int = 0
-    changed: bool = False
-    stored: bool = False
 
     def add(self, mark: JobMark, warm: float) -> None:
         """Keep the latest mark of a label and a system."""
@@ -117,17 +111,22 @@ _LABELS: Final = {
 """Whether a reading is trusted, and its sensitivity → the labels that mark a job."""
 
 
-class Jobs:
+class Jobs(KeptRows[_Job]):
     """The marks of all jobs by name. `warm` is the time in seconds for which a reading marks its job."""
 
+    prefix = "job:"
+
     def __init__(self, warm: float = WARM) -> None:
+        super().__init__()
         self._warm = warm + _RENEWED
-        self._by_name: dict[str, _Job] = {}
-        self._gone: set[str] = set()
         self._changes = 0
         """The highest number of marks of a job that is in memory no longer. A later job of the name counts on from there."""
         self._words = 0
         """The words of all jobs in memory, or more: jobs that left memory count until the next look."""
+
+    def encode(self, record: _Job, /) -> tuple[bytes, bytes]:
+        """Return a job as it is stored, without a state."""
+        return msgspec.msgpack.encode(_record(record)), b""
 
     def find_new(self, kept: TaskHistory, state: TaskState, now: float) -> tuple[JobMark, ...]:
         """Return the warm marks of the job that a task does not have yet. A cold mark may become warm again."""
@@ -160,7 +159,7 @@ class Jobs:
 
     def replace(self, name: str, record: JobRecord | None) -> None:
         """Put a stored job in the place of one."""
-        self._pop(name)
+        self.drop(name)
         if record is None:
             return
         job = self._job(name)
@@ -240,16 +239,7 @@ class Jobs:
 
     def _job(self, name: str) -> _Job:
         job = self._by_name.get(name)
-        if job is None:
-            job = self._by_name[name] = _Job(name, stored=name in self._gone, changes=self._changes)
-            self._gone.discard(name)
-        return job
-
-    def _pop(self, name: str) -> _Job | None:
-        job = self._by_name.pop(name, None)
-        if job is not None:
-            self._changes = max(self._changes, job.changes)
-        return job
+        return self.add(_Job(name, changes=self._changes)) if job is None else job
 
     def sweep(self, now: float) -> None:
         """Forget the marks that are cold."""
@@ -263,16 +253,18 @@ class Jobs:
                 self.drop(job.name)
 
     def drop(self, name: str) -> None:
-        """Keep a job in memory no longer."""
-        job = self._pop(name)
-        if job is not None and job.stored:
-            self._gone.add(name)
+        """Keep a job in memory no longer. A later job of the name counts its marks on from there."""
+        job = self._by_name.get(name)
+        if job is not None:
+            self._changes = max(self._changes, job.changes)
+        super().drop(name)
 
     # --- the snapshots -------------------------------------------------------------------------------
 
     def restore(self, stored: StoredTask) -> bool:
         """Take over a row of the snapshots. Return whether it is one of a job. Raises `ValueError` for a damaged row."""
-        if not stored.id.startswith(_PREFIX):
+        name = self.find_name(stored.id)
+        if name is None:
             return False
         try:
             row = msgspec.msgpack.decode(stored.meta, type=JobRecord)
@@ -280,47 +272,7 @@ class Jobs:
             raise ValueError(f"no job: {error}") from error
         if row.version != _VERSION:
             raise ValueError("the jobs have another version")
-        name = stored.id.removeprefix(_PREFIX)
         self.replace(name, row)
         job = self._job(name)
         job.seq, job.stored, job.changed = stored.seq, True, False
         return True
-
-    def rewind(self, end: int) -> None:
-        """Know nothing of journal entries after `end`, and keep the marks."""
-        for job in self._by_name.values():
-            if job.seq > end:
-                job.seq, job.changed = end, True
-
-    def forget_all(self) -> None:
-        """Forget all jobs, also those of the snapshots: the whole journal is read."""
-        self._by_name.clear()
-        self._gone.clear()
-
-    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
-        """Return changed jobs as rows, and the ids of rows that the store should drop. The first row is made when it is asked for."""
-        return self._rows(position), tuple(_PREFIX + name for name in self._gone)
-
-    def _rows(self, position: Callable[[], int]) -> Iterator[Row]:
-        for job in [job for job in self._by_name.values() if job.changed]:
-            job.seq, job.changed = position(), False
-            yield Row(_PREFIX + job.name, job.seq, msgspec.msgpack.encode(_record(job)), b"")
-
-    def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
-        """Note that rows were written, or could not be. Return the ids of rows that are jobs."""
-        own = frozenset(row for row in ids if row.startswith(_PREFIX))
-        if done:
-            self._gone.difference_update(name.removeprefix(_PREFIX) for name in gone)
-        for row in own:
-            job = self._by_name.get(row.removeprefix(_PREFIX))
-            if job is not None:
-                job.stored, job.changed = job.stored or done, job.changed or not done
-            elif done:
-                self._gone.add(row.removeprefix(_PREFIX))
-        return own
-
-    def note_lost(self) -> None:
-        """Note that the store lost everything. All is written again."""
-        self._gone.clear()
-        for job in self._by_name.values():
-            job.stored, job.changed = False, True

@@ -14,17 +14,14 @@ from msgspec import Struct, field
 from gateway.history.declared import tables
 from gateway.history.declared.tables import Mark, Table, Tables
 from gateway.history.events import Confirmed, Released, Reserved, Settled, end_of, from_fields, list_ends, verdict_of
-from gateway.history.store import Row
+from gateway.history.kept_rows import Kept, KeptRows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
 VERSION: Final = 3
 """The version of the form in snapshots. Raise it with each change of `_Stored` or of a table."""
-_PREFIX: Final = "account:"
 MOST_CORRECTED: Final = 10_000
 """Calls of one account whose unknown outcome is settled. Later ones count as unknown until their windows are over."""
 
@@ -52,14 +49,10 @@ class _Meta(Struct):
     version: int
 
 
-class Account(Struct):
-    """The facts of one party. `seq` is the last journal entry in the account. `changed`: the store has an older form."""
+class Account(Kept):
+    """The facts of one party."""
 
-    name: str
     held: _Stored = field(default_factory=_Stored)
-    seq: int = 0
-    changed: bool = False
-    stored: bool = False
 
     def begin(self, call: str, at: float, marks: tuple[Mark, ...], replica: str = "") -> bool:
         """Count a call as open. Return whether it was not open yet."""
@@ -101,13 +94,18 @@ class Account(Struct):
         self.held = msgspec.msgpack.decode(data, type=_Stored)
 
 
-class FactAccounts:
+class FactAccounts(KeptRows[Account]):
     """All accounts by name."""
 
+    prefix = "account:"
+
     def __init__(self) -> None:
-        self._by_name: dict[str, Account] = {}
+        super().__init__()
         self._calls: dict[str, tuple[Account, ...]] = {}
-        self._gone: set[str] = set()
+
+    def encode(self, record: Account, /) -> tuple[bytes, bytes]:
+        """Return the number of the form, and the facts of an account."""
+        return msgspec.msgpack.encode(_Meta(VERSION)), record.encode()
 
     def tables(self, name: str) -> Tables | None:
         """Return the tables of an account, or `None` if the account is empty."""
@@ -128,8 +126,7 @@ class FactAccounts:
         for name, marks in by_owner.items():
             account = self._by_name.get(name)
             if account is None:
-                account = self._by_name[name] = Account(name, stored=name in self._gone)
-                self._gone.discard(name)
+                account = self.add(Account(name))
             if seq is not None and seq <= account.seq:
                 continue
             if account.begin(event.call, event.at, tuple(marks)):
@@ -158,9 +155,7 @@ class FactAccounts:
         for name, account in tuple(self._by_name.items()):
             account.sweep(now)
             if not account.held.tables and not account.held.open:
-                del self._by_name[name]
-                if account.stored:
-                    self._gone.add(name)
+                self.drop(name)
 
     # --- the journal ---------------------------------------------------------------------------------
 
@@ -191,12 +186,6 @@ class FactAccounts:
         for call in tuple(self._calls):
             self.close(Settled(call, "unknown"))
 
-    def rewind(self, end: int) -> None:
-        """Know nothing of journal entries after `end`, and keep what is counted."""
-        for account in self._by_name.values():
-            if account.seq > end:
-                account.seq, account.changed = end, True
-
     @property
     def known(self) -> int:
         """Return the number of the last journal entry in any account."""
@@ -206,45 +195,17 @@ class FactAccounts:
 
     def restore(self, stored: StoredTask, store: Store) -> bool:
         """Take over a row of the snapshots. Return whether it is one of an account. Raises `ValueError` for a damaged row."""
-        if not stored.id.startswith(_PREFIX):
+        name = self.find_name(stored.id)
+        if name is None:
             return False
         try:
             if msgspec.msgpack.decode(stored.meta, type=_Meta).version != VERSION:
                 raise ValueError("the accounts have another version")
-            account = Account(stored.id.removeprefix(_PREFIX), seq=stored.seq, stored=True)
+            account = Account(name, seq=stored.seq, stored=True)
             account.restore(store.state(stored.id, stored.digest))
         except msgspec.MsgspecError as error:
             raise ValueError(f"no account: {error}") from error
-        self._by_name[account.name] = account
+        self.add(account)
         for call in account.held.open:
             self._calls[call] = (*self._calls.get(call, ()), account)
         return True
-
-    def changes(self, position: Callable[[], int]) -> tuple[Iterator[Row], tuple[str, ...]]:
-        """Return new and changed accounts as rows, each made on demand, and the ids of rows that the store should drop."""
-        changed = [account for account in self._by_name.values() if account.changed]
-        return (self._row(position, account) for account in changed), tuple(_PREFIX + name for name in self._gone)
-
-    def _row(self, position: Callable[[], int], account: Account) -> Row:
-        account.seq, account.changed = position(), False
-        meta = msgspec.msgpack.encode(_Meta(VERSION))
-        return Row(_PREFIX + account.name, account.seq, meta, account.encode())
-
-    def note_saved(self, ids: Iterable[str], gone: Iterable[str], *, done: bool) -> frozenset[str]:
-        """Note that rows were written, or could not be. Return the ids of rows that are accounts."""
-        own = frozenset(row for row in ids if row.startswith(_PREFIX))
-        if done:
-            self._gone.difference_update(name.removeprefix(_PREFIX) for name in gone)
-        for row in own:
-            account = self._by_name.get(row.removeprefix(_PREFIX))
-            if account is not None:
-                account.stored, account.changed = account.stored or done, account.changed or not done
-            elif done:
-                self._gone.add(row.removeprefix(_PREFIX))
-        return own
-
-    def note_lost(self) -> None:
-        """Note that the store lost everything. All is written again."""
-        self._gone.clear()
-        for account in self._by_name.values():
-            account.stored, account.changed = False, True
