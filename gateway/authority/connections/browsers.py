@@ -1,22 +1,35 @@
-"""Sessions of browsers that opened a link, in memory. Pure. A cookie names each; the login gives it another name.
+"""Sessions of browsers that opened a link, as records with an end. A cookie names each; the login gives it another name.
 
-Each has the person who logged in, the pending login and the pending authorizations. All of them are for this browser alone.
+Each has the person who logged in, the pending login and the pending authorizations. All of them are for this browser alone. A record
+has the digest of its cookie for a name, so a copy of the records gives no cookie away.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import hashlib
+from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
+from gateway.base.store.engine import ABSENT
+from gateway.base.store.records import RecordKind
+from gateway.model.errors import StoreError
 from gateway.wire.oauth_flow import CodeSecrets, is_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.base.store.records import SealedStore
 
 LIFE: Final = 900.0
 """Seconds of a session, from its beginning."""
 CAPACITY: Final = 4096
-"""Sessions at once; beyond it the oldest goes."""
+"""Sessions at once; beyond it the oldest go, first those without a login."""
 PENDING: Final = 8
 """Authorizations that one browser has begun and not ended."""
+_REFUSED: Final = 64
+"""Links of other people that a session remembers."""
+_ATTEMPTS: Final = 8
 
 
 class LoggedInPerson(Struct, frozen=True):
@@ -46,13 +59,13 @@ class PendingLogin(Struct, frozen=True):
     """A login on its way through a browser. Only the identity provider's client reads `begun`."""
 
     link: str
-    begun: object
+    begun: str
 
     def __repr__(self) -> str:
         return f"PendingLogin({self.link!r})"
 
 
-class Browser(Struct):
+class Browser(Struct, frozen=True):
     """The session of one browser. `csrf` is the secret in the forms of this session.
 
     `refused` are the opened links of other people. The journal has one entry for each.
@@ -63,46 +76,82 @@ class Browser(Struct):
     person: LoggedInPerson | None = None
     login: PendingLogin | None = None
     authorizations: dict[str, PendingConsent] = field(default_factory=dict[str, PendingConsent])
-    refused: set[str] = field(default_factory=set[str])
+    refused: tuple[str, ...] = ()
 
-    def begin(self, broker: str, pending: PendingConsent) -> None:
-        """Note a request to the server of a broker, in place of an earlier one."""
-        self.authorizations.pop(broker, None)
-        self.authorizations[broker] = pending
-        while len(self.authorizations) > PENDING:
-            del self.authorizations[next(iter(self.authorizations))]
+    def begin(self, broker: str, pending: PendingConsent) -> Browser:
+        """Return the session with a request to the server of a broker, in place of an earlier one."""
+        others = {name: each for name, each in self.authorizations.items() if name != broker}
+        kept = dict([*others.items(), (broker, pending)][-PENDING:])
+        return structs.replace(self, authorizations=kept)
 
-    def take(self, broker: str, state: str) -> PendingConsent | None:
-        """Take out the authorization at a broker that an answer belongs to. An answer counts once."""
+    def find_pending(self, broker: str, state: str) -> PendingConsent | None:
+        """Return the authorization at a broker that an answer belongs to."""
         pending = self.authorizations.get(broker)
-        if pending is None or not is_same(pending.code.state, state):
+        return None if pending is None or not is_same(pending.code.state, state) else pending
+
+    def take_out(self, broker: str, pending: PendingConsent) -> Browser | None:
+        """Return the session without an authorization, `None` if it has another one or none: an answer counts once."""
+        if self.authorizations.get(broker) != pending:
             return None
-        return self.authorizations.pop(broker)
+        left = {name: each for name, each in self.authorizations.items() if name != broker}
+        return structs.replace(self, authorizations=left)
+
+    def log_in(self, pending: PendingLogin, person: LoggedInPerson) -> Browser | None:
+        """Return the session of a person, `None` if another login is on its way."""
+        return structs.replace(self, login=None, person=person) if self.login == pending else None
+
+    def refuse(self, link: str) -> Browser | None:
+        """Return the session with a link of another person, `None` if it has the link already."""
+        if link in self.refused:
+            return None
+        return structs.replace(self, refused=(*self.refused, link)[-_REFUSED:])
+
+
+BROWSERS: Final = RecordKind("browser of a user who connects", Browser, "the user opens the link again")
 
 
 class Browsers:
-    """Sessions by the name in the cookie."""
+    """Sessions by the name in the cookie. Each method raises `StoreError`."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, store: SealedStore, clock: Callable[[], float], capacity: int = CAPACITY) -> None:
+        self._store = store
+        self._clock = clock
         self._capacity = capacity
-        self._sessions: dict[str, Browser] = {}
+        self._records = store.of(BROWSERS)
 
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def find(self, name: str | None, now: float) -> Browser | None:
+    async def find(self, cookie: str | None) -> Browser | None:
         """Return the session of a cookie."""
-        found = None if name is None else self._sessions.get(name)
-        return None if found is None or found.ends <= now else found
+        found = None if not cookie else await self._records.get(_digest(cookie))
+        return None if found is None or found.ends <= self._clock() else found
 
-    def add(self, name: str, browser: Browser, now: float) -> None:
+    async def add(self, cookie: str, browser: Browser) -> None:
         """Add a session under a new name."""
-        while self._sessions and next(iter(self._sessions.values())).ends <= now:
-            del self._sessions[next(iter(self._sessions))]
-        if len(self._sessions) >= self._capacity:
-            del self._sessions[next(iter(self._sessions))]
-        self._sessions[name] = browser
+        await self._records.make_room(self._capacity, lambda each: (each.person is not None, each.ends))
+        await self._records.add(_digest(cookie), browser, expires=browser.ends)
 
-    def rename(self, name: str, fresh: str) -> None:
-        """Give a session a fresh name: the name of before the login proves nothing any more."""
-        self._sessions[fresh] = self._sessions.pop(name)
+    async def change(
+        self, cookie: str, edit: Callable[[Browser], Browser | None], *, fresh: str | None = None
+    ) -> Browser | None:
+        """Change the session of a cookie, and return it. Return `None` if it has ended, or if `edit` returns `None`.
+
+        Of two changes at the same time, the second one sees the first. `fresh` is another cookie of the session from now on.
+        """
+        key = _digest(cookie)
+        for _ in range(_ATTEMPTS):
+            found = await self._records.find(key)
+            changed = None if found is None or found[0].ends <= self._clock() else edit(found[0])
+            if found is None or changed is None:
+                return None
+            version, ends = found[1], changed.ends
+            if fresh is None:
+                changes = (self._records.changed(key, changed, version=version, expires=ends),)
+            else:
+                gone = self._records.removed(key)._replace(version=version)
+                changes = gone, self._records.changed(_digest(fresh), changed, version=ABSENT, expires=ends)
+            if await self._store.change(*changes) is not None:
+                return changed
+        raise StoreError("other requests of the same browser were first again and again", "open the link again")
+
+
+def _digest(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).hexdigest()

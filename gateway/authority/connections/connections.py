@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -57,15 +58,17 @@ class Connections:
         self.end_elsewhere: Callable[[Sequence[UserConnection]], Awaitable[object]] = _end_nothing
         """Ends the leases of removed connections at other gateways. `app` sets it."""
 
-    async def load(self, issuers: Mapping[str, str]) -> None:
+    async def load(self, issuers: Mapping[str, str], *, is_alone: bool) -> None:
         """Bring the stored connections up to date. `issuers` has the present server of each broker.
 
-        A connection to another server counts as removed: no token goes to a server that did not give it.
+        No token goes to a server that did not give it, so this gateway uses no connection to another server. Without other
+        gateways such a connection counts as removed. Otherwise a gateway with a later configuration may have made it.
         """
         self._issuers = issuers
         kept = list[UserConnection]()
         for connection in await self._store.load():
-            if connection.is_removed or issuers.get(connection.broker) != connection.issuer:
+            is_other = issuers.get(connection.broker) != connection.issuer
+            if connection.is_removed or (is_other and is_alone):
                 await self._store.remove(structs.replace(connection, is_removed=True))
             else:
                 kept.append(connection)
@@ -106,6 +109,12 @@ class Connections:
     async def refreshing(self, connection: UserConnection) -> AsyncGenerator[None]:
         """Have the only use of a refresh token among all gateways: a server may take a second use for a theft."""
         async with self._locks.setdefault(connection.id, asyncio.Lock()), self._store.turn(f"refresh {connection.id}"):
+            yield
+
+    @asynccontextmanager
+    async def connecting(self, link: str) -> AsyncGenerator[None]:
+        """Have the only way from a link to its connection among all gateways."""
+        async with self._store.turn(f"connect {sha256(link.encode()).hexdigest()[:32]}"):
             yield
 
     async def token(self, connection: UserConnection) -> str | None:

@@ -10,9 +10,10 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from msgspec import Struct
+import structlog
+from msgspec import Struct, structs
 
 from gateway.authority.connections import events
 from gateway.authority.connections.browsers import (
@@ -30,7 +31,7 @@ from gateway.authority.connections.server import Refused
 from gateway.base.concurrency.background import to_the_end
 from gateway.model import reasons
 from gateway.model.decision import Reason
-from gateway.model.errors import GatewayError
+from gateway.model.errors import GatewayError, StoreError
 from gateway.wire.https_client import NoAnswer
 from gateway.wire.oauth_flow import CallbackAnswer, CodeSecrets, is_same, read_answer
 
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
     from gateway.authority.connections.grants import TokenGrant
     from gateway.authority.connections.model import ConnectionOwner
     from gateway.authority.connections.server import AuthorizationServer
+    from gateway.base.store.records import SealedStore
     from gateway.model.wire import JsonObject
+
+log = structlog.get_logger("gateway.connections")
 
 _BYTES: Final = 32
 
@@ -50,11 +54,11 @@ class PersonLogin(Protocol):
     @property
     def issuer(self) -> str: ...
 
-    async def begin(self) -> tuple[str, object]:
-        """Return the address to which a browser goes, and the login on its way."""
+    async def begin(self) -> tuple[str, str]:
+        """Return the address to which a browser goes, and the login on its way as text. The text is secret."""
         ...
 
-    async def finish(self, begun: object, query: str) -> LoggedInPerson | Reason:
+    async def finish(self, begun: str, query: str) -> LoggedInPerson | Reason:
         """Return the person that a provider's answer proves."""
         ...
 
@@ -91,11 +95,24 @@ class OfferedLink(Struct, frozen=True):
     is_new: bool
 
 
+class _Answered(NamedTuple):
+    """The answer of an authorization server, with the browser that brought it."""
+
+    browser: Browser
+    cookie: str
+    pending: PendingConsent
+    answer: CallbackAnswer
+
+
 class ConnectionOffice:
-    """Links, browsers and the way between. `append` writes to the journal. `link_life` is in seconds."""
+    """Links, browsers and the way between, over the records of all gateways: each step may be at another gateway.
+
+    `append` writes to the journal. `link_life` is in seconds.
+    """
 
     def __init__(
         self,
+        store: SealedStore,
         connections: Connections,
         servers: Mapping[str, AuthorizationServer],
         login: PersonLogin,
@@ -112,8 +129,9 @@ class ConnectionOffice:
         self._append = append
         self._clock = clock
         self._link_life = link_life
-        self._links = Links()
-        self._browsers = Browsers()
+        self._links = Links(store, clock)
+        self._browsers = Browsers(store, clock)
+        self._looking = asyncio.Lock()
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._watchers: list[Callable[[ConnectionLink], None]] = []
 
@@ -132,36 +150,42 @@ class ConnectionOffice:
     ) -> OfferedLink | None:
         """Return the link for an owner, `None` if the user has declined lately. `place` is broker, upstream and audience.
 
-        Raises `JournalError`.
+        Raises `JournalError` and `StoreError`.
         """
         now, (broker, upstream, audience) = self._clock(), place
-        present = self._links.latest(owner.key, broker, now)
-        if present is not None and present.state == "declined":
-            return None
-        if present is not None and present.state == "open":
-            return OfferedLink(present, is_new=False)
-        identifier = f"connect-{secrets.token_urlsafe(_BYTES)}"
-        expires = now + self._link_life
-        link = ConnectionLink(
-            identifier, owner, broker, upstream, audience, self.servers[broker].terms.scopes, now, expires, session
-        )
-        self._links.add(link, now)
-        await self._append(events.KIND, events.link_entry(link, "asked", now, decision))
-        return OfferedLink(link, is_new=True)
+        scopes, expires = self.servers[broker].terms.scopes, now + self._link_life
 
-    def find_link(self, identifier: str) -> ConnectionLink | None:
-        """Return a link whose time is not over."""
-        return self._links.get(identifier, self._clock())
+        def make(identifier: str) -> ConnectionLink:
+            return ConnectionLink(identifier, owner, broker, upstream, audience, scopes, now, expires, session)
+
+        link, is_new = await self._links.offer(owner.key, broker, make)
+        if is_new:
+            await self._append(events.KIND, events.link_entry(link, "asked", now, decision))
+        return None if link.state == "declined" else OfferedLink(link, is_new)
+
+    async def find_link(self, identifier: str) -> ConnectionLink | None:
+        """Return a link whose time is not over. Raises `StoreError`."""
+        return await self._links.get(identifier)
+
+    async def load(self) -> None:
+        """Read the present links: `look` tells of later changes. Raises `StoreError`."""
+        await self._links.load()
+
+    async def look(self) -> None:
+        """Tell those who wait here of the links that any gateway has closed. Raises `StoreError`."""
+        async with self._looking:
+            for link in await self._links.look():
+                if link.state != "open":
+                    self._tell(link)
 
     async def wait(self, identifier: str, seconds: float) -> None:
-        """Wait until a link is open no more, at most so many seconds."""
-        link = self.find_link(identifier)
-        if link is None or link.state != "open" or seconds <= 0:
-            return
+        """Wait until a link is open no more, at most so many seconds. Raises `StoreError`."""
         closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(identifier, set()).add(closed)
         try:
-            await asyncio.wait([closed], timeout=min(seconds, link.expires - self._clock()))
+            link = await self.find_link(identifier)
+            if link is not None and link.state == "open" and seconds > 0:
+                await asyncio.wait([closed], timeout=min(seconds, link.expires - self._clock()))
         finally:
             left = self._waiting.get(identifier)
             if left is not None:
@@ -175,23 +199,23 @@ class ConnectionOffice:
             _wake(waiting)
 
     async def decline(self, identifier: str) -> None:
-        """Close a link whose user declined. Raises `JournalError`."""
-        closed = self._links.close(identifier, "declined")
-        if closed is not None:
-            self._tell(closed)
-            await self._append(events.KIND, events.link_entry(closed, "declined", self._clock()))
+        """Close a link whose user declined. Raises `JournalError` and `StoreError`."""
+        link = await self.find_link(identifier)
+        if link is not None and await self._links.close(identifier, "declined"):
+            await self._announce()
+            await self._append(events.KIND, events.link_entry(link, "declined", self._clock()))
 
     # --- for browsers ----------------------------------------------------------------------------------
 
     async def open(self, identifier: str, cookie: str | None) -> SentAway | Consent | ConnectionEnd | Reason:
-        """Open a link: log the person in, then ask for consent. Raises `IdentityUnavailable` and `JournalError`."""
-        link, now = self.find_link(identifier), self._clock()
+        """Open a link: log the person in, then ask for consent. Raises `GatewayError`."""
+        link = await self.find_link(identifier)
         if link is None:
             return reasons.CONNECTION_LINK.reason()
-        browser = self._browsers.find(cookie, now)
-        if browser is None or browser.person is None:
-            return await self._send_to_login(link, browser)
-        stranger = await self._check_person(link, browser)
+        browser = await self._browsers.find(cookie)
+        if cookie is None or browser is None or browser.person is None:
+            return await self._send_to_login(link, None if browser is None else cookie)
+        stranger = await self._check_person(link, browser, cookie)
         if stranger is not None:
             return stranger
         if link.state != "open":
@@ -199,30 +223,30 @@ class ConnectionOffice:
         return Consent(link, self.servers[link.broker].issuer, browser.csrf)
 
     async def finish_login(self, query: str, cookie: str | None) -> SentAway | Reason:
-        """Take the provider's answer. Returns the way back to the link. Raises `IdentityUnavailable`."""
-        browser = self._browsers.find(cookie, self._clock())
+        """Take the provider's answer. Returns the way back to the link. Raises `GatewayError`."""
+        browser = await self._browsers.find(cookie)
         pending = None if browser is None else browser.login
         if browser is None or pending is None or cookie is None:
             return reasons.CONNECTION_BROWSER.reason()
         person = await self._login.finish(pending.begun, query)
         if isinstance(person, Reason):
             return person
-        if self._browsers.find(cookie, self._clock()) is not browser:
+        # The name of before the login proves nothing any more.
+        fresh = secrets.token_urlsafe(_BYTES)
+        if await self._browsers.change(cookie, lambda each: each.log_in(pending, person), fresh=fresh) is None:
             return reasons.CONNECTION_BROWSER.reason()
-        browser.login, browser.person, fresh = None, person, secrets.token_urlsafe(_BYTES)
-        self._browsers.rename(cookie, fresh)
         return SentAway(f"/connect/{pending.link}", fresh)
 
     async def answer(
         self, identifier: str, cookie: str | None, csrf: str, answer: Literal["allow", "deny"]
     ) -> SentAway | ConnectionEnd | Reason:
-        """Take the user's answer on the page. Returns the way to the authorization server after a yes."""
-        link, browser = self.find_link(identifier), self._browsers.find(cookie, self._clock())
+        """Take the user's answer on the page. Returns the way to the authorization server after a yes. Raises `GatewayError`."""
+        link, browser = await self.find_link(identifier), await self._browsers.find(cookie)
         if link is None:
             return reasons.CONNECTION_LINK.reason()
-        if browser is None or browser.person is None or not is_same(browser.csrf, csrf):
+        if cookie is None or browser is None or browser.person is None or not is_same(browser.csrf, csrf):
             return reasons.CONNECTION_BROWSER.reason()
-        stranger = await self._check_person(link, browser)
+        stranger = await self._check_person(link, browser, cookie)
         if stranger is not None:
             return stranger
         if link.state != "open":
@@ -230,41 +254,53 @@ class ConnectionOffice:
         if answer == "deny":
             await self.decline(link.id)
             return ConnectionEnd(link, made=False)
-        return await self._send_to_server(link, browser)
+        return await self._send_to_server(link, cookie)
 
     async def finish(self, broker: str, query: str, cookie: str | None) -> ConnectionEnd | Reason:
         """Take the authorization server's answer, and make the connection.
 
         Raises `JournalError` and `StoreError`.
         """
-        browser, answer = self._browsers.find(cookie, self._clock()), read_answer(query)
+        browser, answer = await self._browsers.find(cookie), read_answer(query)
         if isinstance(answer, str):
             return reasons.CONNECTION_ANSWER.reason(problem=answer)
-        pending = None if browser is None else browser.take(broker, answer.state)
-        if browser is None or browser.person is None or pending is None or broker not in self.servers:
+        pending = None if browser is None else browser.find_pending(broker, answer.state)
+        if cookie is None or pending is None or broker not in self.servers:
             return reasons.CONNECTION_BROWSER.reason()
-        link = self.find_link(pending.link)
-        if link is None or link.state != "open":
-            return reasons.CONNECTION_LINK.reason()
+        browser = await self._browsers.change(cookie, lambda each: each.take_out(broker, pending))
+        if browser is None or browser.person is None:
+            return reasons.CONNECTION_BROWSER.reason()
         # A browser that leaves meanwhile must not leave tokens behind that nothing knows.
-        made = await to_the_end(self._redeem(link, browser, pending, answer))
-        if isinstance(made, Reason):
-            await self._append(events.KIND, events.refused_entry(link, made.code, self._clock()))
-            return made
-        return ConnectionEnd(link, made=True)
+        return await to_the_end(self._finish(_Answered(browser, cookie, pending, answer)))
+
+    async def _finish(self, answered: _Answered) -> ConnectionEnd | Reason:
+        """Make the connection of a link in its turn: of two browsers at two gateways, one does."""
+        identifier = answered.pending.link
+        async with self.connections.connecting(identifier):
+            link = await self.find_link(identifier)
+            if link is None or link.state != "open":
+                return reasons.CONNECTION_LINK.reason()
+            made = await self._redeem(link, answered)
+            if isinstance(made, Reason):
+                await self._append(events.KIND, events.refused_entry(link, made.code, self._clock()))
+                return made
+            if await self._links.close(identifier, "made"):
+                await self._announce()
+            return ConnectionEnd(link, made=True)
 
     # --- steps -----------------------------------------------------------------------------------------
 
-    async def _send_to_login(self, link: ConnectionLink, browser: Browser | None) -> SentAway:
+    async def _send_to_login(self, link: ConnectionLink, cookie: str | None) -> SentAway:
+        """Send a browser to the identity provider. `cookie` names its session, `None` for a browser without one."""
         url, begun = await self._login.begin()
-        cookie, now = None, self._clock()
-        if browser is None:
-            cookie, browser = secrets.token_urlsafe(_BYTES), Browser(secrets.token_urlsafe(_BYTES), now + LIFE)
-            self._browsers.add(cookie, browser, now)
-        browser.login = PendingLogin(link.id, begun)
+        login = PendingLogin(link.id, begun)
+        if cookie is not None and await self._browsers.change(cookie, lambda each: structs.replace(each, login=login)):
+            return SentAway(url)
+        cookie, csrf = secrets.token_urlsafe(_BYTES), secrets.token_urlsafe(_BYTES)
+        await self._browsers.add(cookie, Browser(csrf, self._clock() + LIFE, login=login))
         return SentAway(url, cookie)
 
-    async def _send_to_server(self, link: ConnectionLink, browser: Browser) -> SentAway | Reason:
+    async def _send_to_server(self, link: ConnectionLink, cookie: str) -> SentAway | Reason:
         server = self.servers[link.broker]
         endpoints = await server.endpoints()
         if isinstance(endpoints, Reason):
@@ -275,28 +311,27 @@ class ConnectionOffice:
         code = CodeSecrets.make(partial(secrets.token_urlsafe, _BYTES))
         pending = PendingConsent(code, link.id, server.issuer, server.addresses.redirect_uri, endpoints.names_issuer)
         await self._append(events.KIND, events.link_entry(link, "agreed", self._clock()))
-        browser.begin(link.broker, pending)
+        if await self._browsers.change(cookie, lambda each: each.begin(link.broker, pending)) is None:
+            return reasons.CONNECTION_BROWSER.reason()
         return SentAway(await server.authorize(endpoints, proof, pending, link.upstream, link.scopes))
 
-    async def _check_person(self, link: ConnectionLink, browser: Browser) -> Reason | None:
+    async def _check_person(self, link: ConnectionLink, browser: Browser, cookie: str) -> Reason | None:
         """Refuse another person than the user of the agent, and anybody while an operator has stopped the agent or the user."""
         if (stopped := self._find_stop(link)) is not None:
             return stopped
         person = browser.person
         if person is not None and (person.issuer, person.id) == (link.owner.issuer, link.owner.user):
             return None
-        if person is not None and link.id not in browser.refused:
-            browser.refused.add(link.id)
+        if person is not None and await self._browsers.change(cookie, lambda each: each.refuse(link.id)):
             entry = events.refused_entry(
                 link, reasons.CONNECTION_PERSON.code, self._clock(), (person.issuer, person.id)
             )
             await self._append(events.KIND, entry)
         return reasons.CONNECTION_PERSON.reason()
 
-    async def _redeem(
-        self, link: ConnectionLink, browser: Browser, pending: PendingConsent, answer: CallbackAnswer
-    ) -> UserConnection | Reason:
-        problem = _check_issuer(pending, answer) or await self._check_person(link, browser)
+    async def _redeem(self, link: ConnectionLink, answered: _Answered) -> UserConnection | Reason:
+        browser, cookie, pending, answer = answered
+        problem = _check_issuer(pending, answer) or await self._check_person(link, browser, cookie)
         if problem is not None:
             return problem
         if answer.code is None:
@@ -332,7 +367,7 @@ class ConnectionOffice:
                 return reasons.CONNECTION_PERSON.reason()
         elif not grant.scopes <= set(link.scopes):
             return reasons.CONNECTION_WIDER.reason()
-        return None if link.state == "open" else reasons.CONNECTION_LINK.reason()
+        return None
 
     async def _make(
         self, link: ConnectionLink, grant: TokenGrant, refresh_token: str, client_id: str
@@ -348,10 +383,14 @@ class ConnectionOffice:
             now,
         )
         await self.connections.make(connection, refresh_token, link)
-        closed = self._links.close(link.id, "made")
-        if closed is not None:
-            self._tell(closed)
         return connection
+
+    async def _announce(self) -> None:
+        """Tell of a closed link at once. After a failure, the next look tells of it."""
+        try:
+            await self.look()
+        except StoreError as error:
+            log.warning("connection.link-untold", problem=error.message)
 
     def _tell(self, link: ConnectionLink) -> None:
         _wake(self._waiting.get(link.id, ()))

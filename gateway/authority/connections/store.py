@@ -65,12 +65,12 @@ class ConnectionStore:
 
     async def find(self, owner_key: str, broker: str) -> UserConnection | None:
         """Return the connection in use at a place."""
-        identifier = await self._places.get(_name_place(owner_key, broker))
+        identifier = await self._places.get(name_place(owner_key, broker))
         return None if identifier is None else await self._connections.get(identifier)
 
     async def put(self, connection: UserConnection, refresh_token: str) -> UserConnection | None:
         """Write a new connection with its refresh token. Return the connection of before at its place, which is gone."""
-        place = _name_place(connection.owner.key, connection.broker)
+        place = name_place(connection.owner.key, connection.broker)
         for _ in range(_ATTEMPTS):
             known = await self._places.find(place)
             earlier = None if known is None else await self._connections.get(known[0])
@@ -90,7 +90,7 @@ class ConnectionStore:
         known = frozenset((await self._places.load()).values())
         for connection in connections:
             if connection.id not in known:
-                await self._places.add(_name_place(connection.owner.key, connection.broker), connection.id)
+                await self._places.add(name_place(connection.owner.key, connection.broker), connection.id)
 
     async def drop_client(self, name: str, identifier: str) -> None:
         """Forget a client that its server does not know, unless the gateway has another one by now."""
@@ -100,7 +100,7 @@ class ConnectionStore:
 
     async def remove(self, removed: UserConnection) -> bool:
         """Take a connection out of use. Its refresh token stays. Return whether this gateway was the first to do so."""
-        place = _name_place(removed.owner.key, removed.broker)
+        place = name_place(removed.owner.key, removed.broker)
         for _ in range(_ATTEMPTS):
             found, known = await self._connections.find(removed.id), await self._places.find(place)
             if found is None:
@@ -158,5 +158,6 @@ class ConnectionStore:
             await asyncio.sleep(_LOOK)
 
 
-def _name_place(owner_key: str, broker: str) -> str:
+def name_place(owner_key: str, broker: str) -> str:
+    """Return the id of the place of an owner at a broker: 32 hexadecimal digits."""
     return sha256(f"{owner_key}\n{broker}".encode()).hexdigest()[:32]

@@ -260,6 +260,15 @@ class Records(Generic[Form]):
         """Remove the records that have ended."""
         await self._store.engine.expire(self._kind.name)
 
+    async def make_room(self, capacity: int, order: Callable[[Form], Any]) -> None:
+        """Make room for another record. Of a full kind an eighth goes: the first records in an order."""
+        if await self.count() < capacity:
+            return
+        await self.expire()
+        found = sorted((await self.load()).items(), key=lambda item: order(item[1]))
+        if len(found) >= capacity:
+            await self.remove(*(name for name, _ in found[: len(found) - capacity + 1 + capacity // 8]))
+
     def changed(
         self, identifier: str, record: Form, *, version: int | None = None, expires: float | None = None
     ) -> Change:

@@ -96,7 +96,7 @@ class ConnectionStage(Struct, frozen=True):
     async def hold(self, request: UpstreamRequest, resumed: ResumedRequest) -> Reply | Refusal | None:
         """Hold a call whose user was sent to a link. Returns the answer of the client, `None` if the call is decided now.
 
-        Raises `JournalError`.
+        Raises `JournalError` and `StoreError`.
         """
         connections, message = self.connections, request.message
         identifier = resumed.ticket.connection
@@ -109,7 +109,7 @@ class ConnectionStage(Struct, frozen=True):
         with connections.holds.enter(request.principal.key) as may_wait:
             if may_wait:
                 await office.wait(identifier, connections.hold)
-        link = office.find_link(identifier)
+        link = await office.find_link(identifier)
         if link is None or link.state != "open":
             return None
         return _tell_to_wait(connections, link, request, message, resumed) or refuse_with_link(connections, link)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 
 from gateway.authority.approvals.seal import TicketSeal
@@ -50,13 +51,14 @@ from gateway.wire.https_client import HttpsClient
 from gateway.wire.oauth_client import ClientProof, OAuthClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.authority.broker import Broker
     from gateway.authority.brokers.subjects import Subjects
     from gateway.authority.connections.model import ConnectionLink, UserConnection
     from gateway.authority.lending import Authority
     from gateway.authority.stops.model import StopRegister
+    from gateway.base.store.engine import Claim
     from gateway.calls.pipeline.people import People
     from gateway.config import Configuration
     from gateway.config.brokers import BrokerSettings, IdJag
@@ -157,6 +159,8 @@ log = structlog.get_logger("gateway")
 
 _LOOK_SECONDS: Final = 5.0
 """Between two questions for the end of removed connections."""
+_FOLLOW_SECONDS: Final = 0.5
+"""Between two looks for links that other gateways closed."""
 
 
 class ConnectionParts(NamedTuple):
@@ -196,10 +200,12 @@ async def open_connections(
         )
         for name, each in given.items()
     }
-    await connections.load({name: server.issuer for name, server in servers.items()})
+    is_alone = partial(_is_alone, parts.store.claim)
+    await connections.load({name: server.issuer for name, server in servers.items()}, is_alone=await is_alone())
     login = OpenIdLogin(settings.login, f"{configuration.base_url}/oauth/login", parts.clock)
     stack.push_async_callback(login.aclose)
     office = ConnectionOffice(
+        parts.store,
         connections,
         servers,
         login,
@@ -208,7 +214,10 @@ async def open_connections(
         link_life=settings.link.total_seconds(),
         find_stop=partial(_find_stop, stops),
     )
-    _end_removed(stack, connections, servers)
+    await office.load()
+    if parts.store.claim is not None:
+        _follow_links(stack, office)
+    _end_removed(stack, connections, servers, is_alone)
     add_operations(parts.control, connections)
     brokers: dict[str, Broker] = {}
     for name, each in given.items():
@@ -305,14 +314,14 @@ class OpenIdLogin:
         self.issuer = settings.issuer
         self._provider = LoginProvider(client, clock=clock)
 
-    async def begin(self) -> tuple[str, object]:
-        """Return the address for the browser, and the begun login. Raises `IdentityUnavailable`."""
-        return await self._provider.begin()
+    async def begin(self) -> tuple[str, str]:
+        """Return the address for the browser, and the begun login as text. Raises `IdentityUnavailable`."""
+        url, begun = await self._provider.begin()
+        return url, msgspec.json.encode(begun).decode()
 
-    async def finish(self, begun: object, query: str) -> LoggedInPerson | Reason:
+    async def finish(self, begun: str, query: str) -> LoggedInPerson | Reason:
         """Return the person proven by the provider's answer. Raises `IdentityUnavailable`."""
-        assert isinstance(begun, BegunLogin)  # noqa: S101 - made by `begin`
-        found = await self._provider.finish(begun, query)
+        found = await self._provider.finish(msgspec.json.decode(begun, type=BegunLogin), query)
         if isinstance(found, LoginFault):
             return reasons.CONNECTION_LOGIN.reason(problem=found.detail)
         return LoggedInPerson(found.issuer, found.subject)
@@ -321,18 +330,45 @@ class OpenIdLogin:
         await self._provider.aclose()
 
 
-def _end_removed(stack: AsyncExitStack, connections: Connections, servers: dict[str, AuthorizationServer]) -> None:
+async def _is_alone(claim: Claim | None) -> bool:
+    """Return whether no other gateway uses the records. Raises `StoreError`."""
+    return claim is None or await claim.list_living() <= {claim.id}
+
+
+def _follow_links(stack: AsyncExitStack, office: ConnectionOffice) -> None:
+    """Hear of links that other gateways close, again and again until the stack ends."""
+
+    async def look() -> None:
+        try:
+            await office.look()
+        except GatewayError as error:
+            log.warning("connection.unfollowed", problem=error.message)
+        await asyncio.sleep(_FOLLOW_SECONDS)
+
+    stack.push_async_callback(Job.begin_repeating(look, "links of other gateways").stop)
+
+
+def _end_removed(
+    stack: AsyncExitStack,
+    connections: Connections,
+    servers: dict[str, AuthorizationServer],
+    is_alone: Callable[[], Awaitable[bool]],
+) -> None:
     """End the refresh tokens of removed connections at their servers, again and again until confirmed."""
+
+    async def give_up(problem: str) -> NotEnded | str:
+        """Leave a token that only an earlier configuration could end to other gateways, if there are any."""
+        return problem if await is_alone() else NotEnded(problem)
 
     async def revoke(connection: UserConnection, token: str) -> NotEnded | str | None:
         server = servers.get(connection.broker)
         if server is None or server.issuer != connection.issuer:
-            return "its broker is configured no more"
+            return await give_up("its broker is configured no more")
         proof = await server.identify()
         if isinstance(proof, Reason):
             return NotEnded(proof.message)
         if proof.client_id != connection.client_id:
-            return "the gateway is another client of the server by now"
+            return await give_up("the gateway is another client of the server by now")
         return await server.tokens.revoke(token, proof, "refresh_token")
 
     async def look() -> None:

@@ -14,6 +14,8 @@ from gateway.authority.approvals.passkeys import INVITATIONS
 from gateway.authority.approvals.passkeys import KEYS as PASSKEYS
 from gateway.authority.approvals.store import APPROVALS, DESCRIPTIONS, LATEST, POSITIONS
 from gateway.authority.brokers.id_jag import PRESENTED
+from gateway.authority.connections.browsers import BROWSERS
+from gateway.authority.connections.links import LINKS
 from gateway.authority.connections.store import CLIENTS, CONNECTIONS, PLACES, REMOVED, TOKENS, TURNS
 from gateway.authority.effects import EFFECTS
 from gateway.authority.shared_tokens import TOKENS_OF_CALLS
@@ -72,6 +74,8 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     PLACES,
     REMOVED,
     TURNS,
+    LINKS,
+    BROWSERS,
     PRESENTED,
     HANDED_OVER,
     TOKENS,

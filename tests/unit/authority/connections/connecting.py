@@ -71,13 +71,13 @@ class Connecting:
         self.login = OpenIdLogin(login, f"{BASE}/oauth/login", self.now)
         self.opened.append(self.login)
         self.office = ConnectionOffice(
-            self.connections, self.servers, self.login, self._append, clock=self.now, link_life=600.0
+            self.records, self.connections, self.servers, self.login, self._append, clock=self.now, link_life=600.0
         )
         self.broker: Broker = UserConnectionBroker(parsed, self.servers["crm"], self.connections, self.now)
 
-    async def load(self) -> None:
+    async def load(self, *, is_alone: bool = True) -> None:
         """Read the connections of the gateway before this one."""
-        await self.connections.load({name: server.issuer for name, server in self.servers.items()})
+        await self.connections.load({name: server.issuer for name, server in self.servers.items()}, is_alone=is_alone)
 
     def now(self) -> float:
         return time.time() + self.ahead
