@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 from gateway import config
-from gateway.surfaces.stored.opening import find_unshared
 from tests.machine import MISSING
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -118,9 +117,7 @@ def test_the_gateway_takes_the_configuration_that_is_rendered(
     assert found.drain_delay == timedelta(seconds=20)
 
 
-def test_pods_with_a_database_have_one_sealing_key_and_keep_nothing_for_themselves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_pods_with_a_database_have_one_sealing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TICKETS_TOKEN", "x" * 32)
     monkeypatch.setenv("OPAGATE_STORE", "postgresql://opagate@db.example/opagate?sslmode=verify-full")
     data = one(render("config.store.kind=postgresql", "config.store.url=${OPAGATE_STORE}"), "ConfigMap")["data"]
@@ -129,7 +126,6 @@ def test_pods_with_a_database_have_one_sealing_key_and_keep_nothing_for_themselv
 
     assert found.keys.sealing == Path("/run/keys/sealing")
     assert found.keys.chain != found.keys.sealing
-    assert find_unshared(found) == ()
 
 
 def test_all_that_a_container_reads_or_writes_is_mounted():

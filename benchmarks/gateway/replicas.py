@@ -274,7 +274,7 @@ async def _append(url: str, *, seconds: float) -> float:
 
 async def _take_over(url: str) -> float:
     """Return the seconds from the last renewal of one gateway's claim until another has closed its open call."""
-    claims = [PostgresClaim(Server(url), name, [name], is_alone=False) for name in "ab"]
+    claims = [PostgresClaim(Server(url), name, [name]) for name in "ab"]
     for claim in claims:
         await claim.take()
     dead, survivor = (Replica(claim.id, _open(url), time.time) for claim in claims)

@@ -45,7 +45,7 @@ _BURY: Final = "delete from opagate_gateways where id = any($1::text[])"
 _BURY_ENDED: Final = "delete from opagate_gateways where id = any($1::text[]) and until <= clock_timestamp()"
 _TAKE: Final = """
 insert into opagate_gateways (id, name, journal, deployment, is_alone, until)
-values ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6))
+values ($1, $2, $3, $4, false, clock_timestamp() + make_interval(secs => $5))
 """
 _RENEW: Final = """
 update opagate_gateways set until = clock_timestamp() + make_interval(secs => $2)
@@ -62,8 +62,9 @@ _STAYED: Final = "select count(*) from opagate_gateways where id = any($1::text[
 class PostgresClaim:
     """The claim of one process. `name` is for people. `journals` are the ids of the keys of its journal, the newest first.
 
-    A gateway with one of these keys takes its own former claim at once, such as after a crash. `is_alone`: no other gateway
-    may use the database meanwhile. Gateways of another `deployment` may not, either. `monotonic` gives seconds.
+    A gateway with one of these keys takes its own former claim at once, such as after a crash. Gateways of another `deployment`
+    may not use the database meanwhile. Nor may any beside a gateway of an earlier release that kept state to itself (`is_alone`
+    in its row). `monotonic` gives seconds.
     """
 
     def __init__(
@@ -72,7 +73,6 @@ class PostgresClaim:
         name: str,
         journals: Sequence[str],
         *,
-        is_alone: bool,
         deployment: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,7 +80,6 @@ class PostgresClaim:
         self._server = server
         self._name = name
         self._journals = tuple(journals)
-        self._is_alone = is_alone
         self._deployment = deployment
         self._monotonic = monotonic
         self._link = Link(server, partial(require_schema, server=server))
@@ -96,7 +95,7 @@ class PostgresClaim:
             if self._monotonic() >= end:
                 raise StoreError(
                     f"the gateway {holder} uses PostgreSQL at {self._server.name}, and lets no other gateway like this beside it",
-                    "see what `opagate check` says of the store; after the end of that gateway this one starts within 15 s",
+                    "give both the same key `fingerprints`; or end that gateway, and this one starts within 15 s",
                 )
             log.info("store.waiting", holder=holder)
             await asyncio.sleep(_LOOK)
@@ -197,14 +196,12 @@ class PostgresClaim:
         found = await connection.fetch(_ALL)
         others = [row for row in found if row["is_alive"] and row["journal"] not in self._journals]
         for row in others:
-            if self._is_alone or row["is_alone"] or row["deployment"] != self._deployment:
+            if row["is_alone"] or row["deployment"] != self._deployment:
                 return str(row["name"])
         alive = {row["id"] for row in others}
         gone = [row["id"] for row in found if row["id"] not in alive]
         await connection.execute(_BURY, gone)
-        await connection.execute(
-            _TAKE, self.id, self._name, self._journals[0], self._deployment, self._is_alone, HELD + _MARGIN
-        )
+        await connection.execute(_TAKE, self.id, self._name, self._journals[0], self._deployment, HELD + _MARGIN)
         return None
 
     async def _renew(self, connection: Connection) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from gateway.model.errors import ConfigurationError
 from gateway.surfaces.cli.people_checks import ApprovalFinding
 from gateway.surfaces.cli.terminal import describe_count
-from gateway.surfaces.stored.opening import find_unshared, look_at_records, require_moved
+from gateway.surfaces.stored.opening import look_at_records, require_moved
 from gateway.wire.http.capacity import find_room
 from gateway.wire.http.tls_files import TlsFiles, describe_time, serve_tls, trust_authorities
 
@@ -67,9 +67,8 @@ async def look_at_store(settings: Configuration) -> list[ApprovalFinding]:
     require_moved(settings)
     with closing(look_at_records(settings)) as engine:
         found = await engine.survey()
-    kept = ", ".join(find_unshared(settings))
-    beside = f"one gateway at a time, because of {kept}" if kept else "several gateways may use it"
-    return [ApprovalFinding(f"PostgreSQL: {describe_count(sum(found.values()), 'record')}; {beside}")]
+    held = describe_count(sum(found.values()), "record")
+    return [ApprovalFinding(f"PostgreSQL: {held}; several gateways may use it")]
 
 
 def _look_at_running(settings: Configuration) -> Iterator[FileFinding]:

@@ -26,7 +26,7 @@ from gateway.model.errors import ConfigurationError
 from gateway.record.journal import storage
 from gateway.surfaces.cli import running, start
 from gateway.surfaces.stored.local_postgresql import LocalPostgres, open_local
-from gateway.surfaces.stored.opening import find_unshared, require_moved
+from gateway.surfaces.stored.opening import require_moved
 from gateway.surfaces.stored.workers import configure_worker
 
 if TYPE_CHECKING:
@@ -76,12 +76,7 @@ def serve(path: Path, count: int) -> int:
 
 
 def _require_shareable(settings: Configuration) -> None:
-    """Refuse a configuration with state that workers cannot share."""
-    if unshared := find_unshared(settings):
-        raise ConfigurationError(
-            f"one gateway alone can have {', '.join(unshared)}, and --workers starts several",
-            "start without --workers, or take these out of the configuration",
-        )
+    """Refuse a configuration with a key that workers cannot share."""
     if settings.keys.chain is not None:
         raise ConfigurationError(
             "keys.chain names one key, and each worker has a journal of its own", "remove keys.chain"

@@ -42,14 +42,6 @@ class HeldRecords(NamedTuple):
     claim: Claim | None = None
 
 
-def find_unshared(configuration: Configuration) -> tuple[str, ...]:
-    """Return the names of the state that a gateway keeps for itself, so that no other may use its database meanwhile."""
-    kept = {
-        "connections": configuration.connections is not None,
-    }
-    return tuple(name for name, is_kept in kept.items() if is_kept)
-
-
 def find_place(configuration: Configuration) -> str:
     """Return the place of the durable records, for people."""
     return keys.RECORDS if configuration.store is None else "PostgreSQL"
@@ -95,8 +87,7 @@ async def _hold_database(
 
     name = f"{socket.gethostname()} ({configuration.listen})"
     journals = [key_id(key) for key in found.chain.keys]
-    is_alone, deployment = bool(find_unshared(configuration)), key_id(found.fingerprints)
-    claim = PostgresClaim(server, name, journals, is_alone=is_alone, deployment=deployment)
+    claim = PostgresClaim(server, name, journals, deployment=key_id(found.fingerprints))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(claim.release)
         await claim.take()

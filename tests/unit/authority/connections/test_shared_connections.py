@@ -12,18 +12,24 @@ import pytest
 
 from gateway.authority.brokers.assertions import Assertion
 from gateway.authority.brokers.id_jag import PRESENTED, PresentedAssertions
-from gateway.authority.connections.model import RegisteredClient, UserConnection
+from gateway.authority.connections.browsers import BROWSERS, Browser, Browsers, LoggedInPerson
+from gateway.authority.connections.links import LINKS
+from gateway.authority.connections.model import ConnectionLink, RegisteredClient, UserConnection
+from gateway.authority.connections.office import ConnectionEnd, Consent, SentAway
 from gateway.authority.connections.operators import add_operations
 from gateway.authority.connections.store import CONNECTIONS, PLACES, TURN
 from gateway.authority.model import BrokerRefusal, Issued, LeaseRequest, NotEnded
 from gateway.base.store.engine import Engine
+from gateway.model.decision import Reason
 from gateway.model.errors import StoreError
-from tests.unit.authority.connections.connecting import Connecting
+from tests.unit.authority.connections.connecting import Connecting, refused
 from tests.unit.authority.connections.server import FakeServer, fake_server
 from tests.unit.base.store.engines import open_store
 from tests.unit.operating import new_control, perform
 
 RACES = 10
+ASKED = ("crm", "crm", "https://crm.example")
+"""Broker, upstream and audience of a call without a connection."""
 
 
 class Two(NamedTuple):
@@ -208,3 +214,129 @@ async def test_a_connection_that_cannot_be_removed_from_the_store_is_out_of_use_
     assert await in_use(two.a) is None
     assert [each.is_removed for each in await two.a.connections.all()] == [True]
     assert made.id in await two.a.records.of(CONNECTIONS).load()
+
+
+# --- links, browsers and consents ------------------------------------------------------------------------
+
+
+async def consent(asked: Connecting, other: Connecting) -> tuple[ConnectionLink, str, str]:
+    """Go from a link of one gateway to the callback, each step at the other gateway. Returns link, cookie and query."""
+    link = await asked.ask()
+    sent = await other.office.open(link.id, None)
+    assert isinstance(sent, SentAway)
+    back = await asked.office.finish_login(asked.idp.authorize(sent.url), sent.cookie)
+    assert isinstance(back, SentAway)
+    cookie = back.cookie or ""
+    shown = await other.office.open(link.id, cookie)
+    assert isinstance(shown, Consent)
+    away = await asked.office.answer(link.id, cookie, shown.csrf, "allow")
+    assert isinstance(away, SentAway)
+    return link, cookie, asked.at.authorize(away.url)
+
+
+async def test_each_step_from_a_link_to_its_connection_may_be_at_another_gateway(two: Two):
+    link, cookie, query = await consent(two.a, two.b)
+    assert await two.b.office.finish("crm", query, cookie) == ConnectionEnd(link, made=True)
+    assert isinstance(await lend(two.a), Issued)
+
+
+async def test_of_one_answer_at_two_gateways_one_counts(two: Two):
+    _, cookie, query = await consent(two.a, two.b)
+    told = await asyncio.gather(*(each.office.finish("crm", query, cookie) for each in (two.a, two.b)))
+    assert sorted(type(each).__name__ for each in told) == ["ConnectionEnd", "Reason"]
+    refused(next(each for each in told if isinstance(each, Reason)), "connection/browser")
+    assert len(two.at.forms("/token")) == 1
+
+
+async def test_of_two_browsers_with_one_link_at_two_gateways_one_connects(two: Two):
+    link, cookie, query = await consent(two.a, two.b)
+    again = await two.b.log_in(link)
+    later = two.at.authorize(await two.b.agree(link, again))
+    told = await asyncio.gather(two.a.office.finish("crm", query, cookie), two.b.office.finish("crm", later, again))
+    assert sorted(type(each).__name__ for each in told) == ["ConnectionEnd", "Reason"]
+    refused(next(each for each in told if isinstance(each, Reason)), "connection/link")
+    assert len(await two.a.connections.all()) == len(two.at.forms("/token")) == 1
+
+
+async def test_equal_calls_at_two_gateways_give_one_link(two: Two):
+    asked = await asyncio.gather(
+        *(each.office.ask(each.owner(), ASKED, session="", decision=None) for each in (two.a, two.b) for _ in range(3))
+    )
+    assert len({each.link.id for each in asked if each is not None}) == 1
+    assert [each.is_new for each in asked if each is not None].count(True) == 1
+
+
+async def test_a_no_at_one_gateway_holds_at_the_other_and_ends_a_wait_there(two: Two):
+    told: list[ConnectionLink] = []
+    two.a.office.watch(told.append)
+    link = await two.a.ask()
+    waiting = asyncio.create_task(two.a.office.wait(link.id, 300))
+    await two.b.office.decline(link.id)
+    assert not waiting.done()
+    await two.a.office.look()
+    await asyncio.wait_for(waiting, 300)
+    await two.a.office.look()
+    assert [(each.id, each.state) for each in told] == [(link.id, "declined")]
+    assert await two.a.office.ask(two.a.owner(), ASKED, session="", decision=None) is None
+    assert await two.b.office.ask(two.b.owner(), ASKED, session="", decision=None) is None
+
+
+async def test_a_cookie_of_before_the_login_serves_at_no_gateway(two: Two):
+    link = await two.a.ask()
+    sent = await two.a.office.open(link.id, None)
+    assert isinstance(sent, SentAway)
+    query = two.a.idp.authorize(sent.url)
+    assert isinstance(await two.b.office.finish_login(query, sent.cookie), SentAway)
+    refused(await two.a.office.finish_login(query, sent.cookie), "connection/browser")
+
+
+async def test_another_person_who_takes_the_link_to_another_gateway_is_refused(two: Two):
+    link = await two.a.ask("alice")
+    two.a.idp.person = "mallory"
+    cookie = await two.b.log_in(link)
+    for gateway in (two.b, two.a, two.b):
+        refused(await gateway.office.open(link.id, cookie), "connection/person")
+    assert [*two.a.events(), *two.b.events()].count("refused") == 1
+
+
+async def test_an_id_that_is_not_that_of_the_link_opens_nothing(two: Two):
+    link = await two.a.ask()
+    place, secret = link.id[8:40], link.id[41:]
+    guess = f"connect-{place}-{'A' * len(secret)}"
+    for wrong in (guess, place, f"{link.id}\0", f"{link.id[:-1]}\ud800", f"{link.id}A", ""):
+        refused(await two.b.office.open(wrong, "\ud800\0"), "connection/link")
+    assert isinstance(await two.b.office.open(link.id, "\ud800\0"), SentAway)
+
+
+async def test_a_copy_of_the_records_names_no_link_and_no_cookie(two: Two):
+    link = await two.a.ask()
+    cookie = await two.a.log_in(link)
+    links, browsers = two.a.records.of(LINKS), two.a.records.of(BROWSERS)
+    rows = [*await links.read_rows(), *await browsers.read_rows()]
+    assert len(rows) == 2
+    for row in rows:
+        assert link.id not in row.id
+        assert cookie not in row.id
+        assert cookie.encode() not in row.value
+        assert link.id.encode() not in row.value
+
+
+async def test_a_flood_of_opened_links_ends_no_session_of_a_person(two: Two):
+    browsers, now = Browsers(two.a.records, two.a.now, capacity=16), two.a.now()
+    await browsers.add("person", Browser("csrf", now + 10, LoggedInPerson("https://idp.example", "alice")))
+    for number in range(40):
+        await browsers.add(f"visitor {number}", Browser("csrf", now + 100))
+    assert await two.a.records.of(BROWSERS).count() <= 16
+    assert await browsers.find("person") is not None
+    assert await browsers.find("visitor 39") is not None
+
+
+async def test_a_gateway_with_an_earlier_configuration_leaves_connections_of_others(two: Two):
+    made = await two.b.connect()
+    earlier = {"crm": "https://former.example"}
+    await two.a.connections.load(earlier, is_alone=False)
+    assert await in_use(two.a) is None, "no token goes to a server that did not give it"
+    assert await in_use(two.b) == made
+
+    await two.a.connections.load(earlier, is_alone=True)
+    assert await in_use(two.b) is None

@@ -27,9 +27,9 @@ async def claims(schema_url: str, clock: Clock) -> AsyncGenerator[Claims]:
     """Give a way to make claims on one database. The argument is the name of a gateway, and the id of its journal."""
     made: list[PostgresClaim] = []
 
-    def make(name: str, *, is_alone: bool = True, url: str = schema_url, deployment: str = "") -> PostgresClaim:
+    def make(name: str, *, url: str = schema_url, deployment: str = "") -> PostgresClaim:
         server = Server(url, deadline=30.0)
-        made.append(PostgresClaim(server, name, [name], is_alone=is_alone, deployment=deployment, monotonic=clock))
+        made.append(PostgresClaim(server, name, [name], deployment=deployment, monotonic=clock))
         return made[-1]
 
     yield make
@@ -54,7 +54,7 @@ async def engines(schema_url: str) -> AsyncGenerator[Callable[[PostgresClaim], P
 
 
 async def test_a_second_gateway_is_refused_with_the_name_of_the_first_until_that_gives_way(claims: Claims):
-    first, second = claims("one"), claims("two")
+    first, second = claims("one", deployment="a"), claims("two", deployment="b")
     await first.take()
     with pytest.raises(StoreError, match="the gateway one uses PostgreSQL"):
         await second.take(wait=0)
@@ -67,24 +67,26 @@ async def test_a_second_gateway_is_refused_with_the_name_of_the_first_until_that
 
 
 async def test_one_of_many_gateways_that_start_together_gets_the_claim(claims: Claims):
-    found = await asyncio.gather(*(claims(f"{n}").take(wait=0) for n in range(6)), return_exceptions=True)
+    found = await asyncio.gather(
+        *(claims(f"{n}", deployment=f"{n}").take(wait=0) for n in range(6)), return_exceptions=True
+    )
 
     assert [each for each in found if each is None] == [None]
     assert all(isinstance(each, StoreError) for each in found if each is not None)
 
 
-async def test_gateways_that_share_all_state_are_no_obstacle_to_each_other(claims: Claims):
-    await claims("one", is_alone=False).take(wait=0)
-    await claims("two", is_alone=False).take(wait=0)
+async def test_gateways_of_one_deployment_are_no_obstacle_to_each_other(claims: Claims):
+    await claims("one").take(wait=0)
+    await claims("two").take(wait=0)
 
     with pytest.raises(StoreError, match="uses PostgreSQL"):
-        await claims("three").take(wait=0)
+        await claims("three", deployment="c").take(wait=0)
 
 
 async def test_a_claim_that_ended_beside_another_gateway_does_not_come_back(
     claims: Claims, postgresql: PostgresServer, schema_url: str
 ):
-    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    one, other = claims("one"), claims("two")
     await one.take(wait=0)
     await other.take(wait=0)
     await postgresql.execute(f"{OVER} where name = 'one'", url=schema_url)
@@ -98,7 +100,7 @@ async def test_a_claim_that_ended_beside_another_gateway_does_not_come_back(
 async def test_one_of_two_claims_that_ended_together_comes_back(
     claims: Claims, postgresql: PostgresServer, schema_url: str
 ):
-    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    one, other = claims("one"), claims("two")
     await one.take(wait=0)
     await other.take(wait=0)
     await postgresql.execute(OVER, url=schema_url)
@@ -123,7 +125,7 @@ async def test_one_of_two_claims_that_ended_together_comes_back(
 async def test_a_gateway_whose_own_claim_has_ended_takes_no_other_for_ended(
     claims: Claims, postgresql: PostgresServer, schema_url: str
 ):
-    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    one, other = claims("one"), claims("two")
     await one.take(wait=0)
     await other.take(wait=0)
     assert await one.list_living() == {one.id, other.id}
@@ -136,7 +138,7 @@ async def test_a_gateway_whose_own_claim_has_ended_takes_no_other_for_ended(
 async def test_a_gateway_that_renewed_its_claim_is_not_buried(
     claims: Claims, postgresql: PostgresServer, schema_url: str
 ):
-    one, other = claims("one", is_alone=False), claims("two", is_alone=False)
+    one, other = claims("one"), claims("two")
     await one.take(wait=0)
     await other.take(wait=0)
 
@@ -160,17 +162,20 @@ async def test_a_claim_that_ended_alone_comes_back(claims: Claims, postgresql: P
 
 
 async def test_a_gateway_with_other_fingerprints_of_credentials_is_refused(claims: Claims):
-    await claims("one", is_alone=False, deployment="a").take(wait=0)
+    await claims("one", deployment="a").take(wait=0)
 
     with pytest.raises(StoreError, match="the gateway one uses PostgreSQL"):
-        await claims("two", is_alone=False, deployment="b").take(wait=0)
+        await claims("two", deployment="b").take(wait=0)
 
 
-async def test_a_gateway_with_state_of_its_own_lets_no_other_beside_it(claims: Claims):
+async def test_an_earlier_release_with_state_of_its_own_lets_no_other_gateway_beside_it(
+    claims: Claims, postgresql: PostgresServer, schema_url: str
+):
     await claims("one").take(wait=0)
+    await postgresql.execute("update opagate_gateways set is_alone = true", url=schema_url)
 
     with pytest.raises(StoreError, match="lets no other gateway like this beside it"):
-        await claims("two", is_alone=False).take(wait=0)
+        await claims("two").take(wait=0)
 
 
 @pytest.mark.parametrize("successor", ["one", "two"])

@@ -24,10 +24,9 @@ from gateway.model.errors import ConfigurationError, StoreError
 from gateway.surfaces.cli.file_checks import look_at_store
 from gateway.surfaces.cli.keys import find_keys
 from gateway.surfaces.cli.state import _forget, move_all
-from gateway.surfaces.stored import opening
 from gateway.surfaces.stored.backup import back_up, restore
 from gateway.surfaces.stored.check import check_state
-from gateway.surfaces.stored.opening import copy_records, find_server, find_unshared
+from gateway.surfaces.stored.opening import copy_records, find_server
 from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.harness import Bench, bench, call
 from tests.unit.history.recording import AGENT
@@ -76,11 +75,6 @@ def lend_key(name: keys.Name, source: Path, target: Path) -> None:
     key = target / "state" / keys.FILES[name]
     key.write_bytes((source / "state" / keys.FILES[name]).read_bytes())
     key.chmod(0o600)
-
-
-def keep_nothing(_configuration: Configuration) -> tuple[str, ...]:
-    """Stand for a gateway without state of its own."""
-    return ()
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -321,10 +315,7 @@ async def test_callers_go_on_with_new_tasks_in_a_copy_of_the_records(tmp_path: P
     await restored.close()
 
 
-async def test_two_gateways_that_keep_nothing_for_themselves_know_each_others_stops_within_a_second(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(opening, "find_unshared", keep_nothing)
+async def test_two_gateways_know_each_others_stops_within_a_second(tmp_path: Path, store: str):
     async with gateway(tmp_path / "one", store) as one:
         for name in ("sealing", "fingerprints"):
             lend_key(name, tmp_path / "one", tmp_path / "two")
@@ -356,33 +347,12 @@ async def test_an_operator_stops_a_task_at_a_gateway_that_never_saw_it(tmp_path:
             assert (await one.ask(call())).codes == ["stop/in-force"]
 
 
-async def test_gateways_with_other_fingerprints_are_not_beside_each_other(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(opening, "find_unshared", keep_nothing)
+async def test_gateways_with_other_fingerprints_are_not_beside_each_other(tmp_path: Path, store: str):
     async with gateway(tmp_path / "one", store):
         lend_key("sealing", tmp_path / "one", tmp_path / "two")
         with pytest.raises(StoreError, match="lets no other gateway like this beside it"):
             async with gateway(tmp_path / "two", store):
                 pytest.fail("it started")
-
-
-@pytest.mark.parametrize(
-    ("more", "kept"),
-    [
-        ("catalogue: {trust: locked}", ()),
-        ("catalogue: {trust: first_use}", ()),
-        ("approvals: {}\ncatalogue: {trust: locked}", ()),
-        ("console: {}\ncatalogue: {trust: locked}", ()),
-        (
-            "catalogue: {trust: locked}\nupstreams: {a: {url: 'http://127.0.0.1:9/mcp', audience: a, credential: {kind: gateway}}}",
-            (),
-        ),
-    ],
-)
-def test_the_state_that_a_gateway_keeps_for_itself_depends_on_its_configuration(more: str, kept: tuple[str, ...]):
-    found = find_unshared(config.parse(f"identity: [{{kind: anonymous}}]\n{more}\n", base=Path()))
-    assert found == kept
 
 
 @pytest.mark.parametrize(

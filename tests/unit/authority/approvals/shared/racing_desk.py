@@ -26,7 +26,7 @@ AT_ONCE: Final = 4
 async def open_desk(stack: AsyncExitStack, url: str, name: str) -> ReplicaDesk:
     """Open the desk of a gateway with a real claim until the stack ends."""
     server = Server(url, PATIENCE, PATIENCE, PATIENCE)
-    claim = PostgresClaim(server, name, [name], is_alone=False)
+    claim = PostgresClaim(server, name, [name])
     stack.push_async_callback(claim.release)
     await claim.take()
     stack.push_async_callback(Job.begin_repeating(claim.keep, "claim").stop)
