@@ -51,7 +51,7 @@ class Links:
     async def offer(
         self, owner_key: str, broker: str, make: Callable[[str], ConnectionLink]
     ) -> tuple[ConnectionLink, bool]:
-        """Return the open or declined link of an owner for a broker, or a new one by its id. The flag says that it is new."""
+        """Return the open or declined link of an owner for a broker, otherwise a new link. The flag marks a new link."""
         place = name_place(owner_key, broker)
         for _ in range(_ATTEMPTS):
             found = await self._records.find(place)

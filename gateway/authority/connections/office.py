@@ -172,7 +172,7 @@ class ConnectionOffice:
         await self._links.load()
 
     async def look(self) -> None:
-        """Tell those who wait here of the links that any gateway has closed. Raises `StoreError`."""
+        """Tell waiting calls and sessions of each link closed at any gateway. Raises `StoreError`."""
         async with self._looking:
             for link in await self._links.look():
                 if link.state != "open":
