@@ -76,6 +76,20 @@ def _engine(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
+class AgentMatch(Settings):
+    """Callers of one class. A pattern has at most one `*`, for any text."""
+
+    issuer: Text = Field(default="*", description="Pattern of the issuer of the caller's identity.")
+    id: Text = Field(default="*", description="Pattern of the id of the agent, such as `spiffe://corp/agent/*`.")
+
+
+class AgentClass(Settings):
+    """The class of some agents: docs/policy/classes.md."""
+
+    match: AgentMatch = Field(description="The agents.")
+    name: Literal["retrieval", "operator", "privileged"] = Field(alias="class", description="Their class.")
+
+
 _LOOKS: Final = 3
 """A changed policy is noticed at one look, loaded at the next, and must be in force before the one after."""
 
@@ -107,6 +121,11 @@ class PolicySettings(Settings):
         default=None,
         description="A folder of own rules, or a whole policy, that decides each call too, and counts for nothing. The journal"
         " has the differences, and `opagate policy diff --since 24h` sums them up.",
+    )
+    classes: tuple[AgentClass, ...] = Field(
+        default=(),
+        description="Classes of agents, in place of the list in the policy. The first entry that fits a caller counts, and a"
+        " caller that none fits is `retrieval`: docs/policy/classes.md.",
     )
     plan_keys: tuple[PlanKey, ...] = Field(
         default=(),
@@ -141,12 +160,18 @@ class PolicySettings(Settings):
     @property
     def has_files(self) -> bool:
         """Return whether files of the policy are here: always, unless an OPA may hold any policy."""
-        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay, self._limits))
+        return self.engine.kind == "embedded" or any((self.path, self.grants, self.overlay, self.classes, self._limits))
 
     @model_validator(mode="after")
     def _has_one_policy(self) -> Self:
-        if self.engine.kind == "opa" and self.engine.evaluate == "here" and any((self.path, self.grants, self.overlay)):
-            raise ValueError("with `evaluate: here` the bundle is the whole policy; leave path, grants and overlay out")
+        if (
+            self.engine.kind == "opa"
+            and self.engine.evaluate == "here"
+            and any((self.path, self.grants, self.overlay, self.classes))
+        ):
+            raise ValueError(
+                "with `evaluate: here` the bundle is the whole policy; leave path, grants, overlay and classes out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import copy
 import functools
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -150,7 +151,8 @@ def _read(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """`shipped` is the policy as it is; `strict` has the grants of fixtures/grants.yaml, wants every tool pinned,
-    follows links, conceals what some results hold, and wants lent credentials in production."""
+    follows links, conceals what some results hold, wants lent credentials in production, and lets one
+    class of agents read alone."""
     strict = tmp_path_factory.mktemp("policies") / "strict"
     shutil.copytree(ROOT / "rego", strict)
     shutil.copy(FIXTURES / "grants.yaml", strict / bundle.GRANTS)
@@ -160,6 +162,11 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     text = settings.read_text("utf-8").replace("follow_links: false", "follow_links: true")
     text = text.replace('standing_environments: ["*"]', "standing_environments: [test]")
     text = text.replace("credentials_of_users: [user_oauth]", "credentials_of_users: [exchange]")
+    text = text.replace(
+        "\nclasses: []\n",
+        '\nclasses: [{match: {id: looker}, class: retrieval}, {match: {id: "*"}, class: privileged}]\n',
+    )
+    text = re.sub(r"\nbounds:\n(?:  - .*\n)+", "\nbounds: [{classes: [retrieval], effects: [read]}]\n", text)
     settings.write_text(text.replace("\nconcealed: []\n", "\nconcealed: [files/stat_*]\n"), "utf-8")
     return {"shipped": ROOT / "rego", "strict": strict}
 

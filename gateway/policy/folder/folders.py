@@ -1,7 +1,7 @@
 """The folders and files that a policy comes from, read as one bundle: the policy, the operator's grants and the overlay.
 
-The operator's limits of tasks (`limits.task` in gateway.yaml) take the place of limits of the policy. They become data of the
-policy, so each engine has them, and the revision of the policy changes with them.
+The operator's limits of tasks (`limits.task` in gateway.yaml) and classes of agents (`policy.classes`) take the place of those of
+the policy. They become data of the policy, so each engine has them, and the revision of the policy changes with them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gateway.config import PolicySettings
+from gateway.config.policy import AgentClass
 from gateway.model.errors import PolicyBroken
 from gateway.policy.folder import bundle, grant_files, overlay
 from gateway.policy.folder.bundle import Bundle, Fingerprint, Suite
@@ -63,9 +64,31 @@ def with_limits(policy: Bundle, changes: Sequence[LimitChange]) -> Bundle:
     data = bundle.merge_data(sources)
     for change in changes:
         _require(change, _limits_in(data, change.owner))
-    said = json.dumps({change.name: change.numbers() for change in changes}, sort_keys=True)
+    return _with_sources(policy, sources, {change.name: change.numbers() for change in changes})
+
+
+def with_classes(policy: Bundle, classes: Sequence[AgentClass]) -> Bundle:
+    """Return a policy with other classes of agents. Raise `PolicyBroken` for a policy that knows no classes."""
+    if not classes:
+        return policy
+    if not any(source.at == _PLACE and "classes" in source.value for source in policy.sources):
+        raise PolicyBroken(
+            "policy.classes: the policy knows no classes of agents",
+            "leave policy.classes out of gateway.yaml, or take `classes` and `bounds` over from the shipped policy",
+        )
+    entries = [entry.model_dump(by_alias=True) for entry in classes]
+    sources = tuple(
+        replace(source, value={**source.value, "classes": entries}) if source.at == _PLACE else source
+        for source in policy.sources
+    )
+    return _with_sources(policy, sources, entries)
+
+
+def _with_sources(policy: Bundle, sources: tuple[DataSource, ...], change: object) -> Bundle:
+    """Return a policy with other data. Its revision tells the change."""
+    said = json.dumps(change, sort_keys=True)
     revision = f"{policy.revision}+{hashlib.sha256(said.encode()).hexdigest()[:8]}"
-    return replace(policy, data=json.dumps(data), sources=sources, revision=revision)
+    return replace(policy, data=json.dumps(bundle.merge_data(sources)), sources=sources, revision=revision)
 
 
 def _change_source(source: DataSource, changes: Sequence[LimitChange]) -> DataSource:
@@ -108,18 +131,19 @@ def _require(change: LimitChange, in_force: Mapping[str, Any]) -> None:
 @dataclass(frozen=True, slots=True)
 class PolicyFolders:
     """The folders of a policy. `grants` is a file, or a folder of files, in the place of the folder's own; `overlay` is a folder of own rules.
-    `limits` are numbers in the place of the policy's limits."""
+    `limits` are numbers in the place of the policy's limits, and `classes` agents by class in the place of the policy's."""
 
     policy: Path
     grants: Path | None = None
     overlay: Path | None = None
     limits: tuple[LimitChange, ...] = ()
+    classes: tuple[AgentClass, ...] = ()
 
     @classmethod
     def configured(cls, settings: PolicySettings) -> PolicyFolders:
         """Return the configured folders. Without `policy.path` the policy is the shipped policy."""
         limits = tuple(LimitChange(name, one.soft, one.hard) for name, one in sorted(settings.limits.items()))
-        return cls(settings.path or find_shipped(), settings.grants, settings.overlay, limits)
+        return cls(settings.path or find_shipped(), settings.grants, settings.overlay, limits, settings.classes)
 
     @property
     def are_shipped(self) -> bool:
@@ -154,14 +178,18 @@ def read_with_suites(folders: PolicyFolders) -> tuple[Bundle, tuple[Suite, ...]]
     """Return the policy in force for these folders, and its tests as the same reading found them. Raise `PolicyBroken`.
 
     The tests of an own policy run without the overlay; the tests of an overlay run on both together. No test sees the
-    operator's limits of tasks: it may rest on those of the policy.
+    operator's limits and classes: it may rest on those of the policy.
     """
     policy = bundle.read_folder(folders.policy, folders.grants)
     own = () if folders.is_shipped else (Suite(policy),)
     if folders.overlay is None:
-        return with_limits(policy, folders.limits), own
+        return _with_operators_data(policy, folders), own
     merged = _with_overlay(policy, folders.overlay)
-    return with_limits(merged, folders.limits), (*own, Suite(merged, f"{overlay.ROOT}/"))
+    return _with_operators_data(merged, folders), (*own, Suite(merged, f"{overlay.ROOT}/"))
+
+
+def _with_operators_data(policy: Bundle, folders: PolicyFolders) -> Bundle:
+    return with_classes(with_limits(policy, folders.limits), folders.classes)
 
 
 def _with_overlay(policy: Bundle, folder: Path) -> Bundle:

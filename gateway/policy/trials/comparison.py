@@ -14,13 +14,14 @@ import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct, structs
 
 from gateway.base import own_process
 from gateway.config import EmbeddedEngine, PolicySettings, TaskLimit
+from gateway.config.policy import AgentClass
 from gateway.model.errors import PolicyBroken, PolicyError, PolicyUnavailable
 from gateway.policy.folder import overlay
 from gateway.policy.policy import Policy, PolicyEvent
@@ -39,13 +40,14 @@ PATIENCE: Final = 120.0
 
 
 class PolicyFiles(Struct, frozen=True):
-    """The files of a policy. `limits` are the operator's numbers for limits, by their names. `plan_keys` are the
-    public keys whose signatures on compiled rules count."""
+    """The files of a policy. `limits` are the operator's numbers for limits, by their names, and `classes` those of
+    gateway.yaml. `plan_keys` are the public keys whose signatures on compiled rules count."""
 
     path: str | None = None
     grants: str | None = None
     overlay: str | None = None
     limits: dict[str, dict[str, int]] = {}
+    classes: tuple[dict[str, Any], ...] = ()
     plan_keys: tuple[str, ...] = ()
 
     @classmethod
@@ -53,12 +55,13 @@ class PolicyFiles(Struct, frozen=True):
         """Return the files of a configuration, with the operator's limits."""
         paths = (None if path is None else str(path) for path in (settings.path, settings.grants, settings.overlay))
         limits = {name: limit.model_dump(exclude_none=True) for name, limit in settings.limits.items()}
-        return cls(*paths, limits=limits, plan_keys=settings.plan_keys)
+        classes = tuple(entry.model_dump(by_alias=True) for entry in settings.classes)
+        return cls(*paths, limits=limits, classes=classes, plan_keys=settings.plan_keys)
 
     def with_folder(self, folder: Path) -> PolicyFiles:
         """Return the files with a folder in the place of the policy, or of the overlay. Its `grants.yaml` takes the place of the grants.
 
-        What `opagate policy build` wrote is whole: it has its overlay, its grants and its limits.
+        What `opagate policy build` wrote is whole: it has its overlay, its grants, its limits and its classes.
         """
         if (folder / "data.json").is_file() and (folder / overlay.SLOT).is_file():
             return PolicyFiles(str(folder), plan_keys=self.plan_keys)
@@ -77,6 +80,7 @@ class PolicyFiles(Struct, frozen=True):
             path=path,
             grants=grants,
             overlay=own,
+            classes=tuple(map(AgentClass.model_validate, self.classes)),
             plan_keys=self.plan_keys,
             reload=reload,
             require_tests=False,

@@ -213,6 +213,8 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
             yield finding
     else:
         yield CheckResult("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
+        for told in policy_checks.look_at_classes(settings):
+            yield _write_finding("classes", told)
         for finding in _compiled(settings):
             yield finding
 

@@ -131,6 +131,20 @@ async def find_data_problems(section: PolicySettings) -> dict[DataFile, list[str
     return {file: policy.problems(file) for file in DATA_FILES}
 
 
+def look_at_classes(settings: Configuration) -> Iterator[ApprovalFinding]:
+    """Yield whether agents have classes, if the policy knows classes. Raise `GatewayError`."""
+    data = folders.read_policy(PolicyFolders.configured(settings.policy)).decoded_data()
+    classes = data.get("gateway", {}).get("settings", {}).get("classes")
+    if classes:
+        yield ApprovalFinding(f"agents have classes, by {len(classes)} patterns; all other agents are `retrieval`")
+    elif classes == [] and not settings.is_development:
+        yield ApprovalFinding(
+            "no agent has a class, so class, risk and sensitivity bound no call",
+            "name agents under policy.classes: docs/policy/classes.md",
+            is_warning=True,
+        )
+
+
 def look_at_compiled(settings: Configuration) -> Iterator[ApprovalFinding]:
     """Yield a finding if there is a plan beside a folder. Raise `GatewayError`."""
     section = settings.policy

@@ -9,12 +9,16 @@
 #   - input: schema.input
 package gateway.approvers
 
+import data.gateway.bounds
 import data.gateway.grants
 import data.gateway.lib.approvers
 
 # METADATA
 # title: What an approval of this call has to satisfy, now
-rule := approvers.merged([one | some rules in [_of_settings, _of_grants, _of_overlay]; some one in rules])
+rule := approvers.merged([one |
+	some rules in [_of_settings, bounds.approvers, _of_grants, _of_overlay]
+	some one in rules
+])
 
 # METADATA
 # title: The rule as obligations of an answer that asks
@@ -28,25 +32,10 @@ _obligation(more) := {
 	"properties": object.union(object.remove(rule, ["groups"]), more),
 }
 
-_of_settings := array.concat([approving.every, approving.effects[effect], _own_call], _of_classes) if {
+_of_settings := array.concat(beside, approvers.of_kinds(input, _families)) if {
 	approving := data.gateway.settings.approvers
 	[_, _, effect] := grants.designation(input.resource)
-}
-
-_of_classes := [more |
-	some class, names in classes
-	some name in names
-	more := approving[class][name]
-] if {
-	approving := data.gateway.settings.approvers
-	classes := {
-		"environments": approvers.environments(input),
-		"sensitivities": {input.resource.properties.sensitivity},
-		"families": _families,
-	}
-	every class, _ in classes {
-		is_object(approving[class])
-	}
+	beside := [approving.every, approving.effects[effect], _own_call]
 }
 
 # Whether the user of the task, and the agents that act for the user, may approve. A list that is lost excludes them.

@@ -7,6 +7,8 @@
 #   - input: schema.input
 package gateway.obligations
 
+import data.gateway.bounds
+import data.gateway.denials.credential
 import data.gateway.lib.patterns
 
 # METADATA
@@ -34,6 +36,12 @@ required contains {"id": "conceal_credentials", "properties": {}} if {
 # title: A call with a far-reaching effect is kept short
 required contains {"id": "limit", "properties": limit} if {
 	limit := data.gateway.settings.call_limits[input.resource.properties.effect]
+}
+
+# METADATA
+# title: A lent credential lives as long as class, risk and sensitivity let it
+required contains {"id": "issue_credential", "properties": {"ttl_seconds": bounds.lease_seconds}} if {
+	credential.leased(input.resource)
 }
 
 # METADATA

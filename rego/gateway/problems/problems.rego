@@ -8,6 +8,7 @@
 #   It is no package of the settings: rules bind those whole, and would run this with each call.
 package gateway.problems
 
+import data.gateway.bounds
 import data.gateway.lib.approvers
 
 # METADATA
@@ -132,6 +133,78 @@ found contains sprintf("approvers.own_calls.%s is no list", [field]) if {
 	some field in ["effects", "environments"]
 	not _is_list(field)
 }
+
+found contains sprintf("%s is no list", [name]) if {
+	some name in ["bounds", "classes"]
+	not _has_list(name)
+}
+
+found contains sprintf("classes[%d] needs a match with an issuer or an id, and one of the classes %s", [i, known]) if {
+	some i, entry in data.gateway.settings.classes
+	not _is_class(entry)
+	known := concat(", ", bounds.classes)
+}
+
+found contains sprintf("bounds[%d]: %s", [i, problem]) if {
+	some i, row in data.gateway.settings.bounds
+	some problem in _row_problems(row)
+}
+
+_has_list(name) if is_array(data.gateway.settings[name])
+
+_is_class(entry) if {
+	object.keys(entry) == {"class", "match"}
+	entry.class in bounds.classes
+	object.keys(entry.match) - {"id", "issuer"} == set()
+	entry.match != {}
+	every pattern in entry.match {
+		is_string(pattern)
+		count(split(pattern, "*")) < 3
+	}
+}
+
+_row_problems(row) := {sprintf("%s is not %s", [field, object.get(_row_fields, field, "a field of a row")]) |
+	some field, value in row
+	not _may_stand(field, value)
+} | {sprintf("approvers: %s", [problem]) | some problem in approvers.problems(object.get(row, "approvers", {}))} if {
+	is_object(row)
+} else := {"it is no mapping of fields to values"}
+
+_row_fields := {
+	"classes": "a list of classes",
+	"risks": "a list of low, medium and high",
+	"sensitivities": "a list of sensitivities",
+	"effects": "a list of effects",
+	"lease_seconds": "a whole number of at least 1",
+	"limits": "a mapping of limits of a task to numbers",
+}
+
+_choices := {
+	"classes": bounds.classes,
+	"risks": ["low", "medium", "high"],
+	"sensitivities": _sensitivities,
+	"effects": data.gateway.settings.effects,
+}
+
+_may_stand(field, value) if {
+	is_array(value)
+	every item in value {
+		item in _choices[field]
+	}
+} else if {
+	field == "lease_seconds"
+	is_number(value)
+	value >= 1
+	value == floor(value)
+} else if {
+	field == "limits"
+	is_object(value)
+	every name, number in value {
+		name in limits
+		is_number(number)
+		number >= 0
+	}
+} else if field == "approvers"
 
 default _approving := {}
 

@@ -148,3 +148,35 @@ test_a_limit_over_tasks_is_told_as_one_of_a_task if {
 	}
 	count(_over_tasks(null)) == count(problems.over_tasks)
 }
+
+test_a_class_that_cannot_be_read_is_told if {
+	told := {"classes[0] needs a match with an issuer or an id, and one of the classes retrieval, operator, privileged"}
+	every entry in [
+		null, 7, {}, {"class": "operator"}, {"match": {}, "class": "operator"}, {"match": {"id": "x"}, "class": "root"},
+		{"match": {"id": 7}, "class": "operator"}, {"match": {"id": "a*b*"}, "class": "operator"},
+		{"match": {"name": "x"}, "class": "operator"}, {"match": {"id": "x"}, "class": "operator", "risk": "low"},
+	] {
+		_among({"classes": [entry]}) == told
+	}
+	_among({"classes": [{"match": {"id": "a*", "issuer": "*"}, "class": "operator"}]}) == set()
+	_among({"classes": {}}) == {"classes is no list"}
+	_among({"bounds": null}) == {"bounds is no list"}
+}
+
+test_a_row_of_bounds_that_cannot_be_read_is_told if {
+	every text, row in {
+		"it is no mapping of fields to values": 7,
+		"classes is not a list of classes": {"classes": ["root"]},
+		"risks is not a list of low, medium and high": {"risks": "high"},
+		"sensitivities is not a list of sensitivities": {"sensitivities": ["secret"]},
+		"effects is not a list of effects": {"effects": ["delete"]},
+		"lease_seconds is not a whole number of at least 1": {"lease_seconds": 0.5},
+		"limits is not a mapping of limits of a task to numbers": {"limits": {"call": 1}},
+		"risk is not a field of a row": {"risk": ["high"]},
+		"approvers: count is not a whole number of at least 1": {"approvers": {"count": 0}},
+	} {
+		_among({"bounds": [row]}) == {sprintf("bounds[0]: %s", [text])}
+	}
+	_among({"bounds": [{"limits": {"calls": 0}}]}) == set()
+	_among({"bounds": [{"limits": {"calls": -1}}]}) == {"bounds[0]: limits is not a mapping of limits of a task to numbers"}
+}

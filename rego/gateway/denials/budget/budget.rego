@@ -6,6 +6,7 @@
 #   - input: schema.input
 package gateway.denials.budget
 
+import data.gateway.bounds
 import data.gateway.lib.reach
 
 # METADATA
@@ -91,7 +92,7 @@ asks contains {"code": code, "facts": [concat("/", ["/session", name])], "limits
 	is_number(size)
 	not name in _within
 	_stops(name, input)
-	shown := _shown(name, size, _declared)
+	shown := _shown(name, size, bounds.soft_limits)
 }
 
 _codes := {
@@ -134,9 +135,10 @@ _may_ask(call) if {
 }
 
 _within_declared(call) if {
-	not call.context.task.contract.limits.approvals_used
+	not bounds.soft_limits.approvals_used
+	is_object(call)
 } else if {
-	call.context.task.contract.limits.approvals_used - call.session.approvals_used > 0
+	bounds.soft_limits.approvals_used - call.session.approvals_used > 0
 }
 
 _unattended(call) if {
@@ -167,7 +169,7 @@ _is_within_hard(name, size) if {
 _within contains name if {
 	some name, _ in _codes
 	size := input.session[name]
-	_is_within(name, size, input, _declared)
+	_is_within(name, size, input, bounds.soft_limits)
 }
 
 # A person may have approved as much for this task before.
@@ -185,10 +187,4 @@ _is_within(name, size, call, declared) if {
 	number := call.session.approved[name]
 	is_number(number)
 	size <= number
-}
-
-# What the contract of the task says in place of soft limits.
-_declared[name] := limit if {
-	some name, limit in input.context.task.contract.limits
-	is_number(limit)
 }

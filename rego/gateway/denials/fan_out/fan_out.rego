@@ -8,6 +8,7 @@
 #   - input: schema.input
 package gateway.denials.fan_out
 
+import data.gateway.bounds
 import data.gateway.lib.reach
 
 # METADATA
@@ -279,7 +280,7 @@ _within_hard contains name if {
 _within contains name if {
 	some name, number in _asked
 	name in _within_hard
-	_is_within_soft(name, number, input, _declared)
+	_is_within_soft(name, number, input, bounds.soft_limits)
 }
 
 # A limit that is no number lets nothing pass.
@@ -301,10 +302,4 @@ _is_within_soft(name, number, call, declared) if {
 	approved := call.session.approved[name]
 	is_number(approved)
 	number <= approved
-}
-
-# What the contract of the task says in place of soft limits.
-_declared[name] := limit if {
-	some name, limit in input.context.task.contract.limits
-	is_number(limit)
 }

@@ -8,6 +8,7 @@
 #   - input: schema.input
 package gateway.denials.tool
 
+import data.gateway.bounds
 import data.gateway.grants
 import data.gateway.grants.problems
 import data.gateway.lib.conditions
@@ -99,7 +100,26 @@ denials contains {"code": "tool/effect-ceiling", "facts": [
 	"/resource/properties/effect",
 	"/subject/properties/auth_method",
 ]} if {
-	not _within_ceiling(input)
+	not _proved_enough(input)
+}
+
+# METADATA
+# title: The class of the caller, the risk of its task or the sensitivity bounds the effect
+# custom:
+#   code: tool/class
+#   message: >-
+#     The class of the caller, the risk of its task or the sensitivity of the target forbids this effect.
+#   remedy: >-
+#     Use a tool that does less, or have an operator look at the class of the agent: `policy.classes` in gateway.yaml
+#     (docs/policy/classes.md).
+#   controls: [ASI02, ASI03, NHI5]
+denials contains {"code": "tool/class", "facts": [
+	"/context/task/risk",
+	"/resource/properties/effect",
+	"/resource/properties/sensitivity",
+	"/subject/id",
+]} if {
+	not _within_class(input)
 }
 
 # METADATA
@@ -138,8 +158,13 @@ labelled(resource) if {
 }
 
 # METADATA
-# title: The caller's way of proving itself is good for the effect of a target
+# title: The caller's way of proving itself, and its class, are good for the effect of a target
 within_ceiling(resource) if {
+	_proves_enough_for(resource)
+	bounds.permits(resource)
+}
+
+_proves_enough_for(resource) if {
 	method := input.subject.properties.auth_method
 	resource.properties.effect in data.gateway.settings.effects_of[method]
 }
@@ -154,7 +179,9 @@ _names_command(call) if "command" in call.resource.properties.roles
 # A negated call needs an argument that exists, and of a call only `input` itself surely does.
 _labelled(call) if labelled(call.resource)
 
-_within_ceiling(call) if within_ceiling(call.resource)
+_proved_enough(call) if _proves_enough_for(call.resource)
+
+_within_class(call) if bounds.permits(call.resource)
 
 # Each fact that is there; see identity.rego for why not each that is missing.
 _known contains "/resource/id" if {

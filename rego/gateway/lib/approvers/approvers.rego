@@ -80,6 +80,23 @@ excluded(named, call) := union({
 })
 
 # METADATA
+# title: The rules of the settings for environment, sensitivity and families of reasons
+# description: A kind of rules that is lost leaves no value, so that nobody approves.
+of_kinds(call, families) := [rule |
+	some kind, names in {
+		"environments": environments(call),
+		"sensitivities": {call.resource.properties.sensitivity},
+		"families": families,
+	}
+	some name in names
+	rule := data.gateway.settings.approvers[kind][name]
+] if {
+	every kind in ["environments", "sensitivities", "families"] {
+		is_object(data.gateway.settings.approvers[kind])
+	}
+}
+
+# METADATA
 # title: The environments that count for the approvers of a call
 # description: An environment that is not known to be harmless counts as production too.
 environments(call) := {call.resource.properties.environment} if {

@@ -6,6 +6,7 @@
 #   approved the task. An agent writes contracts itself, so its own word opens nothing.
 package gateway.lib.declared
 
+import data.gateway.bounds
 import data.gateway.lib.approvers
 import data.gateway.lib.patterns
 import data.gateway.lib.sources
@@ -43,27 +44,17 @@ task_approved(call) if {
 
 # Grants have questions of their own, which no declaration answers.
 _rule(call) := approvers.merged([one |
-	some rules in [[approving.every, approving.effects[effect]], _of_classes(call), _of_overlay]
+	some rules in [
+		[approving.every, approving.effects[effect]],
+		approvers.of_kinds(call, {"approval", "credential-chain"}),
+		bounds.approvers,
+		_of_overlay,
+	]
 	some one in rules
 ]) if {
 	approving := data.gateway.settings.approvers
 	effect := call.resource.properties.effect
 	approving.effects[effect]
-}
-
-_of_classes(call) := [more |
-	some class, names in {
-		"environments": approvers.environments(call),
-		"sensitivities": {call.resource.properties.sensitivity},
-		"families": {"approval", "credential-chain"},
-	}
-	some name in names
-	more := approving[class][name]
-] if {
-	approving := data.gateway.settings.approvers
-	every class in ["environments", "sensitivities", "families"] {
-		is_object(approving[class])
-	}
 }
 
 _of_overlay := [object.get(obligation, "properties", null) | some obligation in data.gateway.overlay.approvers]

@@ -229,7 +229,12 @@ async def test_a_policy_with_a_mistake_that_nothing_shows_leaves_the_last_good_i
 
 async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     """The shipped rules about limits, beside a decision that asks for none."""
-    names = ("gateway/problems/problems.rego", "gateway/lib/approvers/approvers.rego")
+    names = (
+        "gateway/problems/problems.rego",
+        "gateway/bounds/bounds.rego",
+        "gateway/lib/approvers/approvers.rego",
+        "gateway/lib/patterns/patterns.rego",
+    )
     limits = (find_shipped() / "gateway/settings/data.yaml").read_text("utf-8")
     rules = {name: (find_shipped() / name).read_text("utf-8") for name in names}
     folder = tree({**rules, "gateway/settings/data.yaml": limits})
