@@ -41,7 +41,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<number>[0-9]+(?:\.[0-9]+)?)"
     r"|(?P<text>'(?:[^'\\]|'')*+')"
-    r'|(?P<name>"[\w .,$#%&?!+()=-]*"|`[\w .$-]*`|\[[\w .,:-]*\])'
+    r'|(?P<name>"(?:[\w .,:/$#%&?!+()=-]|"")*+"|`[\w .,/$%&?!+=*-]*`|\[[\w .,:/$%&?!+=-]*\])'
     r"|(?P<parameter>\$[0-9]+|\?)"
     r"|(?P<mark>::|[-+*/%<>=,.()&|^~]|!=)"
 )
@@ -107,10 +107,13 @@ def _run_together(before: _Token, after: _Token) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a quoted text or name has no mark that a conversion of characters may turn into a quote."""
-    return "'''" not in text and all(
-        mark.isalpha() and not "\u02b0" <= mark <= "\u02ff" for mark in _HIDDEN.findall(text)
-    )
+    """Return whether a quoted text or name has no mark that a conversion of characters may turn into a quote.
+
+    A name has no mark of a comment: the next reader may know no such quotes.
+    """
+    if "'''" in text or '"""' in text or (text[0] != "'" and any(mark in text for mark in _COMMENTS)):
+        return False
+    return all(mark.isalpha() and not "\u02b0" <= mark <= "\u02ff" for mark in _HIDDEN.findall(text))
 
 
 def _with_next(tokens: Sequence[_Token]) -> list[tuple[_Token, str]]:
@@ -162,11 +165,11 @@ def _may_precede_bracket(before: _Token, *, qualified: bool) -> bool:
 
 
 def _has_no_text_for_a_name(tokens: Sequence[_Token]) -> bool:
-    """Return whether no text stands for a table: some databases open it as a file or an address."""
+    """Return whether no text and no path stands for a table: some databases open it as a file or an address."""
     named = [False]
     before = ""
     for token in tokens:
-        if token.kind == "text" and named[-1]:
+        if named[-1] and (token.kind == "text" or (token.kind == "name" and _is_path(token.text))):
             return False
         if token.text == "(":
             named.append(named[-1] and before not in _FUNCTIONS)
@@ -176,6 +179,10 @@ def _has_no_text_for_a_name(tokens: Sequence[_Token]) -> bool:
             named[-1] = token.text in _NAMES_FOLLOW
         before = token.text
     return True
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or (":" in name and not name.startswith("["))
 
 
 def _only_shows(tokens: Sequence[_Token]) -> bool:
