@@ -85,6 +85,29 @@ def test_the_check_says_whether_agents_have_classes(
         {"kind": "jwt", "issuer": "https://idp.example", "audience": "x"} if identity == "jwt" else {"kind": identity}
     )
     text = yaml.safe_dump({"identity": [known], "policy": {"classes": list(classes)}, "upstreams": {}})
-    told = list(policy_checks.look_at_classes(parse(text, base=tmp_path)))
+    told = [each for what, each in policy_checks.look_at_data(parse(text, base=tmp_path)) if what == "classes"]
     assert [found is not None and each.found.startswith(found) for each in told] == [True] * (found is not None)
     assert [each.is_warning for each in told] == [not classes] * (found is not None)
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({}, ["without `console` nobody signs a vote", "browsers want `public_url`"]),
+        ({"console": {}}, ["without `approvals` nobody signs a vote", "browsers want `public_url`"]),
+        ({"console": {}, "approvals": {}, "public_url": "http://localhost:8080"}, []),
+    ],
+)
+def test_the_check_says_why_nobody_can_sign_a_vote(more: dict[str, Any], found: list[str], tmp_path: Path) -> None:
+    grants = {
+        "files": [
+            {"id": "a", "agents": ["*"], "tools": ["*"], "effects": ["write"], "approval": {"assurance": "passkey"}}
+        ]
+    }
+    (tmp_path / "grants.yaml").write_text(yaml.safe_dump({"upstreams": grants}), "utf-8")
+    known = {"kind": "jwt", "issuer": "https://idp.example", "audience": "x"}
+    text = yaml.safe_dump({"identity": [known], "policy": {"grants": "grants.yaml"}, "upstreams": {}, **more})
+    told = [each for what, each in policy_checks.look_at_data(parse(text, base=tmp_path)) if what == "passkeys"]
+    assert all(part in each.found and each.is_warning for part, each in zip(found, told, strict=True))
+    without = parse(yaml.safe_dump({"identity": [known], "upstreams": {}, **more}), base=tmp_path)
+    assert "passkeys" not in {what for what, _ in policy_checks.look_at_data(without)}

@@ -80,6 +80,13 @@ def find_relying_party(origin: str) -> str | None:
     return None
 
 
+def find_passkey_problem(address: str) -> str | None:
+    """Return why no passkey works at an address of the console, `None` if passkeys do."""
+    if find_relying_party(origin_of(address)) is None:
+        return "browsers want `public_url` with https and a name, or http://localhost"
+    return None if is_installed() else "the extra opagate[passkeys] is not installed"
+
+
 def origin_of(address: str) -> str:
     """Return the origin of an address as browsers write it: without the port of its scheme."""
     parts = urlsplit(address)

@@ -24,8 +24,7 @@ from gateway.authority.approvals.passkey import (
     challenge_of_registration,
     challenge_of_vote,
     creation_options,
-    find_relying_party,
-    is_installed,
+    find_passkey_problem,
     origin_of,
     request_options,
 )
@@ -85,13 +84,8 @@ class Passkeys:
 
     def find_problem(self) -> Reason | None:
         """Return the reason why this gateway takes no passkeys, `None` if it does."""
-        if find_relying_party(self.origin) is None:
-            problem = "browsers want `public_url` with https and a name, or http://localhost"
-        elif not is_installed():
-            problem = "the extra opagate[passkeys] is not installed"
-        else:
-            return None
-        return reasons.PASSKEY_UNAVAILABLE.reason(problem=problem)
+        problem = find_passkey_problem(self.origin)
+        return None if problem is None else reasons.PASSKEY_UNAVAILABLE.reason(problem=problem)
 
     # --- registration --------------------------------------------------------------------------------
 

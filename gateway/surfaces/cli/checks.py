@@ -213,15 +213,13 @@ async def _policy(settings: Configuration) -> AsyncIterator[CheckResult]:
             yield finding
     else:
         yield CheckResult("ok", "grants", f"{_place(section, GRANTS)} can be read in full")
-        for told in policy_checks.look_at_classes(settings):
-            yield _write_finding("classes", told)
-        for finding in _compiled(settings):
+        for finding in _policy_data(settings):
             yield finding
 
 
-def _compiled(settings: Configuration) -> Iterator[CheckResult]:
+def _policy_data(settings: Configuration) -> Iterator[CheckResult]:
     try:
-        yield from (_write_finding("compiled policy", told) for told in policy_checks.look_at_compiled(settings))
+        yield from (_write_finding(what, told) for what, told in policy_checks.look_at_data(settings))
     except GatewayError as error:
         yield _describe_failure("compiled policy", error)
 

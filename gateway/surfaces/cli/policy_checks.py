@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from gateway.authority.approvals.passkey import find_passkey_problem
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.policy.document import timestamp
 from gateway.policy.folder import folders
@@ -131,13 +132,47 @@ async def find_data_problems(section: PolicySettings) -> dict[DataFile, list[str
     return {file: policy.problems(file) for file in DATA_FILES}
 
 
-def look_at_classes(settings: Configuration) -> Iterator[ApprovalFinding]:
-    """Yield whether agents have classes, if the policy knows classes. Raise `GatewayError`."""
+def look_at_data(settings: Configuration) -> Iterator[tuple[str, ApprovalFinding]]:
+    """Yield findings about the data of the policy, each with its subject. Raise `GatewayError`."""
     data = folders.read_policy(PolicyFolders.configured(settings.policy)).decoded_data()
     classes = data.get("gateway", {}).get("settings", {}).get("classes")
-    if classes:
-        yield ApprovalFinding(f"agents have classes, by {len(classes)} patterns; all other agents are `retrieval`")
-    elif classes == [] and not settings.is_development:
+    yield from (("classes", told) for told in _find_classes(classes, is_development=settings.is_development))
+    if _wants_passkeys(data):
+        yield from (("passkeys", told) for told in _find_passkey_problems(settings))
+    yield from (("compiled policy", told) for told in _look_at_compiled(settings))
+
+
+def _wants_passkeys(data: Any) -> bool:
+    """Return whether a rule on approvers in the data asks for passkeys. The order of assurances is no such rule."""
+    if isinstance(data, dict):
+        fields = cast("dict[str, Any]", data)
+        return fields.get("assurance") == "passkey" or any(map(_wants_passkeys, fields.values()))
+    return isinstance(data, list) and any(map(_wants_passkeys, cast("list[Any]", data)))
+
+
+def _find_passkey_problems(settings: Configuration) -> Iterator[ApprovalFinding]:
+    """Yield each reason for which nobody can sign a vote here."""
+    wanted = "a rule on approvers asks for passkeys"
+    if settings.console is None or settings.approvals is None:
+        missing = "console" if settings.console is None else "approvals"
+        yield ApprovalFinding(
+            f"{wanted}, and without `{missing}` nobody signs a vote",
+            f"add `{missing}:` to gateway.yaml",
+            is_warning=True,
+        )
+    problem = find_passkey_problem(settings.base_url)
+    if problem is not None:
+        remedy = "docs/approvals.md#votes-signed-by-a-passkey says what they need"
+        yield ApprovalFinding(f"{wanted}: {problem}", remedy, is_warning=True)
+
+
+def _find_classes(classes: object, *, is_development: bool) -> Iterator[ApprovalFinding]:
+    """Yield whether agents have classes, if the policy knows classes."""
+    if isinstance(classes, list) and classes:
+        yield ApprovalFinding(
+            f"agents have classes, by {len(cast('list[Any]', classes))} patterns; all other agents are `retrieval`"
+        )
+    elif classes == [] and not is_development:
         yield ApprovalFinding(
             "no agent has a class, so class, risk and sensitivity bound no call",
             "name agents under policy.classes: docs/policy/classes.md",
@@ -145,7 +180,7 @@ def look_at_classes(settings: Configuration) -> Iterator[ApprovalFinding]:
         )
 
 
-def look_at_compiled(settings: Configuration) -> Iterator[ApprovalFinding]:
+def _look_at_compiled(settings: Configuration) -> Iterator[ApprovalFinding]:
     """Yield a finding if there is a plan beside a folder. Raise `GatewayError`."""
     section = settings.policy
     places = PolicyFolders.configured(section)

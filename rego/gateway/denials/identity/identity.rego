@@ -61,8 +61,9 @@ denials contains {"code": "identity/anonymous", "facts": [
 #   message: >-
 #     The token is not bound to its holder, and the call would destroy, mint credentials or run code in production.
 #   remedy: >-
-#     Ask the people who may approve it, or use a sender-constrained credential (DPoP or mutual TLS). Where the target
-#     is harmless, an operator can declare the environment of its upstream in the configuration.
+#     Ask two people who log in and may approve it: where `approvals.people` names none, nobody can. Or use a
+#     sender-constrained credential (DPoP or mutual TLS). Where the target is harmless, an operator can declare the
+#     environment of its upstream in the configuration.
 #   controls: [ASI03, ASI09, MCP01, NHI4]
 asks contains {"code": "identity/unbound", "facts": [
 	"/resource/properties/effect",
