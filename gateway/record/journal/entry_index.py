@@ -95,11 +95,15 @@ class _Allowance:
 class EntryIndex:
     """The index of one journal. Its methods read files and may be called from any thread, one at a time."""
 
-    def __init__(self, folder: Path, key: ChainKeys, rest: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, folder: Path, key: ChainKeys, rest: Callable[[float], None] = time.sleep, *, file: Path | None = None
+    ) -> None:
+        """`file` has the rows, by default below the journal."""
         self._folder = folder
         self._keys = key
         self._chain = Chain.of(key)
-        self._file = IndexFile(folder / FILE, self._chain.key)
+        self._path = file or folder / FILE
+        self._file = IndexFile(self._path, self._chain.key)
         self._rest = rest
         self._known: dict[int, tuple[_FileState, IndexedSegment]] = {}
         self._sealed: set[int] = set()
@@ -190,6 +194,28 @@ class EntryIndex:
             seen.update(task.task for task in tasks)
             searched += min(end, segment.size)
         return TaskPage(found, None, searched)
+
+    def find_task(self, name: str, since: JsonObject, *, budget: int = BUDGET) -> TaskLine | None:
+        """Return a task with its last call, `None` without a call here. `since` is a call of it, which tells when it was opened.
+
+        Raises `JournalError`, also for an edited entry.
+        """
+        return self._search(lambda: self._find_task(name, _opened_at(since), _Allowance(budget)))
+
+    def _find_task(self, name: str, opened: str, allowance: _Allowance) -> TaskLine | None:
+        digest = self._file.digest(name)
+        for segment, _, _ in self._walk(None, allowance):
+            if segment is None:
+                return None
+            task = self._file.find_task(segment.number, digest)
+            if task.calls:
+                place = EntryPlace(segment.number, task.last)
+                with self._open_segment(segment.number) as file:
+                    last = read_line(self._folder, place, _line_at(file, place), self._chain)
+                return self._with_counts(place, last, task, segment.begun, allowance)
+            if segment.begun <= opened:
+                return None
+        return None
 
     def find_task_lines(
         self, tasks: Collection[str], before: EntryPlace, *, since: str, budget: int = BUDGET
@@ -292,7 +318,7 @@ class EntryIndex:
             self._chain = chain
             self._forget()
             self._file.close()
-            self._file = IndexFile(self._folder / FILE, chain.key)
+            self._file = IndexFile(self._path, chain.key)
 
     def _forget(self) -> None:
         self._known.clear()

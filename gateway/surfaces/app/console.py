@@ -12,13 +12,14 @@ from gateway.base.concurrency.background import Job
 from gateway.base.steady_clock import SteadyClock
 from gateway.identity.claim_maps import map_of
 from gateway.identity.login import LoginClient, LoginProvider, LoginSeal
-from gateway.record.journal.entry_index import EntryIndex
 from gateway.surfaces.app.control import find_accounts
 from gateway.surfaces.console.application import Console, find_navigation
 from gateway.surfaces.console.feed import Feed, render_region
+from gateway.surfaces.console.journals import ConsoleJournals
 from gateway.surfaces.console.rendering import Templates
 from gateway.surfaces.console.sessions import LinkRegister, SessionRegister, add_operations
 from gateway.surfaces.console.visits import ConsoleParts
+from gateway.surfaces.stored.workers import find_peer, name_own
 
 if TYPE_CHECKING:
     from gateway.calls.composition import Gateway
@@ -67,10 +68,11 @@ async def open_console(
         provider=provider,
         navigation=find_navigation(gateway),
         feed=feed,
-        journal_key=gateway.journal.keys,
-        index=EntryIndex(configuration.journal.path, gateway.journal.keys),
+        journals=ConsoleJournals(
+            name_own(configuration, gateway.journal.keys), find_peer(configuration), configuration.journal.peers
+        ),
     )
-    stack.callback(parts.index.close)
+    stack.callback(parts.journals.close)
     accounts = find_accounts(configuration)
     if provider is None:
         add_operations(gateway.control, parts, accounts)

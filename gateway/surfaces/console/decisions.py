@@ -18,7 +18,7 @@ from gateway.model.decision import Reason
 from gateway.model.errors import GatewayError, JournalError
 from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.record.journal.entry import LOST, LostTo
-from gateway.record.journal.placed import EntryPlace, find_page, read_at
+from gateway.surfaces.console.journals import read_cursor, read_place, write_cursor, write_place
 from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route, read_reason
 from gateway.surfaces.explain.grants import as_json, choose_recorded, places
@@ -32,7 +32,6 @@ from gateway.surfaces.explain.recorded import (
     rules_of,
     say_confirmed,
 )
-from gateway.surfaces.explain.window import JournalWindow
 from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import rebuild_input
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.history.provenance import Explanation
     from gateway.model.wire import JsonObject
     from gateway.record.journal.columns import Column
-    from gateway.record.journal.placed import EntryPage
+    from gateway.surfaces.console.journals import Cursor, JointPage, JournalPlace
     from gateway.surfaces.console.visits import ConsoleParts
 
 PATH: Final = "/console/decisions"
@@ -48,7 +47,6 @@ EVENTS: Final = "/console/events"
 _EFFECTS: Final = ("allow", "ask", "deny", "refused")
 FILTERS: Final = ("agent", "upstream", "code", "effect", "task")
 _COUNT: Final = 50
-_PLACE: Final = re.compile(r"([0-9]{1,8})-([0-9]{1,15})")
 _DECISION: Final = re.compile(rb'"kind":"(?:call|refused)"')
 DECISIONS: Final = frozenset({*CALLS, REFUSED})
 _FAR: Final = 256 * 2**20
@@ -112,18 +110,32 @@ async def _list(visit: ConsoleVisit) -> Response:
 
 def load_decisions(console: ConsoleParts, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the content of the list for a query. It reads files. Raises `JournalError`."""
-    wanted, before = read_filters(query, FILTERS), read_place(query.get("before", ""))
+    wanted, before = read_filters(query, FILTERS), read_cursor(query.get("before", ""))
     page = find_decisions(console, wanted, before)
-    older = None if page.before is None else {**wanted, "before": write_place(page.before)}
+    older = {**wanted, "before": write_cursor(page.before)} if page.before else None
     return {
-        "rows": [describe_row(place, entry) for place, entry in page.found],
+        **describe_journals(console),
+        "rows": [
+            {**describe_row(place, entry), "gateway": console.journals.name_of(place)} for place, entry in page.found
+        ],
         "wanted": wanted,
         "older": older and f"{PATH}?{urlencode(older)}",
-        "newest": before is None,
+        "newest": not before,
         "newest_path": f"{PATH}?{urlencode(wanted)}",
         "events": f"{EVENTS}/decisions?{urlencode(wanted)}",
         "searched": page.searched,
-        "broken": console.index.broken_lines(),
+    }
+
+
+def describe_journals(console: ConsoleParts) -> dict[str, Any]:
+    """Return what a list says of the journals behind it, and that some cannot be read here."""
+    journals = console.journals
+    return {
+        "broken": journals.broken_lines(),
+        "is_several": journals.is_several,
+        "unchecked": journals.unchecked,
+        "unread": journals.unread,
+        "is_alone": console.gateway.claim is not None and not journals.is_several,
     }
 
 
@@ -132,13 +144,12 @@ def read_filters(query: Mapping[str, str], names: Collection[str]) -> dict[str, 
     return {name: query[name][:200] for name in names if query.get(name)}
 
 
-def find_decisions(console: ConsoleParts, wanted: Mapping[str, str], before: EntryPlace | None) -> EntryPage:
+def find_decisions(console: ConsoleParts, wanted: Mapping[str, str], before: Cursor) -> JointPage[JsonObject]:
     """Return the decisions before a place that fit. It reads files: the lines of the page, found by the index if there is a filter."""
     fits = make_filter(wanted)
     if not wanted:
-        folder = console.configuration.journal.path
-        return find_page(folder, fits, before=before, count=_COUNT, key=console.journal_key)
-    return console.index.find_page(make_search(wanted), fits, before=before, count=_COUNT)
+        return console.journals.find_latest(fits, before, count=_COUNT)
+    return console.journals.find_page(make_search(wanted), fits, before, count=_COUNT)
 
 
 def make_search(wanted: Mapping[str, str]) -> Search:
@@ -149,7 +160,7 @@ def make_search(wanted: Mapping[str, str]) -> Search:
     return Search(values, wanted.get("code"), kinds)
 
 
-def describe_row(place: EntryPlace, entry: JsonObject) -> dict[str, Any]:
+def describe_row(place: JournalPlace, entry: JsonObject) -> dict[str, Any]:
     """Return a decision for a list."""
     fields = cast("Mapping[str, Any]", entry)
     principal: Mapping[str, Any] = fields.get("principal") or {}
@@ -171,17 +182,6 @@ def describe_row(place: EntryPlace, entry: JsonObject) -> dict[str, Any]:
     }
 
 
-def write_place(place: EntryPlace) -> str:
-    """Return a place for an address."""
-    return f"{place.segment}-{place.offset}"
-
-
-def read_place(text: str) -> EntryPlace | None:
-    """Return the place in an address, `None` without one."""
-    match = _PLACE.fullmatch(text)
-    return None if match is None else EntryPlace(int(match[1]), int(match[2]))
-
-
 async def _show(visit: ConsoleVisit) -> Response:
     identifier = visit.request.path_params["id"]
     found = await find_decision(visit.console, identifier, read_place(visit.request.query_params.get("at", "")))
@@ -196,7 +196,8 @@ async def _show(visit: ConsoleVisit) -> Response:
     settled = described["settled"]
     is_unknown = settled is not None and (settled["kind"] == "abandoned" or settled.get("outcome") == "unknown")
     described["may_settle"] = is_unknown and visit.session.visitor.has_role("operator")
-    return visit.page("decision.html", **described, row=describe_row(place, decision))
+    gateway = visit.console.journals.name_of(place) if visit.console.journals.is_several else None
+    return visit.page("decision.html", **described, row=describe_row(place, decision), gateway=gateway)
 
 
 async def _settle(visit: ConsoleVisit) -> Response:
@@ -215,15 +216,11 @@ async def _settle(visit: ConsoleVisit) -> Response:
 
 
 async def find_decision(
-    console: ConsoleParts, identifier: str, place: EntryPlace | None
-) -> tuple[EntryPlace, JsonObject] | None:
-    """Return a decision and its place; `None` for an unknown one. Without a place the index finds it."""
-    folder, key = console.configuration.journal.path, console.journal_key
+    console: ConsoleParts, identifier: str, place: JournalPlace | None
+) -> tuple[JournalPlace, JsonObject] | None:
+    """Return a decision and its place; `None` for an unknown one. Without a place the indexes find it."""
     if place is not None:
-        try:
-            entry = await console.read_journal(partial(read_at, folder, place, key=key))
-        except JournalError:
-            entry = None
+        entry = await console.read_journal(partial(console.journals.read_at, place))
         if entry is not None and entry.get("id") == identifier and entry["kind"] in {"call", "refused"}:
             return place, entry
     mark = msgspec.json.encode(identifier)
@@ -234,14 +231,14 @@ async def find_decision(
         return cast("Mapping[str, Any]", msgspec.json.decode(line)).get("id") == identifier
 
     search = Search({"id": identifier}, kinds=DECISIONS)
-    page = await console.read_journal(partial(console.index.find_page, search, fits, count=2, budget=_FAR))
+    page = await console.read_journal(partial(console.journals.find_page, search, fits, count=2, budget=_FAR))
     # A call whose upstream failed has a refusal of the same id after it.
     return next((one for one in page.found if one[1]["kind"] == "call"), page.found[0] if page.found else None)
 
 
-def _describe(console: ConsoleParts, decision: JsonObject, place: EntryPlace) -> dict[str, Any]:
+def _describe(console: ConsoleParts, decision: JsonObject, place: JournalPlace) -> dict[str, Any]:
     """Return all that the record and the policy of today know of a decision, but for the grants. It reads files."""
-    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
+    window = console.journals.open_window(place)
     found = read_decision(decision, window)
     explanation = found.explanation
     facts, rules = facts_of(decision, explanation, found.counted), rules_of(console.configuration)

@@ -86,7 +86,7 @@ async def _describe_day(visit: ConsoleVisit) -> dict[str, Any]:
     last = int(console.gateway.clock()) // 3600
     first = last - _HOURS + 1
     try:
-        found = await console.read_journal(partial(console.index.count_recent, first))
+        found = await console.read_journal(partial(console.journals.count_recent, first))
     except JournalError as error:
         return {"problem": error.message}
     return {

@@ -32,7 +32,7 @@ from gateway.surfaces.console.overview import describe_policy
 from gateway.surfaces.console.rendering import see_other
 from gateway.surfaces.console.visits import ConsoleVisit, action_route, page_route
 from gateway.surfaces.explain.recorded import explain_history, read_approval, rules_of
-from gateway.surfaces.explain.window import JournalWindow, since_of
+from gateway.surfaces.explain.window import since_of
 from gateway.surfaces.replay.engine import inspector_of
 from gateway.surfaces.replay.rebuilt import rebuild_input
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.inspection.inspector import Inspector
     from gateway.model.wire import JsonObject
     from gateway.policy.trials.comparison import Compared, ComparedVerdict
-    from gateway.record.journal.placed import EntryPlace
+    from gateway.surfaces.console.journals import JournalPlace
     from gateway.surfaces.console.visits import ConsoleParts, ConsoleVisit
 
 
@@ -102,7 +102,7 @@ async def _describe_shadow(console: ConsoleParts) -> dict[str, Any] | None:
 
 def _read_differences(console: ConsoleParts) -> list[JsonObject]:
     """Return the latest entries of the shadow policy. It reads files. Raises `JournalError`."""
-    page = console.index.find_page(
+    page = console.journals.find_page(
         Search(kinds=frozenset({OTHER})), lambda line: b'"kind":"shadow"' in line[:200], count=_DIFFERENCES
     )
     return [entry for _, entry in page.found]
@@ -217,7 +217,7 @@ def read_asked(console: ConsoleParts) -> list[_RecordedInput]:
     """Return the latest decisions of the policy, with their inputs. It reads files. Raises `JournalError`."""
     inspector, turns = inspector_of(console.configuration), ThreadTurns()
     until = time.monotonic() + _SECONDS
-    page = console.index.find_page(Search(kinds=CALLS), lambda line: b'"kind":"call"' in line[:200], count=MOST)
+    page = console.journals.find_page(Search(kinds=CALLS), lambda line: b'"kind":"call"' in line[:200], count=MOST)
     found: list[_RecordedInput] = []
     for place, decision in page.found:
         if decision.get("undecided"):
@@ -243,9 +243,9 @@ def _has_arguments(decision: JsonObject) -> bool:
 
 
 def _build_input(
-    console: ConsoleParts, place: EntryPlace, decision: JsonObject, inspector: Inspector
+    console: ConsoleParts, place: JournalPlace, decision: JsonObject, inspector: Inspector
 ) -> JsonObject | None:
-    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
+    window = console.journals.open_window(place)
     explanation = explain_history(decision, lambda tasks: window.tasks(tasks, since=since_of(decision)))
     if explanation is None:
         return None

@@ -16,18 +16,19 @@ from gateway.model import reasons
 from gateway.model.errors import JournalError
 from gateway.record.journal.columns import CALLS, Search
 from gateway.record.journal.placed import EntryPlace
-from gateway.surfaces.console.decisions import EVENTS, read_filters, read_place, write_place
+from gateway.surfaces.console.decisions import EVENTS, describe_journals, read_filters
 from gateway.surfaces.console.graph import GraphEdge, Node, TaskGraph, find_causes, lay_out, read_leases, read_task
+from gateway.surfaces.console.journals import NEWEST, read_cursor, read_place, write_cursor, write_place
 from gateway.surfaces.console.rendering import HEADERS
 from gateway.surfaces.console.visits import ConsoleVisit, page_route
 from gateway.surfaces.explain.recorded import explain_history
-from gateway.surfaces.explain.window import JournalWindow, since_of
+from gateway.surfaces.explain.window import since_of
 
 if TYPE_CHECKING:
     from gateway.model.wire import JsonObject
     from gateway.record.journal.columns import Column
     from gateway.record.journal.entry_index import TaskLine
-    from gateway.record.journal.index_file import TaskRows
+    from gateway.surfaces.console.journals import JournalPlace
     from gateway.surfaces.console.visits import ConsoleParts, ConsoleVisit
 
 
@@ -47,32 +48,32 @@ async def show_tasks(visit: ConsoleVisit) -> Response:
 
 def load_tasks(console: ConsoleParts, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the content of the list for a query. It reads files. Raises `JournalError`."""
-    wanted, before = read_filters(query, FILTERS), read_place(query.get("before", ""))
+    wanted, before = read_filters(query, FILTERS), read_cursor(query.get("before", ""))
     values: dict[Column, str] = {name: wanted[name] for name in ("agent", "user") if name in wanted}
-    page = console.index.find_tasks(values, _filter(console, wanted), before=before, count=_COUNT)
+    page = console.journals.find_tasks(values, _filter(console, wanted), before, count=_COUNT)
     leases = _count_leases(console)
-    older = None if page.before is None else {**wanted, "before": write_place(page.before)}
+    older = {**wanted, "before": write_cursor(page.before)} if page.before else None
     return {
-        "rows": [_describe(console, line, leases) for line in page.found],
+        **describe_journals(console),
+        "rows": [_describe(console, place, line, leases) for place, line in page.found],
         "wanted": wanted,
         "older": older and f"{PATH}?{urlencode(older)}",
-        "newest": before is None,
+        "newest": not before,
         "newest_path": f"{PATH}?{urlencode(wanted)}",
         "events": f"{EVENTS}/tasks?{urlencode(wanted)}",
         "searched": page.searched,
-        "broken": console.index.broken_lines(),
     }
 
 
-def _filter(console: ConsoleParts, wanted: Mapping[str, str]) -> Callable[[JsonObject, TaskRows], bool]:
+def _filter(console: ConsoleParts, wanted: Mapping[str, str]) -> Callable[[TaskLine], bool]:
     """Return whether a task has the wanted values: the index finds them by digests, which prove nothing."""
     state, calls = wanted.get("state"), wanted.get("calls")
 
-    def fits(last: JsonObject, rows: TaskRows) -> bool:
-        principal = _part(last, "principal")
+    def fits(line: TaskLine) -> bool:
+        last, principal = line.last, _part(line.last, "principal")
         return (
-            (calls != "refused" or rows.stopped > 0)
-            and (calls != "asked" or rows.asked > 0)
+            (calls != "refused" or line.stopped > 0)
+            and (calls != "asked" or line.asked > 0)
             and all(principal.get(key) == wanted[name] for name, key in _KEYS.items() if name in wanted)
             and (state is None or find_state(console, _part(last, "task").get("id")) == state)
         )
@@ -95,14 +96,14 @@ def _count_leases(console: ConsoleParts) -> Counter[str]:
     return Counter(lease.task for lease in leases)
 
 
-def _describe(console: ConsoleParts, line: TaskLine, leases: Mapping[str, int]) -> dict[str, Any]:
+def _describe(console: ConsoleParts, place: JournalPlace, line: TaskLine, leases: Mapping[str, int]) -> dict[str, Any]:
     principal, task = _part(line.last, "principal"), _part(line.last, "task")
     identifier = task.get("id")
     if not isinstance(identifier, str):
         raise JournalError("a call of the journal names no task", "run `opagate journal verify`")
     return {
         "id": identifier,
-        "path": f"{PATH}/{identifier}?at={write_place(line.place)}",
+        "path": f"{PATH}/{identifier}?at={write_place(place)}",
         "decisions": f"/console/decisions?{urlencode({'task': identifier})}",
         "kind": task.get("kind"),
         "time": str(line.last.get("time", "")),
@@ -173,7 +174,7 @@ async def _find_graph(visit: ConsoleVisit) -> TaskGraph | None:
         raise JournalError(f"an entry of {task} is damaged: {error}", "run `opagate journal verify`") from error
 
 
-def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: str | None) -> TaskGraph | None:
+def make_graph(console: ConsoleParts, task: str, place: JournalPlace | None, lit: str | None) -> TaskGraph | None:
     """Return the graph of a task; `None` for an unknown one. Without `lit` the last refused call's path is lit.
 
     It reads files. Raises `JournalError`.
@@ -182,7 +183,7 @@ def make_graph(console: ConsoleParts, task: str, place: EntryPlace | None, lit: 
     if found is None:
         return None
     place, call = found
-    window = JournalWindow(console.configuration.journal.path, place, console.journal_key, console.index)
+    window = console.journals.open_window(place)
     entries = window.tasks({task}, since=_since(call))
     nodes, edges = read_task(task, entries)
     audiences = {name: upstream.audience for name, upstream in console.configuration.upstreams.items()}
@@ -198,8 +199,8 @@ def _since(call: JsonObject) -> float:
     return float(opened) - 1.0 if isinstance(opened, int | float) else since_of(call)
 
 
-def _find_call(console: ConsoleParts, task: str, place: EntryPlace | None) -> tuple[EntryPlace, JsonObject] | None:
-    """Return the last call of a task before a place or the end of the journal, and its place."""
+def _find_call(console: ConsoleParts, task: str, place: JournalPlace | None) -> tuple[JournalPlace, JsonObject] | None:
+    """Return the last call of a task before a place or the ends of the journals, and its place."""
     mark = msgspec.json.encode(task)
 
     def fits(line: bytes) -> bool:
@@ -208,9 +209,8 @@ def _find_call(console: ConsoleParts, task: str, place: EntryPlace | None) -> tu
         named = cast("Mapping[str, Any]", msgspec.json.decode(line)).get("task")
         return isinstance(named, Mapping) and cast("Mapping[str, Any]", named).get("id") == task
 
-    before = None if place is None else EntryPlace(place.segment, place.offset + 1)
-    search = Search({"task": task}, kinds=CALLS)
-    page = console.index.find_page(search, fits, before=before, count=1, budget=_FAR)
+    before = NEWEST if place is None else {place.journal: EntryPlace(place.segment, place.offset + 1)}
+    page = console.journals.find_page(Search({"task": task}, kinds=CALLS), fits, before, count=1, budget=_FAR)
     return page.found[0] if page.found else None
 
 

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from gateway.config import Configuration
     from gateway.config.console import ConsoleSettings
     from gateway.identity.login import LoginProvider, LoginSeal
-    from gateway.record.journal.chain import ChainKeys
-    from gateway.record.journal.entry_index import EntryIndex
     from gateway.surfaces.console.feed import Feed
+    from gateway.surfaces.console.journals import ConsoleJournals
     from gateway.surfaces.console.rendering import Templates
     from gateway.surfaces.console.sessions import LinkRegister, Role, SessionRegister
     from gateway.wire.http.exchange import Exchange
@@ -67,8 +66,7 @@ class ConsoleParts:
     provider: LoginProvider | None
     navigation: tuple[NavigationEntry, ...]
     feed: Feed
-    journal_key: ChainKeys
-    index: EntryIndex
+    journals: ConsoleJournals
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
 
     async def read_journal(self, work: Callable[[], Result]) -> Result:

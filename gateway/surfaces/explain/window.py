@@ -6,13 +6,16 @@ A large journal is not read whole.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from gateway.record.journal import reader
 from gateway.record.journal.chain import Chain, ChainKeys, timestamp
+from gateway.record.journal.columns import Search
 from gateway.record.journal.entry import opened_by
 from gateway.record.journal.placed import (
     BUDGET,
@@ -24,7 +27,7 @@ from gateway.record.journal.placed import (
     read_at,
     read_line,
 )
-from gateway.record.journal.several import collect
+from gateway.record.journal.several import collect, time_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,17 +39,23 @@ if TYPE_CHECKING:
 _TIME: Final = re.compile(rb'"time":"([^"]+)"')
 _ENDS: Final = re.compile(rb'"kind":"(?:settled|abandoned)"')
 _DECISIONS: Final = frozenset({"call", "refused"})
+_NEWEST: Final = EntryPlace(sys.maxsize, 0)
+_SAME_ID: Final = 500
+"""Entries with the id of one approval or decision."""
 _AFTER: Final = 2 * 2**20
 """Bytes after the decision: calls counted before it may stand there, and its outcome."""
 
 
 class JournalWindow:
-    """The entries of a journal before a place, within a budget of bytes. `is_cut` tells whether the budget was over first."""
+    """The entries of a journal before a place, within a budget of bytes. `is_cut` tells whether the budget was over first.
+
+    Without a place all entries count: the decision is in another journal.
+    """
 
     def __init__(
         self,
         folder: Path,
-        place: EntryPlace,
+        place: EntryPlace | None,
         key: ChainKeys,
         index: EntryIndex,
         budget: int = BUDGET,
@@ -60,27 +69,25 @@ class JournalWindow:
 
     def outcome(self, decision: str) -> list[JsonObject]:
         """Return the entries about a decision after its own, oldest first."""
-        return [entry for entry in self._after() if entry.get("id") == decision and entry["kind"] not in _DECISIONS]
+        found = self._find_all(decision) if self._place is None else self._after()
+        return [entry for entry in found if entry.get("id") == decision and entry["kind"] not in _DECISIONS]
 
     def approval(self, identifier: str) -> list[JsonObject]:
-        """Return the entries of an approval before the place, oldest first, from its question on."""
+        """Return the entries of an approval before the place, oldest first."""
+        return [entry for entry in self._find_all(identifier) if entry["kind"] == "approval"]
+
+    def _find_all(self, identifier: str) -> list[JsonObject]:
+        """Return the entries with an id before the place, oldest first, as the index finds them."""
         mark = msgspec.json.encode(identifier)
-        found: list[JsonObject] = []
-        for place, line in self._before():
-            if mark not in line:
-                continue
-            entry = read_line(self._folder, place, line, self._chain)
-            if entry.get("id") == identifier:
-                found.append(entry)
-                if entry.get("event") == "asked":
-                    break
-        return found[::-1]
+        search = Search({"id": identifier})
+        page = self._index.find_page(search, lambda line: mark in line, before=self._place, count=_SAME_ID)
+        return [entry for _, entry in reversed(page.found) if entry.get("id") == identifier]
 
     def tasks(self, ids: Collection[str], *, since: float) -> list[JsonObject]:
         """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on. Raises `JournalError`."""
         marks = list(map(msgspec.json.encode, ids))
         begin = timestamp(since).encode("ascii")
-        before = place_after(self._folder, self._place, _AFTER)
+        before = _NEWEST if self._place is None else place_after(self._folder, self._place, _AFTER)
         lines, self.is_cut = self._index.find_task_lines(ids, before, since=begin.decode(), budget=self._budget)
         found: list[JsonObject] = []
         ends: list[PlacedLine] = []
@@ -97,8 +104,7 @@ class JournalWindow:
     def with_texts(self, texts: Collection[str], *, since: float) -> list[JsonObject]:
         """Return the `call` entries with one of some texts, up to the place, and the outcomes of their calls, oldest first."""
         marks, begin = list(map(msgspec.json.encode, texts)), timestamp(since).encode("ascii")
-        own = read_at(self._folder, self._place)
-        found = [own]
+        found = [] if self._place is None else [read_at(self._folder, self._place)]
         ends: dict[str, PlacedLine] = {}
         for placed in self._before():
             if _is_before(placed.line, begin):
@@ -123,11 +129,42 @@ class JournalWindow:
     def _after(self) -> Iterable[JsonObject]:
         """Yield the relevant entries from the place on."""
         read = 0
-        for place, line in lines_from(self._folder, self._place):
+        for place, line in () if self._place is None else lines_from(self._folder, self._place):
             read += len(line)
             if read > _AFTER:
                 return
             yield read_line(self._folder, place, line, self._chain)
+
+
+class JointWindow:
+    """The entries of several journals. The first part has the decision, and the others have entries of the same tasks."""
+
+    def __init__(self, parts: Sequence[JournalWindow]) -> None:
+        self._parts = parts
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether a part had more entries than its budget."""
+        return any(part.is_cut for part in self._parts)
+
+    def outcome(self, decision: str) -> list[JsonObject]:
+        """Return the entries about a decision after its own, oldest first."""
+        return self._merge(part.outcome(decision) for part in self._parts)
+
+    def approval(self, identifier: str) -> list[JsonObject]:
+        """Return the entries of an approval, oldest first."""
+        return self._merge(part.approval(identifier) for part in self._parts)
+
+    def tasks(self, ids: Collection[str], *, since: float) -> list[JsonObject]:
+        """Return the entries of tasks and the outcomes of their calls, oldest first, from a time on. Raises `JournalError`."""
+        return self._merge(part.tasks(ids, since=since) for part in self._parts)
+
+    def with_texts(self, texts: Collection[str], *, since: float) -> list[JsonObject]:
+        """Return the `call` entries with one of some texts, and the outcomes of their calls, oldest first."""
+        return self._merge(part.with_texts(texts, since=since) for part in self._parts)
+
+    def _merge(self, found: Iterable[list[JsonObject]]) -> list[JsonObject]:
+        return list(merge(*found, key=time_of))
 
 
 class JournalFiles:

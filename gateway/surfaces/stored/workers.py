@@ -11,8 +11,11 @@ from gateway.record.journal import storage
 from gateway.record.journal.several import NamedJournal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.config import Configuration
     from gateway.config.history import StoreSettings
+    from gateway.record.journal.chain import ChainKeys
 
 _SHARED: Final[tuple[keys.Name, ...]] = ("sealing", "sessions", "fingerprints", "tokens")
 _PREFIX: Final = "worker-"
@@ -63,20 +66,22 @@ def list_gateways(settings: Configuration) -> list[Configuration]:
 
 def list_journals(settings: Configuration) -> list[NamedJournal]:
     """Return the journals of this configuration's gateways, and those of its peers. Raises `JournalError`."""
-    own = [NamedJournal(_name_of(each), each.journal.path, keys.read_chain(each)) for each in list_gateways(settings)]
-    return [*own, *list_peers(settings)]
+    own = [name_own(each, keys.read_chain(each)) for each in list_gateways(settings)]
+    return [*own, *map(find_peer(settings), settings.journal.peers)]
 
 
-def list_peers(settings: Configuration) -> list[NamedJournal]:
-    """Return the journals of other gateways that the configuration names. Raises `JournalError`."""
-    return [
-        NamedJournal(name, peer.path, None if peer.key is None else keys.read_peer_chain(peer.key))
-        for name, peer in settings.journal.peers.items()
-    ]
-
-
-def _name_of(settings: Configuration) -> str:
-    """Return the name of a gateway for people: of a worker its folder, else of this machine."""
+def name_own(settings: Configuration, chain: ChainKeys) -> NamedJournal:
+    """Return the journal of a gateway, with its name for people: of a worker its folder, else of this machine."""
     folder = settings.journal.path.name
     name = folder if folder.startswith(_PREFIX) else socket.gethostname()
-    return f"{name}-own" if name in settings.journal.peers else name
+    return NamedJournal(f"{name}-own" if name in settings.journal.peers else name, settings.journal.path, chain)
+
+
+def find_peer(settings: Configuration) -> Callable[[str], NamedJournal]:
+    """Return how to find the journal of a peer by its name. A search raises `JournalError`."""
+
+    def find(name: str) -> NamedJournal:
+        peer = settings.journal.peers[name]
+        return NamedJournal(name, peer.path, None if peer.key is None else keys.read_peer_chain(peer.key))
+
+    return find

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.model.wire import UpstreamRequest
-from gateway.record.journal.placed import EntryPlace
-from gateway.surfaces.console.decisions import make_filter, read_place
+from gateway.surfaces.console.decisions import make_filter
+from gateway.surfaces.console.journals import JournalPlace, read_place
 from tests.unit.approving import QUICK, approve
 from tests.unit.harness import Back, call, result
 from tests.unit.surfaces.console.visiting import Browser, headers_of, person, visited
@@ -208,7 +208,7 @@ async def test_two_hundred_calls_make_one_readable_graph(stranger: Browser):
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("1-20", EntryPlace(1, 20)), ("", None), ("1", None), ("-1-2", None), ("1-2 ", None), ("٣-1", None)],
+    [("1-20", JournalPlace(1, 20)), ("", None), ("1", None), ("-1-2", None), ("1-2 ", None), ("٣-1", None)],
 )
 def test_a_place_in_an_address_is_read_strictly(text: str, place: Any):
     assert read_place(text) == place
