@@ -1,8 +1,10 @@
 # Every step is what `make run` does on a fresh machine: a virtual environment, the locked dependencies with their
 # hashes, then the project itself. The image runs as nobody in particular, and needs nothing writable but /state.
 # BASE can name a digest: --build-arg BASE=python:3.13-slim@sha256:…
+# EXTRAS adds locked packages of requirements/: --build-arg EXTRAS=postgresql, as compose.replicas.yaml does.
 ARG BASE=python:3.13-slim
 FROM ${BASE} AS build
+ARG EXTRAS=""
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /opagate
 COPY pyproject.toml README.md LICENSE Makefile ./
@@ -11,6 +13,7 @@ COPY gateway/ gateway/
 COPY opagate/ opagate/
 COPY rego/ rego/
 RUN make .venv/.run
+RUN for extra in ${EXTRAS}; do .venv/bin/python -m pip install -q --no-deps --require-hashes -r requirements/${extra}.txt || exit 1; done
 # Here, so that no layer of the image repeats the files. A clone with a strict umask has files that only its owner reads.
 # The environment is whole, and needs no pip.
 RUN chmod -R go+rX /opagate && .venv/bin/python -m pip uninstall -q -y pip

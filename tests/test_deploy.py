@@ -16,8 +16,10 @@ import pytest
 import yaml
 
 from gateway import config
-from gateway.config import OpaEngine
+from gateway.config import Configuration, OpaEngine
+from gateway.config.keys import load as load_keys
 from gateway.surfaces.demo.processes import NAMES, upstreams
+from gateway.surfaces.stored.opening import find_server
 from tests.e2e.wire import until
 from tests.gateway_process import free_port, running_gateway
 from tests.servers.serving import stop
@@ -25,9 +27,23 @@ from tests.servers.serving import stop
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+
+
+class _ComposeLoader(yaml.SafeLoader):
+    """A reader of compose files. `!reset` takes a value of the first file away."""
+
+
+_ComposeLoader.add_constructor("!reset", lambda _loader, _node: None)
+REPLICAS: dict[str, Any] = yaml.load((ROOT / "compose.replicas.yaml").read_text("utf-8"), _ComposeLoader)
 with pytest.MonkeyPatch.context() as _environment:
     _environment.setenv("OPAGATE_PORT", "8080")
+    _environment.setenv("OPAGATE_STORE", REPLICAS["x-gateway"]["environment"]["OPAGATE_STORE"])
     DEPLOYED = config.load(ROOT / "deploy/gateway.yaml")
+    REPLICATED = config.load(ROOT / "deploy/replicas/gateway.yaml")
+EXTRAS = (
+    "for extra in ${EXTRAS}; do .venv/bin/python -m pip install -q --no-deps --require-hashes"
+    " -r requirements/${extra}.txt || exit 1; done"
+)
 DEMO = upstreams({name: f"http://{name}:8000/mcp" for name in NAMES}, verified=True)
 
 
@@ -78,7 +94,13 @@ def test_the_image_is_built_by_the_step_that_make_run_begins_with():
     assert "VENV   := .venv\n" in makefile
     assert re.findall(
         r"^RUN (?!apt-get|useradd|chmod)(.+)$", DOCKERFILE.partition("\nFROM build")[0], re.MULTILINE
-    ) == ["make .venv/.run"]
+    ) == ["make .venv/.run", EXTRAS]
+
+
+def test_the_extras_of_the_image_are_locked():
+    assert '\nARG EXTRAS=""\n' in DOCKERFILE
+    for extra in REPLICAS["services"]["gateway"]["build"]["args"]["EXTRAS"].split():
+        assert "--hash=sha256:" in (ROOT / f"requirements/{extra}.txt").read_text("utf-8")
 
 
 def test_the_image_leaves_no_anonymous_volume_and_starts_from_a_clone_with_a_strict_umask():
@@ -286,3 +308,72 @@ def test_compose_builds_on_the_base_of_the_dockerfile_unless_told_otherwise():
 
     assert base
     assert COMPOSE["services"]["gateway"]["build"]["args"]["BASE"] == f"${{OPAGATE_BASE_IMAGE:-{base[1]}}}"
+
+
+def test_two_gateways_have_the_configuration_of_one_and_share_what_two_have_to():
+    one, two = (config_without(each, "store", "keys", "journal") for each in (DEPLOYED, REPLICATED))
+
+    assert one == two
+    assert find_server(REPLICATED).name == "the local socket/opagate"
+    assert sorted(REPLICATED.keys.model_dump(exclude_none=True)) == ["fingerprints", "sealing", "sessions", "tokens"]
+
+
+def config_without(settings: Configuration, *sections: str) -> dict[str, Any]:
+    return settings.model_dump(exclude={*sections})
+
+
+@pytest.mark.parametrize(("name", "other"), [("gateway", "state-2"), ("gateway-2", "state")])
+def test_each_of_two_gateways_reads_the_journal_of_the_other(name: str, other: str):
+    own = {"gateway": "state", "gateway-2": "state-2"}[name]
+    mounts = {place.split(":")[1]: place for service in (COMPOSE, REPLICAS) for place in mounts_of(service, name)}
+    peer = REPLICATED.journal.peers["other"]
+
+    assert mounts["/state"] == f"{own}:/state"
+    assert mounts["/peer"] == f"{other}:/peer:ro"
+    assert REPLICATED.journal.path.relative_to("/state") == peer.path.relative_to("/peer")
+    assert mounts["/run/keys"] == "keys:/run/keys:ro"
+    assert mounts["/run/postgresql"] == "database:/run/postgresql"
+
+
+def mounts_of(compose: dict[str, Any], name: str) -> list[str]:
+    return compose["services"].get(name, {}).get("volumes", [])
+
+
+def test_the_keys_of_two_gateways_are_made_once(tmp_path: Path):
+    _, code = REPLICAS["services"]["keys"]["entrypoint"], REPLICAS["services"]["keys"]["command"][0]
+    made: list[dict[str, bytes]] = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code.replace("/state", str(tmp_path))], check=True, timeout=300)
+        made.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    keys = {f"keys.{path.name}": path for path in REPLICATED.keys.model_dump(exclude_none=True).values()}
+
+    assert made[0] == made[1]
+    assert sorted(made[0]) == sorted(path.name for path in keys.values())
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    found = {name: tmp_path / path.name for name, path in REPLICATED.keys.model_dump(exclude_none=True).items()}
+    assert load_keys(config.parse("{}", base=tmp_path).with_changes(keys=found), begun=False).sealing.keys[0]
+
+
+def test_only_the_balancer_of_two_gateways_is_published_and_the_database_has_no_network():
+    services: dict[str, Any] = REPLICAS["services"]
+
+    assert [name for name, item in services.items() if item.get("ports")] == ["balancer"]
+    assert services["balancer"]["ports"] == ["127.0.0.1:${OPAGATE_PORT:-8080}:8080"]
+    assert services["postgresql"]["network_mode"] == "none"
+    assert [name for name in services if "database:/run/postgresql" in mounts_of(REPLICAS, name)] == [
+        "gateway",
+        "gateway-2",
+    ]
+    for name in ("balancer", "postgresql", "keys"):
+        assert (services[name]["read_only"], services[name]["cap_drop"]) == (True, ["ALL"])
+
+
+def test_the_balancer_of_two_gateways_asks_each_for_readiness_and_sends_nothing_twice(haproxy_path: Path):
+    path = ROOT / "deploy/replicas/haproxy.cfg"
+    text = path.read_text("utf-8")
+    checked = subprocess.run([str(haproxy_path), "-c", "-f", str(path)], capture_output=True, timeout=60, check=False)
+
+    assert checked.returncode == 0, checked.stderr
+    assert re.findall(r"^  server \w+ ([\w-]+):8080$", text, re.MULTILINE) == ["gateway", "gateway-2"]
+    assert "uri /readyz" in text
+    assert re.findall(r"^  retry-on (.+)$", text, re.MULTILINE) == ["conn-failure"]

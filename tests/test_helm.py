@@ -20,6 +20,7 @@ from tests.machine import MISSING
 ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "deploy/helm/opagate"
 EXAMPLE: Final = ROOT / "deploy/helm/example-values.yaml"
+REPLICAS: Final = ROOT / "deploy/helm/replicas-values.yaml"
 HELM: Final = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools") / "helm"
 VERSIONS: Final = ("1.29.0", "1.37.0")
 
@@ -30,9 +31,10 @@ def helm(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(HELM), *words], capture_output=True, text=True, timeout=120, check=False)
 
 
-def render(*settings: str, version: str = "1.31.0") -> list[dict[str, Any]]:
+def render(*settings: str, version: str = "1.31.0", values: tuple[Path, ...] = (EXAMPLE,)) -> list[dict[str, Any]]:
     done = helm(
-        *("template", "gw", str(CHART), "--values", str(EXAMPLE), "--namespace", "tools", "--kube-version", version),
+        *("template", "gw", str(CHART), "--namespace", "tools", "--kube-version", version),
+        *(word for path in values for word in ("--values", str(path))),
         *(word for setting in settings for word in ("--set", setting)),
     )
     assert done.returncode == 0, done.stderr
@@ -120,12 +122,17 @@ def test_the_gateway_takes_the_configuration_that_is_rendered(
 def test_pods_with_a_database_have_one_sealing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TICKETS_TOKEN", "x" * 32)
     monkeypatch.setenv("OPAGATE_STORE", "postgresql://opagate@db.example/opagate?sslmode=verify-full")
-    data = one(render("config.store.kind=postgresql", "config.store.url=${OPAGATE_STORE}"), "ConfigMap")["data"]
+    objects = render(values=(EXAMPLE, REPLICAS))
+    data = one(objects, "ConfigMap")["data"]
 
     found = config.parse(data["gateway.yaml"], base=tmp_path)
 
+    assert one(objects, "StatefulSet")["spec"]["replicas"] == 3
     assert found.keys.sealing == Path("/run/keys/sealing")
     assert found.keys.chain != found.keys.sealing
+    ports = [port["port"] for rule in one(objects, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+    assert {443, 5432} <= set(ports)
+    kubernetes_validate.validate(one(objects, "NetworkPolicy"), "1.37", strict=True)
 
 
 def test_all_that_a_container_reads_or_writes_is_mounted():

@@ -128,7 +128,7 @@ def load_decisions(console: ConsoleParts, query: Mapping[str, str]) -> dict[str,
 
 
 def describe_journals(console: ConsoleParts) -> dict[str, Any]:
-    """Return what a list says of the journals behind it, and that some cannot be read here."""
+    """Return the state of the journals behind a list, for its notices."""
     journals = console.journals
     return {
         "broken": journals.broken_lines(),
