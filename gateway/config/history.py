@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 from gateway.config.values import Count, Domain, Duration, FilePath, Secret, Settings, Size, Text
 
@@ -26,7 +26,16 @@ class TaskLimit(Settings):
         return self
 
 
-TaskLimits: TypeAlias = dict[Text, TaskLimit]
+def _have_no_owner(limits: dict[str, TaskLimit]) -> dict[str, TaskLimit]:
+    """Refuse the name of a limit with its owner: the owner is the section."""
+    for name in limits:
+        owner, dot, own = name.rpartition(".")
+        if dot:
+            raise ValueError(f"there is no limit {name!r}; write {own!r} under limits.{owner}")
+    return limits
+
+
+TaskLimits: TypeAlias = Annotated[dict[Text, TaskLimit], AfterValidator(_have_no_owner)]
 """Name of a limit → its numbers."""
 
 

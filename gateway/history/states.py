@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 21
+VERSION: Final = 22
 """The version of the forms in a snapshot. Raise it with each change of `TaskState`, of an event, or of `_TaskRow`."""
 
 

@@ -54,6 +54,8 @@ BUCKETS: Final = 60
 _WHOLE: Final = timedelta(days=400)
 LONGEST_NAME: Final = 256
 """Characters of a target's name. Nothing is kept beside a longer one: a caller may have made it up."""
+MAX_VALUES: Final = 1024
+"""Different values of a key that are counted exactly, unless a declaration says otherwise."""
 _TARGETS: Final = 1024
 """Targets whose facts are kept: a resource is made anew for each call."""
 _POINTER: Final = r"^/arguments(/([^~/]|~[01])*)+$"
@@ -221,6 +223,13 @@ class Fact(_Declared):
     within: Duration | None = Field(default=None, description="A sliding window; needed without the key `task`.")
     since: Selection | None = Field(default=None, description="The fact begins anew after a call that fits.")
     keys: int = Field(default=100_000, ge=1, le=1_000_000, strict=True, description="The most keys that are kept.")
+    values: int = Field(
+        default=MAX_VALUES,
+        ge=1,
+        le=100_000,
+        strict=True,
+        description="Up to how many different values of a key are counted exactly. Beyond it, `distinct` passes every limit.",
+    )
 
     @property
     def aggregate(self) -> Aggregate:
@@ -253,6 +262,8 @@ class Fact(_Declared):
             raise ValueError("its memory would never end; add `within`, or the key `task`")
         if self.within is not None and not timedelta(seconds=1) <= self.within <= _WHOLE:
             raise ValueError("`within` is from 1s to 400 days")
+        if self.distinct is None and self.values != MAX_VALUES:
+            raise ValueError("`values` is for `distinct` alone")
         if self.since is not None and {"ask", "deny"} & {*self.since.list_ends()}:
             raise ValueError("`since` begins anew after an outcome; a refused call changes nothing")
         return self

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.history.store import Store, StoredTask
     from gateway.model.wire import JsonObject
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The version of the form in snapshots. Raise it with each change of `_Stored` or of a table."""
 MOST_CORRECTED: Final = 10_000
 """Calls of one account whose unknown outcome is settled. Later ones count as unknown until their windows are over."""

@@ -69,7 +69,7 @@ class _Fact:
 
     `earlier` and `present` are the numbers of its keys: of a counted call, and of the call under decision. `key` is the digest
     of `present`, if that has no paths. `number` and `members` are paths to what a call adds. `amounts` are the paths to all
-    amounts, if their sum is the fact.
+    amounts, if their sum is the fact. `caller` is as in `Mark`.
     """
 
     declared: Declaration
@@ -82,6 +82,7 @@ class _Fact:
     is_amount: bool = False
     members: _Path = ()
     amounts: tuple[_Path, ...] = ()
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +338,9 @@ def _count(each: _Fact, key: str, number: str, members: tuple[str, ...], *, unre
     """Return the mark of a call that a fact counts."""
     declared = each.declared
     aggregate, ends, width, most = declared.aggregate, declared.ends, declared.width, declared.fact.keys
-    return Mark(declared.table, each.owner, key, aggregate, ends, width, most, number, members, unreadable)
+    added = number, members, unreadable
+    values, who = declared.fact.values, each.caller
+    return Mark(declared.table, each.owner, key, aggregate, ends, width, most, *added, values=values, caller=who)
 
 
 def _begin(each: _Fact, key: str) -> Mark:
@@ -354,6 +357,7 @@ class _Planner:
         self._book = book
         self._subject = subject
         self._digests = digests
+        self._caller = digests.of(("caller", str(_name("party", subject))))
         self._numbers: dict[tuple[tuple[str | _Path, ...], bool], int] = {}
         self._keys: list[_Key] = []
 
@@ -419,6 +423,7 @@ class _Planner:
             fact.sum is not None and labels.roles.get(fact.sum.removeprefix("/arguments")) is Role.AMOUNT,
             _split(what) if what.startswith("/") else (),
             _find_amounts(self._subject.call.target) if fact.sum == "amount" else (),
+            self._caller if declared.scope in {"tenant", "all"} else "",
         )
 
     def _find_members(self, declared: Declaration) -> tuple[str, ...] | None:

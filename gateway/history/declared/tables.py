@@ -20,7 +20,9 @@ Amount: TypeAlias = int | float | Decimal | set[str]
 """What some calls come to: their number, a time, their sum, or their different values."""
 
 MAX_MEMBERS: Final = 1_024
-"""Different values of one key. With more, the fact is incomplete."""
+"""Different values that one call may add. With more, nobody can read them."""
+BEYOND: Final = 10**9
+"""The least number of different values where some were not kept: above every limit."""
 PARTS: Final = 60
 _EXACT: Final = Context(prec=80)
 _ZERO: Final = Decimal(0)
@@ -37,7 +39,8 @@ class Mark(Struct, frozen=True, array_like=True):
     `table` is the fact with the digest of its declaration, and `owner` the account that holds it, empty for the task. `key` is a
     keyed digest, empty for a call whose key could not be read. `ends` are the states in which the call counts. `width` is the
     length of a part of the window in seconds, 0 without a window. `number` and `members` are what the call adds. `begins`: the
-    call only begins the fact anew.
+    call only begins the fact anew. `values` bounds the different values of the key. `caller` is the digest of who called,
+    for a fact whose keys are the same for all callers.
     """
 
     table: str
@@ -51,6 +54,8 @@ class Mark(Struct, frozen=True, array_like=True):
     members: tuple[str, ...] = ()
     unreadable: bool = False
     begins: bool = False
+    values: int = MAX_MEMBERS
+    caller: str = ""
 
 
 class Cell(Struct, array_like=True):
@@ -59,7 +64,7 @@ class Cell(Struct, array_like=True):
     `closed` has the closed calls by the part of the window. `joined` has all of `closed` as one, or `None` before it is made.
     `oldest` is no later than the earliest part. `unclear` is the latest part with an unreadable closed call. `opened` counts
     the open calls, and `unread` the unreadable open calls. `total` is the sum of the open calls. `open` has their times and
-    values.
+    values. `beyond` is the latest part with different values that were not kept. `caller` is who took the key.
     """
 
     closed: dict[int, Amount] = field(default_factory=dict[int, Amount])
@@ -70,6 +75,8 @@ class Cell(Struct, array_like=True):
     unread: int = 0
     total: Decimal = _ZERO
     open: dict[str, Amount] = field(default_factory=dict[str, Amount])
+    beyond: int | None = None
+    caller: str = ""
 
     def begin(self, call: str, at: float, mark: Mark) -> None:
         """Count an open call."""
@@ -109,28 +116,28 @@ class Cell(Struct, array_like=True):
         if mark.unreadable:
             self.unclear = part if self.unclear is None else max(part, self.unclear)
         if isinstance(amount, set):
-            self._keep_members(part, amount)
+            self._keep_members(part, amount, mark.values)
             return
         held = closed.get(part)
         closed[part] = amount if held is None else _add(aggregate, held, amount)
         if self.joined is not None:
             self.joined = _add(aggregate, self.joined, amount)
 
-    def _keep_members(self, part: int, members: set[str]) -> None:
+    def _keep_members(self, part: int, members: set[str], most: int) -> None:
         if self.joined is None:
             self.joined = _join("distinct", self.closed.values()) or set[str]()
         known = cast("set[str]", self.joined)
         held = cast("set[str]", self.closed.setdefault(part, set[str]()))
-        if len(known | members) > MAX_MEMBERS:
-            self.unclear = part if self.unclear is None else max(part, self.unclear)
-            return
+        if len(known | members) > most:
+            self.beyond = part if self.beyond is None else max(part, self.beyond)
+            members = members & known | set(sorted(members - known)[: max(0, most - len(known))])
         held |= members
         known |= members
 
     def begin_anew(self) -> None:
         """Forget the closed calls."""
         self.closed.clear()
-        self.joined = self.unclear = None
+        self.joined = self.unclear = self.beyond = None
 
     def take_back(self, at: float, mark: Mark) -> None:
         """Count a closed call no longer. A time and different values stay."""
@@ -154,6 +161,8 @@ class Cell(Struct, array_like=True):
             self.oldest, self.joined = min(self.closed, default=earliest), None
             if self.unclear is not None and self.unclear < earliest:
                 self.unclear = None
+            if self.beyond is not None and self.beyond < earliest:
+                self.beyond = None
         if self.joined is None and self.closed:
             self.joined = _join(aggregate, self.closed.values())
         return self.joined
@@ -164,16 +173,41 @@ class Cell(Struct, array_like=True):
 
 
 class Table(Struct, array_like=True):
-    """One fact. `lost` is the last time at which a call could not be kept, `None` for never. `unkept` are open calls whose keys
-    found no room. `swept` is the earliest part of the window at the last search for room. `anew`: a key began anew, so nobody
+    """One fact. `lost` is the last time at which a call could not be kept, `None` for never. `unkept` has the keys of open calls
+    that found no room. `shares` are the numbers of keys that callers took. `swept` is the earliest part of the window at the last search for room. `anew`: a key began anew, so nobody
     knows whether an earlier call is still in it."""
 
     width: float
     cells: dict[str, Cell] = field(default_factory=dict[str, Cell])
     lost: float | None = None
-    unkept: set[str] = field(default_factory=set[str])
+    unkept: dict[str, str] = field(default_factory=dict[str, str])
     swept: int | None = None
     anew: bool = False
+    shares: dict[str, int] = field(default_factory=dict[str, int])
+
+    def add(self, mark: Mark, now: float) -> Cell | None:
+        """Return the cell of a new key, `None` without room for it.
+
+        A caller takes no more keys than are left. So one caller fills half of a table, and others find room.
+        """
+        if not self._has_room(mark) and not (_make_room(self, now) and self._has_room(mark)):
+            return None
+        if mark.caller:
+            self.shares[mark.caller] = self.shares.get(mark.caller, 0) + 1
+        cell = self.cells[mark.key] = Cell(caller=mark.caller)
+        return cell
+
+    def _has_room(self, mark: Mark) -> bool:
+        left = mark.most - len(self.cells)
+        return left > 0 and (not mark.caller or self.shares.get(mark.caller, 0) < left)
+
+    def drop(self, key: str) -> None:
+        """Drop the cell of a key."""
+        caller = self.cells.pop(key).caller
+        if caller:
+            self.shares[caller] -= 1
+            if not self.shares[caller]:
+                del self.shares[caller]
 
     def is_incomplete(self, now: float) -> bool:
         """Return whether a call within the window was not kept."""
@@ -200,10 +234,10 @@ def reserve(tables: Tables, call: str, at: float, marks: Iterable[Mark]) -> None
             continue
         cell = table.cells.get(mark.key)
         if cell is None:
-            if len(table.cells) >= mark.most and not _make_room(table, at):
-                table.unkept.add(call)
-                continue
-            cell = table.cells[mark.key] = Cell()
+            cell = table.add(mark, at)
+        if cell is None:
+            table.unkept[call] = mark.key
+            continue
         cell.begin(call, at, mark)
 
 
@@ -229,9 +263,9 @@ def close(tables: Tables, call: str, at: float, marks: Iterable[Mark], ends: Col
                 table = tables.setdefault(mark.table, Table(mark.width))
                 table.lost = at
             if table is not None and not is_kept:
-                table.unkept.discard(call)
+                table.unkept.pop(call, None)
         if table is not None and cell is not None and cell.is_empty:
-            del table.cells[mark.key]
+            table.drop(mark.key)
 
 
 def correct(tables: Tables, call: str, at: float, marks: Iterable[Mark], end: str) -> None:
@@ -248,7 +282,7 @@ def correct(tables: Tables, call: str, at: float, marks: Iterable[Mark], end: st
         elif cell is not None and table is not None and not table.anew:
             cell.take_back(at, mark)
             if cell.is_empty:
-                del table.cells[mark.key]
+                table.drop(mark.key)
 
 
 def _amount_of(mark: Mark, at: float) -> Amount:
@@ -295,7 +329,7 @@ def _make_room(table: Table, now: float) -> bool:
         if not cell.opened and cell.oldest < earliest and max(cell.closed, default=0) < earliest
     ]
     for key in over:
-        del table.cells[key]
+        table.drop(key)
     return len(table.cells) < before
 
 
@@ -321,11 +355,16 @@ def read(table: Table, key: str, now: float, how: tuple[Aggregate, bool], own: t
     """
     (aggregate, counts_open), (call, mine) = how, own
     lost, cell = table.lost is not None and table.is_incomplete(now), table.cells.get(key)
+    if table.unkept and key in table.unkept.values():
+        # Its open call found no room, and may have found some since.
+        lost = True
     if cell is None:
-        return _LACKING if lost or table.unkept else _NOTHING
+        return _LACKING if lost else _NOTHING
     closed = cell.join(aggregate, floor(now / table.width) - PARTS if table.width else 0)
     lacks = lost or cell.unclear is not None
     if not counts_open or not cell.opened:
+        if cell.beyond is not None:
+            closed = BEYOND + len(closed or ())
         return closed, closed, lacks
     if mine is not None and (mine.key != key or call in table.unkept):
         mine = None
@@ -335,7 +374,11 @@ def read(table: Table, key: str, now: float, how: tuple[Aggregate, bool], own: t
         return (counted if mine is None else counted - 1) or None, counted, lacks
     if aggregate == "sum":
         return *_read_total(cell, closed, mine), lacks
-    return *_read_open(cell, closed, aggregate, call, mine), lacks
+    past, value = _read_open(cell, closed, aggregate, call, mine)
+    if cell.beyond is not None:
+        # Also here, so that a call with another value raises the number.
+        return BEYOND + len(cast("set[str]", past or ())), BEYOND + len(cast("set[str]", value or ())), lacks
+    return past, value, lacks
 
 
 def _read_total(cell: Cell, closed: Decimal | None, mine: Mark | None) -> tuple[Decimal | None, Decimal]:

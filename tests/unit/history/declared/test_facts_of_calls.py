@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.history import Restored, Store, rebuild, restore, rewind, snapshot
+from gateway.history.declared.tables import BEYOND
 from gateway.model.content import CallContent
 from gateway.model.target import Effect, Target
 from tests.unit.history.declared.counting import ADA, READ, REFUND, Run, book, caller, target
@@ -261,6 +262,63 @@ def test_different_systems_and_destinations_are_counted():
     assert found.values == {"systems": 3, "sent_to": 3}
     _, unseen = run.begin({}, content=CallContent(complete=False))
     assert unseen.incomplete == ("sent_to",)
+
+
+SENT = "sent_to: {distinct: destination, by: user, within: 10m, values: 3}"
+
+
+def send(run: Run, *to: int) -> DeclaredFacts:
+    call, found = run.begin({}, content=CallContent(dict.fromkeys(to, "d")))
+    run.settle(call)
+    return found
+
+
+def test_more_different_values_than_are_kept_pass_every_limit_and_block_no_other_call():
+    run = Run(book(SENT))
+    assert [send(run, each).values["sent_to"] for each in (1, 2, 3, 4)] == [1, 2, 3, 4]
+
+    known, other = send(run, 2), send(run, 9)
+    assert known.incomplete == other.incomplete == ()
+    assert known.values == known.before, "a call to a known destination raises nothing"
+    for found in (known, other):
+        assert float(found.values["sent_to"]) >= BEYOND
+    assert float(other.values["sent_to"]) > float(other.before["sent_to"]), "a call to another one does"
+    again = send(run, 9)
+    assert float(again.values["sent_to"]) > float(again.before["sent_to"])
+    run.now += 700
+    assert send(run, 9).values["sent_to"] == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_number_of_different_values_is_exact_up_to_its_bound_and_never_too_small(seed: int):
+    chance, run, sent = random.Random(seed), Run(book(SENT)), set[int]()
+    for _ in range(40):
+        to = chance.sample(range(6), chance.randint(1, 3))
+        before = len(sent)
+        sent |= {*to}
+        found = float(send(run, *to).values["sent_to"])
+        assert found == len(sent) if before <= 3 and len(sent) <= 3 else found >= len(sent)
+
+
+ALL = "paid: {sum: /arguments/amount, by: /arguments/customer, within: 60s, keys: 8}"
+
+
+def test_one_caller_cannot_fill_a_fact_that_all_share():
+    run, other = Run(book(ALL)), caller("other", "bob")
+    for number in range(20):
+        call, found = run.begin(pay(5, f"a{number}"), verdict=lambda facts: "deny" if facts.incomplete else "allow")
+        if found.incomplete:
+            assert number >= 4
+        else:
+            run.settle(call)
+
+    assert run.begin(pay(5, "a99"), verdict=lambda _facts: "deny")[1].incomplete == ("paid",)
+    for number in range(2):
+        found = run.call(pay(7, f"b{number}"), who=other)
+        assert (found.values, found.incomplete) == ({"paid": 7}, ())
+    assert run.call(pay(7, "a0"), who=other).values["paid"] == 12, "all callers count one another"
+    run.now += 200
+    assert run.call(pay(5, "a99")).incomplete == (), "shares end with their window"
 
 
 # --- windows -------------------------------------------------------------------------------------------

@@ -39,3 +39,18 @@ def test_a_full_table_is_searched_once_in_a_part_of_the_window():
     after = WIDTH * (tables.PARTS + 1)
     tables.reserve(held, "later", after, mark("later"))
     assert (cells.searches, set(cells)) == (2, {"later"})
+
+
+def test_an_open_call_that_found_no_room_is_missing_from_its_key_alone():
+    held: tables.Tables = {}
+    for call in ("a", "b", "without"):
+        tables.reserve(held, call, 0.0, mark(call if call != "without" else "c"))
+    tables.close(held, "b", 0.0, mark("b"), ("deny",))
+    tables.reserve(held, "later", 1.0, mark("c"))
+
+    def is_lacking(key: str) -> bool:
+        return tables.read(held["calls@1"], key, 1.0, ("count", True), ("", None))[2]
+
+    assert [key for key in ("a", "b", "c", "d") if is_lacking(key)] == ["c"]
+    tables.close(held, "without", 1.0, mark("c"), ("deny",))
+    assert not is_lacking("c")

@@ -103,6 +103,14 @@ def test_numbers_that_make_no_limit_do_not_load(given: str, problem: str, tmp_pa
         parse(f"limits: {{task: {{audiences: {given}}}}}", base=tmp_path)
 
 
+def test_a_limit_over_tasks_is_named_in_its_own_section_alone(tmp_path: Path):
+    for section in ("task", "agent"):
+        with pytest.raises(
+            ConfigurationError, match=r"there is no limit 'user\.calls'; write 'calls' under limits\.user"
+        ):
+            parse(f"limits: {{{section}: {{user.calls: {{soft: 5}}}}}}", base=tmp_path)
+
+
 def test_settings_without_limits_are_left_alone():
     plain = Configuration()
 
