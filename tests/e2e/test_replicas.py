@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -12,7 +13,7 @@ from tests.e2e.balancing import running_haproxy
 from tests.e2e.conftest import policy
 from tests.e2e.running import mortal_gateway
 from tests.e2e.test_postgresql import STORE, share_keys
-from tests.e2e.wire import JSON, call, entries, until, verified
+from tests.e2e.wire import JSON, call, entries, page, until, verified
 from tests.gateway_process import free_port, open_config
 from tests.servers.serving import ServerProcess
 from tests.unit.base.store.postgresql_server import running_postgresql
@@ -54,7 +55,8 @@ def test_gateways_behind_a_balancer_count_each_call_of_a_task_once(
         environment = {"STORE_URL": database.url}
         one = stack.enter_context(mortal_gateway(setup, first, port=ports["one"], environment=environment))
         share_keys(first, second)
-        stack.enter_context(mortal_gateway(setup, second, port=ports["two"], environment=environment))
+        changed = f"{setup}limits: {{drain: 11s}}\n"
+        two = stack.enter_context(mortal_gateway(changed, second, port=ports["two"], environment=environment))
         origin = stack.enter_context(running_haproxy(haproxy_path, tmp_path, front, ports, retries=1))
         with ThreadPoolExecutor(8) as threads:
             assert not any(faults := list(threads.map(partial(echo, origin), map("call-{}".format, range(CALLS))))), (
@@ -63,6 +65,11 @@ def test_gateways_behind_a_balancer_count_each_call_of_a_task_once(
         assert entries(first, "call")
         assert entries(second, "call")
         assert numbers(first, second) == list(range(1, CALLS + 1))
+
+        for gateway in (one, two):
+            until(lambda gateway=gateway: '"store.differs"' in gateway.printed())
+            status, readiness = page(gateway, "/readyz")
+            assert (status, list(json.loads(readiness)["differs"].values())) == (200, [["limits"]])
 
         one.process.kill()
         one.process.wait(60)

@@ -224,14 +224,12 @@ class ApprovalRegister:
         """Settle the claims of gateways that have ended: the approval is used if the history has the call, and else free again.
 
         Raises `GatewayError`. A call is counted after its claim. So without a place in the history it was never sent, and it can get
-        none later: its gateway is buried first.
+        none later: a gateway without a claim changes nothing.
         """
         claims = {one.id: one.claim for one in self.index if one.claim and one.claim.gateway != self.gateway}
         if not claims or self._fleet is None:
             return
         ended = {claim.gateway for claim in claims.values()} - await self._fleet.replicas.list_living()
-        if ended:
-            await self._fleet.replicas.bury(ended)
         for identifier, claim in claims.items():
             approval = self.index.get(identifier)
             if claim.gateway not in ended or approval is None:

@@ -13,8 +13,6 @@ from gateway.base.store.engine import ABSENT, Replica
 from gateway.base.store.records import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gateway.base.store.records import SealedStore
     from gateway.model.errors import StoreError
 
@@ -24,10 +22,6 @@ class Replicas(Replica, Protocol):
 
     def find_end(self) -> StoreError | None:
         """Return the reason to act no more as this gateway, `None` while it has not ended."""
-        ...
-
-    async def bury(self, ended: Collection[str], /) -> None:
-        """Stop late changes of ended gateways. Raises `StoreError`."""
         ...
 
 
@@ -63,6 +57,5 @@ class Duty:
                 return True
             if holder.gateway in await replicas.list_living():
                 return False
-            await replicas.bury([holder.gateway])
         change = self._records.changed(self._name, DutyHolder(replicas.id), version=version)
         return await self._store.change(change) is not None

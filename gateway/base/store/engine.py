@@ -14,7 +14,7 @@ A later form than this release knows is refused, and never dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from gateway.model.errors import StoreError
@@ -91,7 +91,10 @@ class Replica(Protocol):
     def id(self) -> str: ...
 
     async def list_living(self) -> frozenset[str]:
-        """Return the ids of all processes that use the records. A process that has ended does not come back. Raises `StoreError`."""
+        """Return the ids of all processes that use the records. Raises `StoreError`.
+
+        A process that has ended does not come back, and none of its late changes is carried out.
+        """
         ...
 
 
@@ -109,8 +112,12 @@ class OnlyReplica:
 class Claim(Replica, Protocol):
     """The right of this process to use the records."""
 
-    async def bury(self, ended: Collection[str], /) -> None:
-        """Stop late changes of processes with an ended claim. Raises `StoreError`."""
+    def announce(self, about: Mapping[str, str], /) -> None:
+        """Tell other processes of policy and settings: name → revision or digest."""
+        ...
+
+    def find_differences(self) -> Mapping[str, Sequence[str]]:
+        """Return the differences of other processes: process → names of policy and settings."""
         ...
 
     def find_problem(self) -> StoreError | None:

@@ -119,7 +119,7 @@ class PostgresStore:
         self._server = server
         self._clock = clock
         self._claim = claim
-        self._reader = Link(server, partial(require_schema, server=server, may_make=may_make))
+        self._reader = Link(server, partial(require_schema, server=server, may_make=may_make), writes=False)
         self._writer = Link(server, self._register)
         self._name = ""
         self._doubts: list[str] = []

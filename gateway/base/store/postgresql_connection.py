@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -71,6 +71,13 @@ class Connection(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Losses:
+    """The number of lost connections that wrote. The server behind them may be no primary any more."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A PostgreSQL server with its time limits in seconds.
@@ -83,6 +90,7 @@ class Server:
     patience: float = 10.0
     opening: float = 1.0
     clock_skew: float = 1.0
+    losses: Losses = field(default_factory=Losses, init=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -161,12 +169,17 @@ async def confirm(answer: Awaitable[Result], server: Server) -> Result:
 class Link:
     """A connection for one piece of work at a time, opened on use and again after a failure.
 
-    `prepare` is done with each new connection.
+    `prepare` is done with each new connection. A link that `writes` tells of a lost connection. Another one then opens its own
+    anew, since a deposed primary goes on answering whoever reads.
     """
 
-    def __init__(self, server: Server, prepare: Callable[[Connection], Awaitable[None]]) -> None:
+    def __init__(
+        self, server: Server, prepare: Callable[[Connection], Awaitable[None]], *, writes: bool = True
+    ) -> None:
         self._server = server
         self._prepare = prepare
+        self._writes = writes
+        self._losses = server.losses.count
         self._turn = asyncio.Lock()
         self._opening: asyncio.Task[Connection] | None = None
 
@@ -181,6 +194,7 @@ class Link:
         except TimeoutError:
             raise self._server.make_late_error(until - began) from None
         try:
+            self._follow()
             connection = self._find_open() or await self._wait_for_opening(began, until)
             return await self._finish(connection, work, began, until)
         finally:
@@ -195,17 +209,28 @@ class Link:
             opening.result().terminate()
         opening.cancel()
 
+    def _follow(self) -> None:
+        """Drop the connection after the loss of one that wrote."""
+        if self._losses != self._server.losses.count:
+            self._losses = self._server.losses.count
+            if not self._writes:
+                self.close()
+
+    def _lose(self) -> None:
+        self._server.losses.count += self._writes
+        self.close()
+
     async def _finish(
         self, connection: Connection, work: Callable[[Connection], Awaitable[Result]], began: float, until: float
     ) -> Result:
         try:
             return await finish(connection, work, until)
         except TimeoutError:
-            self.close()
+            self._lose()
             raise self._server.make_late_error(until - began) from None
         except _FAILURES as error:
             if not is_refusal(error) or getattr(error, "sqlstate", None) == _READ_ONLY:
-                self.close()
+                self._lose()
             raise self._server.make_error(error) from error
 
     def _find_open(self) -> Connection | None:
@@ -215,7 +240,7 @@ class Link:
     async def _wait_for_opening(self, began: float, until: float) -> Connection:
         """Return the open connection. An opening that takes longer than its caller waits goes on for the next caller."""
         if self._opening is not None and self._opening.done() and _is_lost(self._opening):
-            self._opening = None
+            self._lose()
         if self._opening is None:
             self._opening = asyncio.create_task(self._open(), name="connection to PostgreSQL")
             self._opening.add_done_callback(_note_end)

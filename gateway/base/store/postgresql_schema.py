@@ -28,6 +28,9 @@ STEPS: Final = (
     create table opagate_events (owner bytea not null, name text collate "C" not null, version bigint not null,
       event bytea not null, primary key (owner, name, version));
     """,
+    """
+    alter table opagate_gateways add column about text not null default '';
+    """,
 )
 """The statements that lead from each form to the next."""
 FORMAT: Final = len(STEPS)

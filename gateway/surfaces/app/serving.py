@@ -30,12 +30,14 @@ from gateway.surfaces.app.reconfiguring import Reconfiguration
 from gateway.surfaces.app.reloading import Reloading, watch_server
 from gateway.surfaces.app.stopping import Stopping
 from gateway.surfaces.pages import PROBES, build_pages
+from gateway.surfaces.stored.opening import describe_settings
 from gateway.wire.http.capacity import find_room
 from gateway.wire.http.edge import Edge, Handlers
 from gateway.wire.http.server import Server
 from gateway.wire.http.tls_files import serve_tls
 
 if TYPE_CHECKING:
+    from gateway.base.store.engine import Claim
     from gateway.surfaces.console.application import Console
 
 log = structlog.get_logger("gateway")
@@ -168,11 +170,24 @@ async def serve(
     gateway.served.on_change(lambda served: server.adopt_limits(served.configuration))
     if gateway.claim is not None:
         gateway.claim.on_lost(partial(signal.raise_signal, signal.SIGTERM))
+        _announce(gateway, gateway.claim)
     await server.run_until_stopped()
     await edge.ended(_CUT_OFF_SECONDS)
     log.info("stopped", journal_head=gateway.journal.head)
     if gateway.claim is not None and (lost := gateway.claim.find_end()) is not None:
         raise lost
+
+
+def _announce(gateway: Gateway, claim: Claim) -> None:
+    """Tell the gateways on the same database of the policy and the settings in force here, now and after each change."""
+
+    def tell() -> None:
+        revision = gateway.policy.status().revision or ""
+        claim.announce({**describe_settings(gateway.served.current.configuration), "policy": revision})
+
+    tell()
+    gateway.policy.on_change(tell)
+    gateway.served.on_change(lambda _served: tell())
 
 
 def _observe_edge(gateway: Gateway, edge: Edge) -> None:

@@ -88,6 +88,15 @@ def _look_at_running(settings: Configuration) -> Iterator[FileFinding]:
     if isinstance(waiting, list) and waiting:
         names = ", ".join(map(str, cast("list[object]", waiting)))
         yield FileFinding("warn", "running gateway", f"changed, needs a restart: {names}", "restart the gateway")
+    unlike = told.get("differs")
+    for name, each in cast("dict[str, object]", unlike).items() if isinstance(unlike, dict) else ():
+        parts = ", ".join(map(str, cast("list[object]", each))) if isinstance(each, list) else str(each)
+        yield FileFinding(
+            "warn",
+            "running gateway",
+            f"the gateway {name} on the same database differs in {parts}",
+            "give all the same policy and settings, unless an upgrade is under way",
+        )
     if isinstance(problems, dict) and "configuration" in problems:
         problem = str(cast("dict[str, object]", problems)["configuration"])
         yield FileFinding("warn", "running gateway", problem, "mend the file; the gateway looks at it again")

@@ -53,6 +53,8 @@ def probe_routes(gateway: Gateway, is_draining: Callable[[], bool]) -> list[Rout
             body |= {"problems": problems, "policy": _describe_policy(gateway), "core": describe_choice()}
             body["isolation"] = _describe_isolation(gateway)
             body |= {"stops": _count_stops(gateway), "needs_restart": list(gateway.served.waiting)}
+            if gateway.claim is not None and (unlike := gateway.claim.find_differences()):
+                body["differs"] = {name: list(each) for name, each in unlike.items()}
             if observed := gateway.observing.find_open():
                 body["observing"] = describe_ends(observed)
         return json_response(body, status=503 if problems else 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import socket
 import time
@@ -9,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from pydantic_core import to_json
 
 from gateway.base.concurrency.background import Job
 from gateway.base.keys.key_ring import KeyRing, key_id
@@ -31,6 +34,18 @@ if TYPE_CHECKING:
 
 _VERIFIED: Final = ("verify-ca", "verify-full")
 _PORTS: Final = 2**16
+_ALIKE: Final = (
+    "enforce",
+    "observe_until",
+    "upstreams",
+    "inspection",
+    "directory",
+    "history",
+    "approvals",
+    "authority",
+    "limits",
+)
+"""The settings by which gateways decide: two that differ decide one call in two ways."""
 _COPYING: Final = 60.0
 """Seconds for a copy of all records."""
 
@@ -40,6 +55,11 @@ class HeldRecords(NamedTuple):
 
     engine: Engine
     claim: Claim | None = None
+
+
+def describe_settings(configuration: Configuration) -> dict[str, str]:
+    """Return the digests of the settings that gateways on one database should have alike. Secrets do not count."""
+    return {name: hashlib.sha256(to_json(getattr(configuration, name))).hexdigest()[:16] for name in _ALIKE}
 
 
 def find_place(configuration: Configuration) -> str:

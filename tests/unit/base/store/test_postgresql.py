@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -298,6 +299,28 @@ async def test_a_standby_is_refused(stores: list[PostgresStore], own_server: Pos
     standby = own_server.copy()
     try:
         await require_refused(open_store(stores, standby.url), "not safe: it is read-only, such as a standby")
+    finally:
+        standby.remove()
+
+
+async def test_a_reading_connection_leaves_a_deposed_primary_with_the_writing_one(
+    stores: list[PostgresStore], own_server: PostgresServer
+):
+    standby = await asyncio.to_thread(own_server.copy)
+    try:
+        hosts = f"{own_server.folder},{standby.folder}"
+        store = open_store(stores, f"postgresql://{USER}@/postgres?host={hosts}&target_session_attrs=read-write")
+        await store.change(Change("k", "a", b"before"))
+        assert await value_of(store) == b"before"
+        await asyncio.to_thread(standby.run, "pg_ctl", "promote", "-w", "-D", str(standby.data))
+        # The deposed one goes on to answer the reads of present sessions.
+        await own_server.execute("alter system set default_transaction_read_only = on", "select pg_reload_conf()")
+        with suppress(StoreError):
+            while True:
+                await store.change(Change("k", "b", b"unseen"))
+        await store.change(Change("k", "a", b"after"))
+
+        assert await value_of(store) == b"after"
     finally:
         standby.remove()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import AsyncGenerator, Callable
 
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.base.store.engine import Change
 from gateway.base.store.postgresql import PostgresStore
-from gateway.base.store.postgresql_claim import HELD, PostgresClaim
+from gateway.base.store.postgresql_claim import HELD, STEADY, PostgresClaim
 from gateway.base.store.postgresql_connection import Server
 from gateway.model.errors import StoreError
 from tests.unit.base.store.postgresql_server import USER, PostgresServer
@@ -18,6 +19,8 @@ from tests.unit.clock import Clock
 
 OVER = "update opagate_gateways set until = now() - interval '1 second'"
 """Lets the time of each claim run out."""
+SILENT = "update opagate_gateways set until = now() + interval '7 seconds'"
+"""Lets each gateway have been silent for 5 s, as after a crash."""
 
 Claims = Callable[..., PostgresClaim]
 
@@ -83,73 +86,97 @@ async def test_gateways_of_one_deployment_are_no_obstacle_to_each_other(claims: 
         await claims("three", deployment="c").take(wait=0)
 
 
-async def test_a_claim_that_ended_beside_another_gateway_does_not_come_back(
-    claims: Claims, postgresql: PostgresServer, schema_url: str
+async def be_steady(claim: PostgresClaim, clock: Clock) -> None:
+    """Let a gateway renew its claim for so long that it removes the ended claims of others."""
+    for _ in range(math.ceil(STEADY)):
+        clock.now += 1
+        await claim.renew()
+
+
+async def test_claims_that_ended_together_all_come_back(
+    claims: Claims, postgresql: PostgresServer, schema_url: str, clock: Clock
+):
+    found = [claims(name) for name in ("one", "two", "three")]
+    for claim in found:
+        await claim.take(wait=0)
+        await be_steady(claim, clock)
+    await postgresql.execute(OVER, url=schema_url)
+    clock.now += 60
+    assert all(claim.find_end() for claim in found)
+    for claim in found:
+        await claim.renew()
+        assert (claim.find_problem(), claim.find_end()) == (None, None)
+        assert await claim.list_living() == {one.id for one in found}
+
+
+async def test_a_steady_gateway_removes_a_claim_that_has_ended(
+    claims: Claims, postgresql: PostgresServer, schema_url: str, clock: Clock
 ):
     one, other = claims("one"), claims("two")
     await one.take(wait=0)
     await other.take(wait=0)
     await postgresql.execute(f"{OVER} where name = 'one'", url=schema_url)
-    await one.renew()
     await other.renew()
+    assert await other.list_living() == {one.id, other.id}
+    await be_steady(other, clock)
 
+    assert await other.list_living() == {other.id}
+    with pytest.raises(StoreError, match="took over"):
+        await one.list_living()
+    await one.renew()
     assert "took over" in str(one.find_end())
     assert (other.find_problem(), other.find_end()) == (None, None)
 
 
-async def test_one_of_two_claims_that_ended_together_comes_back(
-    claims: Claims, postgresql: PostgresServer, schema_url: str
+async def test_a_gateway_that_renews_its_claim_in_time_is_not_removed(claims: Claims, clock: Clock):
+    one, other = claims("one"), claims("two")
+    await one.take(wait=0)
+    await other.take(wait=0)
+    await be_steady(other, clock)
+
+    assert await other.list_living() == {one.id, other.id}
+
+
+async def test_a_gateway_frozen_together_with_others_removes_none_of_them(
+    claims: Claims, postgresql: PostgresServer, schema_url: str, clock: Clock
 ):
     one, other = claims("one"), claims("two")
     await one.take(wait=0)
     await other.take(wait=0)
+    await be_steady(other, clock)
     await postgresql.execute(OVER, url=schema_url)
-    # The renewal of the one begins before that of the other, and ends after it.
-    operator = await postgresql.connect(schema_url)
-    await operator.execute("begin")
-    await operator.execute("select * from opagate_gateways where name = 'one' for update")
-    late = asyncio.create_task(one.renew())
-    while not (await postgresql.execute("select count(*) from pg_locks where not granted"))[0][0]:
-        await asyncio.sleep(0)
-    await other.renew()
-    await operator.execute("rollback")
-    await operator.close()
-    await late
+    clock.now += 60
     await other.renew()
     await one.renew()
 
-    ends = [claim.find_end() for claim in (one, other)]
-    assert [end is None for end in ends].count(True) == 1, ends
+    assert one.find_end() is None
 
 
-async def test_a_gateway_whose_own_claim_has_ended_takes_no_other_for_ended(
-    claims: Claims, postgresql: PostgresServer, schema_url: str
-):
-    one, other = claims("one"), claims("two")
+async def test_a_gateway_with_the_journal_key_of_a_living_one_is_refused(claims: Claims):
+    one, twin = claims("one"), claims("one")
     await one.take(wait=0)
-    await other.take(wait=0)
-    assert await one.list_living() == {one.id, other.id}
-    await postgresql.execute(OVER, url=schema_url)
+    taking = asyncio.create_task(twin.take(wait=0))
+    while not taking.done():
+        await one.renew()
+        await asyncio.sleep(0.1)
 
-    with pytest.raises(StoreError, match="the claim of this gateway has ended"):
-        await one.list_living()
+    with pytest.raises(StoreError, match="with the `chain` key of this one"):
+        await taking
+    assert one.find_end() is None
 
 
-async def test_a_gateway_that_renewed_its_claim_is_not_buried(
-    claims: Claims, postgresql: PostgresServer, schema_url: str
-):
+async def test_gateways_tell_each_other_what_they_have_otherwise(claims: Claims):
     one, other = claims("one"), claims("two")
-    await one.take(wait=0)
-    await other.take(wait=0)
+    for claim, revision in ((one, "r1"), (other, "r2")):
+        claim.announce({"policy": revision, "settings": "s"})
+        await claim.take(wait=0)
+    await one.renew()
+    assert one.find_differences() == {"two": ("policy",)}
+    other.announce({"policy": "r1"})
+    await other.renew()
+    await one.renew()
 
-    with pytest.raises(StoreError, match="has renewed its claim"):
-        await one.bury([other.id])
-    await other.renew()
-    assert other.find_end() is None
-    await postgresql.execute(f"{OVER} where name = 'two'", url=schema_url)
-    await one.bury([other.id])
-    await other.renew()
-    assert "took over" in str(other.find_end())
+    assert (one.find_differences(), other.find_differences()) == ({}, {})
 
 
 async def test_a_claim_that_ended_alone_comes_back(claims: Claims, postgresql: PostgresServer, schema_url: str):
@@ -190,8 +217,7 @@ async def test_a_gateway_whose_claim_was_taken_over_changes_nothing_any_more(
     await first.take()
     former = engines(first)
     await former.change(Change("k", "a", b"1"))
-    if successor != "one":
-        await postgresql.execute(OVER, url=schema_url)
+    await postgresql.execute(SILENT if successor == "one" else OVER, url=schema_url)
     await second.take(wait=0)
 
     with pytest.raises(StoreError, match="another gateway took over"):
@@ -213,6 +239,7 @@ async def test_a_takeover_waits_for_a_transaction_under_way(
 ):
     first, second = claims("one"), claims("one")
     await first.take()
+    await postgresql.execute(SILENT, url=schema_url)
     former = engines(first)
     await former.change(Change("k", "a", b"1"), Change("k", "b", b"1"))
     operator = await postgresql.connect(schema_url)

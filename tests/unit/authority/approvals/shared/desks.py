@@ -18,7 +18,7 @@ from tests.unit.history.recording import AGENT
 from tests.unit.history.shared.replicas import NOTHING, Replica, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from gateway.base.store.duty import Replicas
     from gateway.base.store.engine import Engine
@@ -33,16 +33,12 @@ class Neighbours:
     def __init__(self, name: str, living: set[str]) -> None:
         self.id = name
         self.living = living
-        self.buried: list[str] = []
 
     def find_end(self) -> None:
         """Return nothing: this gateway goes on."""
 
     async def list_living(self) -> frozenset[str]:
         return frozenset(self.living)
-
-    async def bury(self, ended: Collection[str], /) -> None:
-        self.buried += ended
 
 
 class ReplicaDesk:
