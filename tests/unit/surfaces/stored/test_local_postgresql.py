@@ -29,7 +29,7 @@ class OtherAccount(LocalPostgres):
     """The server, run by another account where the tests run as root."""
 
     def _find_programs(self) -> Path:
-        return find_programs(self.folder.parent) if BY_NOBODY else super()._find_programs()
+        return find_programs() if BY_NOBODY else super()._find_programs()
 
 
 @pytest.fixture
