@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway import config
-from gateway.base.store import postgresql_claim
 from gateway.base.store.engine import Change
+from gateway.base.store.postgresql_claim import PostgresClaim
 from gateway.base.store.sqlite import SqliteStore
 from gateway.calls.pipeline.readiness import list_problems
 from gateway.config import Configuration, keys
@@ -43,7 +44,7 @@ FAR = "postgresql://opagate:secret-word@db.example/opagate"
 def store(schema_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the setting of a database without tables."""
     monkeypatch.setenv("STORE_URL", schema_url)
-    monkeypatch.setattr(postgresql_claim, "WAIT", 0.0)
+    monkeypatch.setattr(PostgresClaim, "take", partialmethod(PostgresClaim.take, wait=0.0))
     return STORE
 
 
