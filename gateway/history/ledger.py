@@ -42,6 +42,7 @@ from gateway.history.registry import TaskRegistry, new_task_id
 from gateway.history.sources import ReadTask, find_latest, find_sources, note_subject
 from gateway.history.state import open_call
 from gateway.history.states import TaskStates
+from gateway.history.tree_reach import find_tree_fact
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.errors import HistoryError, TaskExpired
@@ -51,7 +52,7 @@ from gateway.model.wire import JsonObject
 from gateway.policy.facts import NO_FACTS, FactBook, split_shadow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from gateway.config import HistorySettings
     from gateway.history.carried import Carried
@@ -182,6 +183,10 @@ class TaskLedger:
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
+        counted = () if kept.is_implicit else self._tasks.trees.list_counted(kept)
+        trees = (
+            [find_tree_fact(above.task, self._load_all(tasks), event) for above, tasks in counted] if counted else ()
+        )
         marks = self._states.jobs.find_new(kept, state, now)
         if marks and (principal is None or not principal.is_in_person):
             event = structs.replace(event, inherited=marks)
@@ -199,10 +204,17 @@ class TaskLedger:
         if not event.trusted:
             note_subject(kept.subjects, event.number, call)
         known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
+        if trees:
+            # The root is the last one: a question of any task is one of the whole tree.
+            approvals = sum(each.approvals for each in self._load_all(counted[-1][1]))
+            known = structs.replace(known, trees=tuple(trees), approvals_used=approvals)
         fields = {**kept.origin, **to_fields(event)}
         if kept.before is not None:
             fields["carried"] = [earlier.task.id for earlier in kept.earlier]
         return Reservation(known, fields, declared, reading, book)
+
+    def _load_all(self, tasks: Iterable[TaskHistory]) -> list[TaskState]:
+        return [self._states.load(kept) for kept in tasks]
 
     async def count(
         self,

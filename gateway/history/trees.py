@@ -70,6 +70,22 @@ class Trees:
             return None
         return (reasons.TASK_EXPIRED if status == "expired" else reasons.TASK_ENDED).reason()
 
+    def list_counted(self, kept: TaskHistory) -> list[tuple[TaskHistory, list[TaskHistory]]]:
+        """Return the tasks whose limits hold for a task and others, each with the latter: the root, and others with limits."""
+        if kept.task.parent is None and kept.task.id not in self._children:
+            return []
+        return [
+            (above, [above, *self.list_below(above.task.id)])
+            for above in self._walk_up(kept)
+            if above is not None and self._is_counted(above)
+        ]
+
+    def _is_counted(self, kept: TaskHistory) -> bool:
+        if kept.task.parent is None:
+            return True
+        has_limits = kept.task.contract is not None and bool(kept.task.contract.limits)
+        return has_limits and kept.task.id in self._children
+
     def find_parent(
         self, principal: Principal, task_id: str, now: float, *, is_handed_over: bool = False
     ) -> TaskHistory | Reason:

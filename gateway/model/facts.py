@@ -109,6 +109,19 @@ class SystemFact(Fact, frozen=True):
     """Its environment, where one is declared."""
 
 
+class TreeFact(Fact, frozen=True):
+    """The numbers of a task with all tasks below it. Each is at least as high as that of the called task."""
+
+    task: str
+    """The id of the task."""
+    raises: Mapping[str, Count]
+    """The numbers that this call raises, by the name of their limit, and how far. Each call raises `calls` and `in_flight`."""
+    limits: Mapping[str, Count] = {}
+    """The limits of its contract; absent if none."""
+    approved: Mapping[str, Count] = {}
+    """The numbers up to which a person approved limits for it and the tasks below; absent if none."""
+
+
 class SessionFacts(Fact, frozen=True):
     """The history of a task, including the call under decision."""
 
@@ -177,6 +190,8 @@ class SessionFacts(Fact, frozen=True):
     """The numbers that this call raises, by the name of their limit, and how far."""
     approved: Mapping[str, Count] = {}
     """The numbers up to which a person approved limits for the task; absent if none."""
+    trees: tuple[TreeFact, ...] = ()
+    """The root of the task's tree, and the other tasks on the way to it with limits of their own; absent without a tree."""
 
 
 class DeclaredFacts(Struct, frozen=True):

@@ -54,12 +54,15 @@ def _settings(question: Question, reason: ShownReason, description: Mapping[str,
                 yield Suggestion(reason.code, "the contract of the task", f"credential_flows: [{flow}]")
     for name, number in reason.limits.items():
         owner, _, own_name = name.rpartition(".")
-        if owner and _is_plain(owner) and _is_plain(own_name):
+        if owner in _PARTIES and _is_plain(own_name):
             yield Suggestion(reason.code, "gateway.yaml", f"limits: {{{owner}: {{{own_name}: {{soft: {number}}}}}}}")
-        elif _is_plain(name):
-            yield Suggestion(reason.code, "the contract of the task", f"limits: {{{name}: {number}}}")
+        elif _is_plain(own_name):
+            place = f"the contract of the task {owner}" if owner and _is_plain(owner) else "the contract of the task"
+            yield Suggestion(reason.code, place, f"limits: {{{own_name}: {number}}}")
 
 
+_PARTIES: Final = {"user", "agent"}
+"""Owners of limits over tasks. Another owner is a task above."""
 _FILL_IN: Final = (
     "Write the value there yourself, from a source that you trust. The value in question may be of an attacker, so no line"
     " to copy has it."

@@ -76,6 +76,7 @@ denials := union({
 	data.gateway.denials.signal.denials,
 	data.gateway.denials.tool.denials,
 	data.gateway.denials.toxic_flow.denials,
+	data.gateway.denials.tree.denials,
 	data.gateway.overlay.denials,
 })
 
@@ -92,6 +93,7 @@ asks := union({
 	data.gateway.denials.signal.asks,
 	data.gateway.denials.tool.asks,
 	data.gateway.denials.toxic_flow.asks,
+	data.gateway.denials.tree.asks,
 	data.gateway.overlay.asks,
 })
 

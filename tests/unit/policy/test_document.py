@@ -17,7 +17,7 @@ from gateway.model.call import SIGNAL_TYPES, ActionName, Call, Context, OpenLeas
 from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import Sighting
 from gateway.model.errors import PolicyInput
-from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, SystemFact, TaskLabels
+from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, SystemFact, TaskLabels, TreeFact
 from gateway.model.target import Effect, Labels, Pin, Role, Sensitivity, Target, TargetCredential
 from gateway.model.task import Contract, Task
 from gateway.policy import contract, document
@@ -225,12 +225,14 @@ def test_no_fact_of_the_contract_is_left_out():
     }
     given["assumed_write_audiences"] = frozenset({"w"})
     given["confidential_systems"] = (SystemFact("hr", "acme"),)
+    given["trees"] = (TreeFact("root", {"calls": 2}),)
 
     session = _read(document.session(structs.replace(ALL_FACTS, **given)))
 
     assert session.keys() == set(SessionFacts.__struct_fields__)
     assert {name: session[name] for name in RARE_FACTS} == RARE_FACTS
     assert session["confidential_systems"] == [{"audience": "hr", "tenant": "acme"}]
+    assert session["trees"] == [{"task": "root", "raises": {"calls": 2}}]
 
 
 def test_a_fact_of_nothing_is_not_an_absent_fact():

@@ -53,6 +53,12 @@ def test_a_configuration_takes_the_limits_over_tasks(tmp_path: Path):
     assert found.limits.user["calls"].soft == 20000
 
 
+def test_a_limit_of_a_tree_is_one_of_the_task_above():
+    (one,) = suggested("tree/limit", limits={"task-1.audiences": 7})
+
+    assert (one.where, one.yaml) == ("the contract of the task task-1", "limits: {audiences: 7}")
+
+
 @pytest.mark.parametrize(
     "target", ["files/\u2028x", "files/a'b", "files/a\nb", "files/*", "files/" + "x" * 200, "files/naïve"]
 )

@@ -125,6 +125,36 @@ async def test_a_child_that_one_gateway_opens_while_another_ends_its_parent_is_o
             await replica.reserve("github", task=child)
 
 
+async def test_children_at_several_gateways_reach_no_more_systems_than_one_task_may(start: Start, clock: Clock):
+    replicas, until = [start("a"), start("b")], clock() + 600
+    above = Parent("root", "root", 1, until)
+    for name in ("root", "left", "right"):
+        parent = None if name == "root" else above
+        task = Task(name, "declared", clock(), until, parent=parent)
+        replicas[0].history.tasks.open(AGENT, task, ResultContent())
+    assert await replicas[0].log.confirm(AGENT.job)
+    await replicas[1].log.catch_up(AGENT.job)
+    reached: set[str] = set()
+
+    async def call(number: int) -> None:
+        system = f"system-{number % 20}"
+        replica, name = replicas[number % 2], ("left", "right")[number // 2 % 2]
+        child = Task(name, "declared", clock(), until, parent=above)
+        call, task, counted = await replica.reserve(system, task=child)
+        is_denied = counted.facts.trees[0].raises.get("audiences", 0) > LIMIT
+        if is_denied:
+            replica.history.ledger.release(task, call, denied=True)
+            return
+        replica.history.ledger.let_pass(task, call)
+        replica.history.ledger.settle(task, call)
+        reached.add(system)
+
+    for _ in range(3):
+        await asyncio.gather(*map(call, range(40)))
+
+    assert 1 <= len(reached) <= LIMIT
+
+
 async def test_the_end_of_a_call_reaches_other_gateways_without_a_later_call(start: Start):
     a, b = start("a"), start("b")
     assert await a.call("github")
