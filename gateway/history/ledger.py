@@ -183,9 +183,9 @@ class TaskLedger:
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
-        counted = () if kept.is_implicit else self._tasks.trees.list_counted(kept)
+        counted = [] if kept.is_implicit else self._tasks.trees.list_counted(kept)
         trees = (
-            [find_tree_fact(above.task, self._load_all(tasks), event) for above, tasks in counted] if counted else ()
+            [find_tree_fact(above.task, self._load_all(tasks), event) for above, tasks in counted] if counted else []
         )
         marks = self._states.jobs.find_new(kept, state, now)
         if marks and (principal is None or not principal.is_in_person):
