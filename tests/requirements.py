@@ -94,6 +94,7 @@ REQUIREMENTS: Final[Mapping[str, Requirement]] = MappingProxyType(
         "history/elsewhere": Requirement("docs/policy/history.md#beside-the-arguments", "No credential is carried on beside arguments either."),
         "history/read-elsewhere": Requirement("docs/policy/history.md#what-a-task-has-read", "What is read without a call counts as the result of one."),
         "history/toxic-flow": Requirement("docs/policy/history.md#toxic-flow", "Foreign words do not carry confidential ones out."),
+        "history/returning": Requirement("docs/multi-agent.md#text-that-returns", "Foreign text keeps its labels wherever it was written."),
         "history/own-system": Requirement("docs/policy/history.md#back-to-its-own-system", "Confidential data goes back to its own system alone."),
         "history/named-systems": Requirement("docs/policy/history.md#systems-that-nobody-named", "Untrusted text chooses no system to write to."),
         "history/records": Requirement("docs/policy/history.md#records", "Money and people go by records that the goal points at."),

@@ -44,13 +44,15 @@ WAYS: Final[tuple[Deal, ...]] = (one_agent, round_robin, one_a_system, reader_an
 
 DAY: Final = 20
 """Tasks of one user in a day."""
+TENANT: Final = 0
+"""In the place of a number of tasks: each is of a user of its own, after the written texts of all tasks before it."""
 
 
 def measure_dealt(corpora: Sequence[Corpus], folder: Path) -> str:
-    """Return a table of the figures of all corpora, by the way of dealing. The last two ways of each setting are benign tasks alone:
-    each of a user of its own, and so many of one user."""
+    """Return a table of the figures of all corpora, by the way of dealing. The last three ways of each setting are benign tasks alone:
+    each of a user of its own, so many of one user, and each of a user of its own in one tenant with texts that return."""
     kinds: list[tuple[Deal | None, int | None]] = [(deal, None) for deal in WAYS]
-    kinds += [(None, 1), (None, DAY)]
+    kinds += [(None, 1), (None, DAY), (None, TENANT)]
     jobs = [
         Job(corpus, BY_HAND, corpus.tools, setting, deal, day)
         for corpus in corpora
@@ -66,7 +68,8 @@ def measure_dealt(corpora: Sequence[Corpus], folder: Path) -> str:
 
 
 def _line(job: Job, found: Measured, before: Measured) -> str:
-    way = f"{job.day} tasks of one user" if job.deal is None else job.deal.__name__.replace("_", " ")
+    way = f"{job.day} tasks of one user" if job.day else "users of one tenant"
+    way = way if job.deal is None else job.deal.__name__.replace("_", " ")
     attacks = len(found.attacks)
     stopped = f"{attacks - len(found.missed)} of {attacks}" if attacks else ""
     ratio = f"{found.questions / before.questions:.2f}" if before.questions else ""

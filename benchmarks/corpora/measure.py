@@ -21,6 +21,7 @@ from benchmarks.corpora.traces import Catalogue, Deal, is_consequential, name_of
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.config import PolicySettings
 from gateway.history.jobs import Jobs
+from gateway.history.returning import MAX_KEEP, ReturningText
 from gateway.policy.folder import bundle
 from gateway.policy.policy import Policy
 from gateway.surfaces.replay import StepOutcome, Trace, read_traces, replay
@@ -167,11 +168,12 @@ async def measure(
     """Replay all tasks of all suites. Each suite has a directory of its own if the setting has one.
 
     `judge` is the catalogue that says which calls of an attack do harm, if that is not `tools`. `deal` gives the steps to several agents.
-    `day` makes so many benign tasks, taken at random, the work of one user within the warm time of a job.
+    `day` makes so many benign tasks, taken at random, the work of one user within the warm time of a job. With `day` 0 the users
+    differ, and the written texts of all tasks before may return in each result.
     """
     files: list[Path] = []
     for suite in (item for item in recordings if item["kind"] == "suite"):
-        kinds = {"benign"} if day else {"benign", "attack"}
+        kinds = {"benign", "attack"} if day is None else {"benign"}
         items = [item for item in recordings if item["kind"] in kinds and item["suite"] == suite["suite"]]
         files.append(folder / f"{suite['suite']}.jsonl")
         directory = suite["directory"] if setting.directory else ()
@@ -218,7 +220,8 @@ async def decide_traces(
         rulings: dict[str, list[Ruling]] = {}
         traces = _until(ends, chain.from_iterable(map(read_traces, files)))
         traces = traces if day is None else _shuffle(traces)
-        async for outcome in replay(traces, observed.decide, assume="forwarded", jobs=_Days(day or 1).begin_task):
+        texts, jobs = ReturningText(MAX_KEEP) if day == 0 else None, _Days(day or 1).begin_task
+        async for outcome in replay(traces, observed.decide, assume="forwarded", jobs=jobs, returning=texts):
             rulings.setdefault(outcome.trace, []).append(Ruling(outcome, observed.take()))
     return rulings
 

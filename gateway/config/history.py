@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, StrictInt, model_validator
 
-from gateway.config.values import Count, Domain, Duration, FilePath, Secret, Settings, Size, Text
+from gateway.config.values import Count, Delay, Domain, Duration, FilePath, Secret, Settings, Size, Text
 
 
 class TaskLimit(Settings):
@@ -66,6 +66,11 @@ class HistorySettings(Settings):
     warm: Duration = Field(
         default=timedelta(hours=4),
         description="How long untrusted or confidential text of one task labels all tasks for the same user: see"
+        " docs/multi-agent.md.",
+    )
+    returning: Delay = Field(
+        default=timedelta(days=30),
+        description="How long foreign text that a call wrote labels each result that has it again; `0s` turns the search off: see"
         " docs/multi-agent.md.",
     )
     tasks: Count = Field(

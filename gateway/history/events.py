@@ -262,7 +262,9 @@ class Observed(ShowingEvent, frozen=True, kw_only=True):
     also have shown credentials that are not in `credentials`. `confirmed` are known credentials of an untrusted system that a
     trusted result shows as credentials too. `requested`: the system has sent a one-time code; the number of the last call
     before that, or 0. `records` are values of records with a word of the goal. `sampled`: the result had more words than
-    are kept.
+    are kept. `returned` are labels of written text in the result, each with the call that wrote the text (`returning`).
+    `foreign`: words of untrusted results are in the text, so the result gives no ground. `words` are new words of a trusted
+    confidential result, for the job.
     """
 
     call: str
@@ -275,6 +277,9 @@ class Observed(ShowingEvent, frozen=True, kw_only=True):
     requested: int = 0
     records: bytes = b""
     sampled: bool = False
+    returned: tuple[JobMark, ...] = ()
+    foreign: bool = False
+    words: bytes = b""
 
 
 class Reading(TouchingEvent, frozen=True, kw_only=True, tag="read"):
@@ -304,6 +309,9 @@ class Reading(TouchingEvent, frozen=True, kw_only=True, tag="read"):
     confirmed: tuple[str, ...] = ()
     sampled: bool = False
     tool: str = ""
+    returned: tuple[JobMark, ...] = ()
+    foreign: bool = False
+    words: bytes = b""
 
 
 class NewLabels(Struct, frozen=True, omit_defaults=True):

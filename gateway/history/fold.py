@@ -140,7 +140,7 @@ def _reserve(state: TaskState, event: Reserved) -> None:
 
 
 def _inherit(state: TaskState, marks: Iterable[JobMark]) -> None:
-    """Label the task as if it had read what another task of its job has. Its refusal takes no mark back."""
+    """Label the task by readings of another task of the job, or of the writer of returning text. A refusal takes no mark back."""
     for mark in marks:
         is_untrusted = mark.label == UNTRUSTED
         touch = shared_touch(mark.audience, False, mark.tenant, mark.environment)  # noqa: FBT003 - cached by position
@@ -286,8 +286,9 @@ def _confirm_end(state: TaskState, event: Confirmed) -> None:
 def _observe(state: TaskState, event: Observed) -> None:
     """Fold a part of an open call's result. Raises `ValueError` for any other call."""
     source = open_call(state, event.call)
-    audience, untrusted = source.audience, not source.trusted
-    _label(state, source.touch, event.sensitivity, untrusted=untrusted)
+    audience, untrusted = source.audience, event.foreign or not source.trusted
+    _label(state, source.touch, event.sensitivity, untrusted=not source.trusted)
+    _inherit(state, event.returned)
     for shows in shown_in(event) if event.credentials else ():
         depth = _depth(state, source.credentials, shows.fingerprint)
         known = KnownCredential("result", audience, source.number, depth, source.mint, shows.ordinary, untrusted)
@@ -297,27 +298,24 @@ def _observe(state: TaskState, event: Observed) -> None:
         state.code_requests.setdefault(audience, event.requested)
     if event.lost:
         _lose(state, audience)
-    tokens = frozenset(unpack(event.tokens))
-    state.kept[event.call] = state.kept.get(event.call, 0) + len(tokens)
+    state.kept[event.call] = state.kept.get(event.call, 0) + len(event.tokens) // 8
     state.links = _grown(state.links, frozenset(unpack(event.links)))
-    if source.write and untrusted and tokens:
+    if source.write and untrusted and event.tokens:
         state.made = _grown(state.made, frozenset({source.number}))
     if event.records:
         state.records.setdefault(audience, set()).update(unpack(event.records))
-    state.sampled |= event.sampled
-    _keep_words(state, source.number, audience, tokens, untrusted=untrusted)
-    if untrusted and event.incomplete:
-        state.partial_sources = _grown(state.partial_sources, frozenset({audience}))
+    _keep_words(state, source.number, audience, event, untrusted=untrusted)
 
 
 def _read(state: TaskState, event: Reading) -> None:
     """Fold a reading. For a forgotten call, assume the worst: the call made the credential, after any others."""
     state.number = max(state.number, event.number)
-    untrusted = not event.trusted
+    untrusted = event.foreign or not event.trusted
     if event.tool:
         state.used.setdefault(event.tool, {}).setdefault(event.touch, 0)
-    _label(state, event.touch, event.sensitivity, untrusted=untrusted)
-    if untrusted:
+    _label(state, event.touch, event.sensitivity, untrusted=not event.trusted)
+    _inherit(state, event.returned)
+    if not event.trusted:
         _note_read(state, event.number, UntrustedRead(event.call, event.tool, event.audience, event.at))
     for shows in shown_in(event) if event.credentials else ():
         depth = ENDLESS if event.unknown else _depth(state, event.used, shows.fingerprint)
@@ -328,13 +326,14 @@ def _read(state: TaskState, event: Reading) -> None:
     _confirm(state, event.confirmed)
     if event.lost:
         _lose(state, event.audience)
+    _keep_words(state, event.number, event.audience, event, untrusted=untrusted)
+
+
+def _keep_words(state: TaskState, number: int, audience: str, event: Observed | Reading, *, untrusted: bool) -> None:
+    tokens = frozenset(unpack(event.tokens))
     state.sampled |= event.sampled
-    _keep_words(state, event.number, event.audience, frozenset(unpack(event.tokens)), untrusted=untrusted)
     if untrusted and event.incomplete:
-        state.partial_sources = _grown(state.partial_sources, frozenset({event.audience}))
-
-
-def _keep_words(state: TaskState, number: int, audience: str, tokens: frozenset[int], *, untrusted: bool) -> None:
+        state.partial_sources = _grown(state.partial_sources, frozenset({audience}))
     if not untrusted:
         state.trusted = _grown(state.trusted, tokens)
         return

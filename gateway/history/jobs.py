@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
-from gateway.history.events import UNTRUSTED, JobMark, Reading, Settled, Touch, pack, unpack
+from gateway.history.events import NO_DIGESTS, UNTRUSTED, JobMark, Reading, Settled, Touch, pack, unpack
 from gateway.history.kept_rows import Kept, KeptRows
-from gateway.history.state import MAX_TOKENS, is_marked
+from gateway.history.state import CONFIDENTIAL, MAX_TOKENS, is_marked, smallest
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _RENEWED: Final = 60.0
 """Seconds within which further readings renew no mark. So a mark stays warm for so much longer, and never for less."""
 MAX_WORDS: Final = 2_000_000
 """Words of all jobs in memory, each some 100 bytes. Beyond these the jobs that were marked longest ago forget theirs."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 """The version of the form in snapshots. Raise it with each change of `JobRecord` or `JobMark`."""
 
 
@@ -42,6 +42,7 @@ class JobRecord(Struct, frozen=True):
     marks: tuple[JobMark, ...]
     words: bytes = b""
     partial_at: float | None = None
+    confidential: bytes = b""
 
 
 class UntrustedWords(NamedTuple):
@@ -49,6 +50,16 @@ class UntrustedWords(NamedTuple):
 
     words: AbstractSet[int]
     are_whole: bool
+
+
+class ForeignWords(NamedTuple):
+    """The known words of the untrusted and of the confidential results of a job, and its warm marks. `are_whole`: these are all
+    words of the untrusted results."""
+
+    untrusted: AbstractSet[int] = NO_DIGESTS
+    confidential: AbstractSet[int] = NO_DIGESTS
+    marks: tuple[JobMark, ...] = ()
+    are_whole: bool = True
 
 
 class _Job(Kept):
@@ -61,6 +72,8 @@ class _Job(Kept):
     )
     words: set[int] = field(default_factory=set[int])
     """Digests of the words of untrusted results, as in `TaskState.tokens`."""
+    confidential: set[int] = field(default_factory=set[int])
+    """Digests of the distinctive words of confidential results: of more than `MAX_TOKENS` an even sample."""
     partial_at: float | None = None
     """When an untrusted result had words that are not kept, the latest time."""
     changes: int = 0
@@ -84,11 +97,23 @@ class _Job(Kept):
             self.forget_words(at)
         self.changed = True
 
+    def keep_confidential(self, words: bytes) -> None:
+        """Keep the words of a part of a confidential result."""
+        self.confidential.update(unpack(words))
+        if len(self.confidential) > MAX_TOKENS:
+            self.confidential = set(smallest(frozenset(self.confidential), MAX_TOKENS))
+        self.changed = True
+
     def forget_words(self, at: float) -> None:
         """Forget all words. At this time the job had some that are not kept."""
         self.words.clear()
         self.partial_at = max(self.partial_at or 0.0, at)
         self.changed = True
+
+    @property
+    def size(self) -> int:
+        """Return the number of words that are kept."""
+        return len(self.words) + len(self.confidential)
 
     @property
     def marked_at(self) -> float:
@@ -97,7 +122,7 @@ class _Job(Kept):
 
 
 def _record(job: _Job) -> JobRecord:
-    return JobRecord(_VERSION, tuple(job.marks.values()), pack(job.words), job.partial_at)
+    return JobRecord(_VERSION, tuple(job.marks.values()), pack(job.words), job.partial_at, pack(job.confidential))
 
 
 _LABELS: Final = {
@@ -152,6 +177,15 @@ class Jobs(KeptRows[_Job]):
             return None
         return UntrustedWords(job.words, job.partial_at is None or now - job.partial_at > self._warm)
 
+    def find_foreign(self, name: str, now: float) -> ForeignWords:
+        """Return the words of untrusted and confidential results that a job has read within the warm time."""
+        job = self._by_name.get(name)
+        marks = () if job is None else tuple(mark for mark in job.marks.values() if now - mark.at <= self._warm)
+        if job is None or not marks:
+            return ForeignWords()
+        is_whole = job.partial_at is None or now - job.partial_at > self._warm
+        return ForeignWords(job.words, job.confidential, marks, is_whole)
+
     def record(self, name: str) -> JobRecord | None:
         """Return a job as it is stored."""
         job = self._by_name.get(name)
@@ -166,7 +200,8 @@ class Jobs(KeptRows[_Job]):
         for mark in record.marks:
             job.add(mark, self._warm)
         job.words, job.partial_at = set(unpack(record.words)), record.partial_at
-        self._make_room(len(job.words))
+        job.confidential = set(unpack(record.confidential))
+        self._make_room(job.size)
 
     def follow(self, kept: TaskHistory, state: TaskState, event: Observed | Reading | Settled, at: float) -> None:
         """Mark the job by a reading of a task, before the event is folded. `at` is the time of the event. Ignore a call that is not
@@ -175,34 +210,51 @@ class Jobs(KeptRows[_Job]):
         if source is None:
             return
         sensitivity = source.sensitivity if isinstance(event, Settled) else event.sensitivity
+        if not isinstance(event, Settled) and (event.returned or event.foreign):
+            self._take_returned(kept, event, max(at, source.at))
         if source.trusted and sensitivity is Sensitivity.PUBLIC:
             return
         labels = _LABELS[source.trusted, sensitivity]
         job, touch, at = self._by_name.get(kept.job), source.touch, max(at, source.at)
         if job is None or self._is_due(job, touch, labels, at):
             job = self._mark(kept, touch, labels, (source.number, source.call, source.tool), at)
+        if not isinstance(event, Settled) and sensitivity in CONFIDENTIAL and (event.words or event.tokens):
+            before = job.size
+            job.keep_confidential(event.words if source.trusted else event.tokens)
+            self._make_room(job.size - before)
         if source.trusted:
             return
         if not isinstance(event, Settled):
             if event.tokens or event.incomplete or event.sampled:
-                before = len(job.words)
+                before = job.size
                 job.keep_words(event, at)
-                self._make_room(len(job.words) - before)
+                self._make_room(job.size - before)
         elif state.partial_sources:
             job.partial_at = at
+
+    def _take_returned(self, kept: TaskHistory, event: Observed | Reading, at: float) -> None:
+        """Mark the job by returning text. The marks name the writing calls, and are as warm as the reading."""
+        job = self._job(kept.job)
+        for mark in event.returned:
+            job.add(structs.replace(mark, at=round(at, 3)), self._warm)
+        if event.foreign and event.tokens:
+            before = job.size
+            job.keep_words(event, at)
+            self._make_room(job.size - before)
 
     def _make_room(self, added: int) -> None:
         """Forget the words of the jobs that were marked longest ago, if all jobs have too many."""
         self._words += added
         if self._words <= MAX_WORDS:
             return
-        self._words = sum(len(job.words) for job in self._by_name.values())
+        self._words = sum(job.size for job in self._by_name.values())
         for job in sorted(self._by_name.values(), key=lambda job: job.marked_at):
             if self._words <= MAX_WORDS // 2:
                 return
-            self._words -= len(job.words)
-            if job.words:
+            self._words -= job.size
+            if job.size:
                 job.forget_words(job.marked_at)
+                job.confidential.clear()
 
     def renews(self, kept: TaskHistory, event: Reading) -> bool:
         """Return whether a reading renews a mark of the job, also one that tells its own task nothing new."""

@@ -39,15 +39,16 @@ from gateway.history.jobs import Jobs
 from gateway.history.log import HistoryLog, JournalAsLog
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
 from gateway.history.registry import TaskRegistry, new_task_id
+from gateway.history.returning import NONE_RETURNED, ResultPlace, find_written
 from gateway.history.sources import ReadTask, find_latest, find_sources, note_subject
-from gateway.history.state import open_call
+from gateway.history.state import higher, open_call
 from gateway.history.states import TaskStates
 from gateway.history.tree_reach import find_tree_fact
 from gateway.model.call import PastCall
 from gateway.model.content import CallContent, CredentialPiece, ResultContent
 from gateway.model.errors import HistoryError, TaskExpired
 from gateway.model.facts import NO_DECLARED_FACTS, DeclaredFacts, SessionFacts, join_facts
-from gateway.model.target import Sensitivity
+from gateway.model.target import Effect, Sensitivity
 from gateway.model.wire import JsonObject
 from gateway.policy.facts import NO_FACTS, FactBook, split_shadow
 
@@ -57,9 +58,11 @@ if TYPE_CHECKING:
     from gateway.config import HistorySettings
     from gateway.history.carried import Carried
     from gateway.history.exposure import OriginListener
+    from gateway.history.returning import ReturnedText, ReturningText
     from gateway.history.sources import ReadSource
     from gateway.history.state import TaskState
     from gateway.history.task_history import TaskHistory
+    from gateway.history.written_texts import WrittenTexts
     from gateway.model.call import Call, Source
     from gateway.model.caller import Principal
     from gateway.model.content import Relevance
@@ -110,6 +113,9 @@ class TaskLedger:
         self._origins = origins
         self._exposures = exposures
         self._clock = clock
+        self.written: WrittenTexts | None = None
+        self.returning: ReturningText | None = None
+        """The texts of `written` in memory, which later results may have; `None` without a search for these."""
         self.declared: FactReader | None = None
         """The facts that the policy in force declares. `app` sets it once the policy has started."""
         self.on_denied: Callable[[str, tuple[str, ...]], None] = lambda _task, _codes: None
@@ -123,6 +129,8 @@ class TaskLedger:
         All gateways have one implicit task for requests that name no task. Raises `HistoryError`.
         """
         await self.log.catch_up(principal.job)
+        if self.written is not None:
+            await self.written.look()
         if names_task:
             return
         for _ in range(_ATTEMPTS):
@@ -157,7 +165,11 @@ class TaskLedger:
         """Return the words of a call that matter. Raises `TaskExpired`."""
         kept = self._tasks.require(task)
         before = self._carried(kept)
-        return relevance_of(self._states.load(kept), target, before)
+        found, is_read = relevance_of(self._states.load(kept), target, before), target.labels.effect is Effect.READ
+        if self.returning is None or found.words == "all" or is_read:
+            return found
+        # What the call writes may come from results of its own system, or of another task of the job.
+        return found._replace(words="all") if before.untrusted or self._states.jobs.list_marks(kept.job) else found
 
     def reserve(
         self,
@@ -272,6 +284,15 @@ class TaskLedger:
         for earlier in kept.earlier:
             yield ReadTask(self._states.load(earlier), earlier.subjects, is_earlier=True)
 
+    async def note_written(self, task: Task, call_id: str, content: CallContent, now: float) -> None:
+        """Keep the text of an allowed call that writes foreign words, before the call goes on. Raises `HistoryError`."""
+        kept = self._tasks.require(task)
+        state, foreign = self._states.load(kept), self._states.jobs.find_foreign(kept.job, now)
+        event, before = open_call(state, call_id), self._carried(kept)
+        text = find_written(kept, state, event, content, before=before, foreign=foreign)
+        if text is not None and self.written is not None:
+            await self.written.write(call_id, text)
+
     # --- after the decision --------------------------------------------------------------------------
 
     def let_pass(self, task: Task, call_id: str) -> None:
@@ -307,6 +328,13 @@ class TaskLedger:
         kept = self._tasks.require(task)
         return keeps_words(self._states.load(kept), target)
 
+    def _find_returned(self, kept: TaskHistory, place: ResultPlace, content: ResultContent, now: float) -> ReturnedText:
+        """Return the text that returns in a part of a result."""
+        if self.returning is None or not content.words:
+            return NONE_RETURNED
+        known = self._states.jobs.find_foreign(kept.job, now).confidential
+        return self.returning.read(self._states.load(kept), known, place, content.words, now)
+
     def observe(
         self, task: Task, call_id: str, content: ResultContent, *, label: Sensitivity = Sensitivity.PUBLIC
     ) -> JsonObject | None:
@@ -317,7 +345,12 @@ class TaskLedger:
         """
         kept = self._tasks.require(task)
         state = self._states.load(kept)
-        event = build_observation(state, call_id, content, label, self._carried(kept))
+        returned = NONE_RETURNED
+        if content.words:
+            source = open_call(state, call_id)
+            place = ResultPlace(source.tenant, source.trusted, higher(source.sensitivity, label))
+            returned = self._find_returned(kept, place, content, self._clock())
+        event = build_observation(state, call_id, content, label, self._carried(kept), returned=returned)
         if changes_nothing(state, event):
             return None
         self.append(kept, event)
@@ -367,7 +400,9 @@ class TaskLedger:
         kept = self._tasks.require(task)
         state = self._states.load(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
-        event = build_reading(state, source, content, now, late=late, number=number, carried=self._carried(kept))
+        place, before = ResultPlace(source.target.tenant, not source.untrusted, source.sensitivity), self._carried(kept)
+        returned = self._find_returned(kept, place, content, now)
+        event = build_reading(state, source, content, now, late=late, number=number, carried=before, returned=returned)
         if changes_nothing(state, event) and not self._states.jobs.renews(kept, event):
             return None
         self.append(kept, event, now)
@@ -436,9 +471,7 @@ class TaskLedger:
         return kept
 
     def _carried(self, kept: TaskHistory) -> Carried:
-        if kept.before is None:
-            return NOTHING
-        return carried([self._states.load(before) for before in kept.earlier])
+        return NOTHING if kept.before is None else carried([self._states.load(before) for before in kept.earlier])
 
 
 def _make_race_error() -> HistoryError:

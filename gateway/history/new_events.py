@@ -22,6 +22,7 @@ from gateway.history.events import (
     shown_fields,
 )
 from gateway.history.reach import certain_reach, find_raised_numbers
+from gateway.history.returning import NONE_RETURNED, ReturnedText
 from gateway.history.state import (
     CONFIDENTIAL,
     MAX_CREDENTIALS,
@@ -213,14 +214,19 @@ def build_observation(
     content: ResultContent,
     label: Sensitivity = Sensitivity.PUBLIC,
     carried: Carried = NOTHING,
+    *,
+    returned: ReturnedText = NONE_RETURNED,
 ) -> Observed:
-    """Return a part of a result, as far as it says something new. `label` can raise its sensitivity above the tool's.
+    """Return a part of a result, as far as it says something new. `label` can raise its sensitivity above the tool's, and so can
+    `returned` text.
 
     Raises `ValueError` for a call that is not open.
     """
     reservation = state.open.get(call_id) or open_call(state, call_id)
     room = MAX_RESULT_TOKENS - state.kept.get(call_id, 0)
     tokens, complete, untrusted = NO_DIGESTS, content.complete, not reservation.trusted
+    if returned.is_untrusted and not untrusted:
+        untrusted, content = True, structs.replace(content, tokens=content.words, records=NO_DIGESTS)
     if content.tokens:
         tokens, complete = _bound_words(state, reservation.number, content, room, carried, untrusted=untrusted)
     links = NO_DIGESTS
@@ -243,6 +249,9 @@ def build_observation(
         requested=state.number if waits else 0,
         records=pack(_find_recorded(state, reservation, content, carried)) if content.records else b"",
         sampled=content.sampled,
+        returned=returned.marks,
+        foreign=returned.is_untrusted,
+        words=pack(returned.confidential) if returned.confidential else b"",
     )
 
 
@@ -274,16 +283,20 @@ def build_reading(
     late: bool = False,
     number: int | None = None,
     carried: Carried = NOTHING,
+    returned: ReturnedText = NONE_RETURNED,
 ) -> Reading:
     """Return a part of a reading outside of an open call, as far as it says something new. `late` marks the result of a call
     of this task; other readings give no ground, since they may repeat anything. `number` is the number of earlier parts."""
     past_call, target, untrusted = source.past_call, source.target, source.untrusted
+    if returned.is_untrusted and not untrusted:
+        content = structs.replace(content, tokens=content.words)
     if past_call is not None and late:
         number = past_call.number
     elif number is None:
         number = state.number + 1
-    room = MAX_RESULT_TOKENS if untrusted or late else 0
-    tokens, complete = _bound_words(state, number, content, room, carried, untrusted=untrusted)
+    is_foreign = untrusted or returned.is_untrusted
+    room = MAX_RESULT_TOKENS if is_foreign or late else 0
+    tokens, complete = _bound_words(state, number, content, room, carried, untrusted=is_foreign)
     fresh, whole = _fresh(state, content)
     touch = touch_of(target)
     return Reading(
@@ -304,9 +317,12 @@ def build_reading(
         tokens=pack(tokens),
         incomplete=not complete,
         lost=not (whole and content.complete) and target.audience not in state.lost,
-        confirmed=() if untrusted else _find_confirmed(state, content),
+        confirmed=() if is_foreign else _find_confirmed(state, content),
         sampled=content.sampled,
         tool=name_target(state, target),
+        returned=returned.marks,
+        foreign=returned.is_untrusted,
+        words=pack(returned.confidential) if returned.confidential else b"",
     )
 
 
@@ -323,6 +339,8 @@ def changes_nothing(state: TaskState, event: Observed | Reading) -> bool:
         or event.credentials
         or event.lost
         or event.confirmed
+        or event.returned
+        or event.words
         or records
         or (event.sampled and not state.sampled)
         or links

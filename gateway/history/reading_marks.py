@@ -160,6 +160,8 @@ class ReadingMarks:
 
     def _seen_in(self, event: Observed | Reading, mark: Mark, audience: str) -> None:
         self._label(event, mark)
+        for returned in event.returned:
+            self._inherit(returned)
         for fingerprint in event.credentials:
             if fingerprint in self.state.credentials:
                 self.shown.setdefault(fingerprint, mark)

@@ -132,22 +132,23 @@ class Inspector:
         suppressions: ActiveSuppressions | None = None,
         seen: Container[str] = (),
         words: bool = True,
+        looks: bool = False,
     ) -> ResultInspector:
         """Return the inspector of a call's streaming result. `suppressions` and `seen` are as for `call`; `words` is whether
-        its words matter (`TaskLedger.keeps_words`)."""
+        its words matter (`TaskLedger.keeps_words`), and `looks` whether text may return in it (`TaskLedger.looks_for_text`)."""
         target = call.target
         trusted = target.trust == "trusted"
         goal = task.goal if task.ground is None else task.ground.goal
         links = goal is not None and may_follow_links(call, goal)
         # A completion repeats what it was told by its nature, and code in a sandbox can say anything: they ground nothing.
         grounds_nothing = trusted and (call.action == "completion/complete" or target.labels.in_sandbox)
-        is_read = (words or links) and not grounds_nothing
+        is_read = (words or links or looks) and not grounds_nothing
         scanner = Scanner(self.detector)
         # A reading by another name than these asks for no code: `build_code_requests` would say so of each call.
         name, reads = target.name, target.labels.effect is Effect.READ
         may_ask = not reads or len(name) > SHORT or names_request(name)
         return ResultInspector(
-            ResultWords(self.key, trusted=trusted, links=links) if is_read else None,
+            ResultWords(self.key, trusted=trusted, links=links, looks=looks) if is_read else None,
             _SuppressingScanner(scanner, suppressions, seen) if suppressions is not None else scanner,
             build_code_requests(target) if may_ask else None,
             self.result_records(call, task) if self.records else None,
@@ -162,12 +163,18 @@ class Inspector:
         return ResultRecords(self.key, grounds(goal, None, self.directory), made=made)
 
     def passing(
-        self, *, trusted: bool, words: bool, suppressions: ActiveSuppressions | None = None, seen: Container[str] = ()
+        self,
+        *,
+        trusted: bool,
+        words: bool,
+        looks: bool = False,
+        suppressions: ActiveSuppressions | None = None,
+        seen: Container[str] = (),
     ) -> ResultInspector:
-        """Return the inspector of data read outside of an open call; without `words`, for credentials alone."""
+        """Return the inspector of data read outside of an open call; without `words`, for credentials alone. `looks` is as for `result`."""
         scanner = Scanner(self.detector)
         return ResultInspector(
-            ResultWords(self.key, trusted=trusted) if words else None,
+            ResultWords(self.key, trusted=trusted, looks=looks) if words else None,
             _SuppressingScanner(scanner, suppressions, seen) if suppressions is not None else scanner,
         )
 

@@ -17,6 +17,7 @@ from gateway.base.json.lex import Unescaper, decode_text
 from gateway.base.json.strict import fold
 from gateway.base.text_cache import SHORT
 from gateway.inspection.credentials.finding import Finding
+from gateway.inspection.credentials.forms import decode_words
 from gateway.inspection.destinations.find import find_followable
 from gateway.inspection.words import words as text_words
 from gateway.inspection.words.records import ResultRecords
@@ -113,6 +114,8 @@ MAX_WORDS: Final = 1_024
 """Words of an untrusted result that are kept, those with the smallest digests: all of a result of about 20 KB. Of a
 larger one an even sample, in which any sixteen words that went on from a result of 5,000 are met with a probability of
 97 %. Nobody without the key can choose what is in it."""
+MAX_LOOKED_UP: Final = 4_096
+"""Distinctive words of a result in which text may return."""
 MAX_MENTIONS: Final = 4_096
 """Values of a trusted result that are kept: a directory of a thousand people."""
 
@@ -130,7 +133,8 @@ _NONE: Final[frozenset[int]] = frozenset()
 
 class ResultWords(Struct):
     """The words of one result, chunk by chunk. An untrusted result gives distinctive words (spread), a trusted result
-    the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader.
+    the values that it grounds. With `links`, an untrusted result also gives the addresses for its reader. With `looks`, any
+    result gives all its distinctive words, also encoded ones: text may return in it.
 
     `is_sampled`: an untrusted result had more words than are kept.
     """
@@ -138,7 +142,10 @@ class ResultWords(Struct):
     key: bytes
     trusted: bool
     links: bool = False
+    looks: bool = False
     is_sampled: bool = False
+    words: frozenset[int] = _NONE
+    """The distinctive words of all that has come so far: of more than `MAX_LOOKED_UP` an even sample."""
     _links: frozenset[int] = _NONE
     _text: Unescaper | None = None
     _tail: str = ""
@@ -198,6 +205,8 @@ class ResultWords(Struct):
         found = text_words.mentions(text) if self.trusted else text_words.distinctive(text)
         if self.links and not self.trusted:
             self._links |= text_words.digests(find_followable(text), self.key)
+        if self.looks:
+            self._look_at(text)
         fresh = text_words.digests(found, self.key) - self._kept
         if not fresh:
             return fresh
@@ -213,6 +222,15 @@ class ResultWords(Struct):
             self.is_sampled = not self.trusted
         self._kept = kept
         return fresh & kept
+
+    def _look_at(self, text: str) -> None:
+        encoded = decode_words(text)
+        found = text_words.distinctive(text)
+        if encoded:
+            found |= text_words.distinctive(encoded)
+        words = self.words | text_words.digests(found, self.key)
+        few = len(words) <= MAX_LOOKED_UP
+        self.words = words if few else frozenset(heapq.nsmallest(MAX_LOOKED_UP, words))
 
 
 def _first(text: str) -> int:
@@ -284,7 +302,8 @@ class ResultInspector(Struct):
         if self.words is not None:
             links = self.words.take_links() if self.words.links else _NONE
             sampled = self.words.is_sampled and not self._sampled
-        if not (tokens or seen or links or records or sampled or requests_code) and complete:
+        words = _NONE if self.words is None else self.words.words
+        if not (tokens or seen or links or records or sampled or requests_code or words) and complete:
             return None
         self._told = self._told or not complete
         self._sampled = self._sampled or sampled
@@ -292,7 +311,7 @@ class ResultInspector(Struct):
             Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles, ordinary=item.ordinary)
             for item in seen
         )
-        return ResultContent(sightings, tokens, complete, links, requests_code, records, sampled)
+        return ResultContent(sightings, tokens, complete, links, requests_code, records, sampled, words)
 
 
 def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
@@ -308,4 +327,5 @@ def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
         any(part.requests_code for part in found),
         frozenset(value for part in found for value in part.records),
         any(part.sampled for part in found),
+        frozenset(word for part in found for word in part.words),
     )

@@ -138,7 +138,8 @@ class ResultContent(Struct, frozen=True):
 
     `complete` is false for a part with too many findings to tell apart. `links` are digests of the whole web addresses
     in the part. `requests_code`: the system has sent a one-time code. `records` are the digests of values in records
-    with a word of the goal. `sampled`: an untrusted result had too many words to keep.
+    with a word of the goal. `sampled`: an untrusted result had too many words to keep. `words` are the distinctive words of
+    all parts so far, where text may return.
     """
 
     sightings: tuple[Sighting, ...] = ()
@@ -148,3 +149,4 @@ class ResultContent(Struct, frozen=True):
     requests_code: bool = False
     records: frozenset[int] = frozenset()
     sampled: bool = False
+    words: frozenset[int] = frozenset()

@@ -28,7 +28,7 @@ from gateway.model.decision import Decision, Reason, Refusal
 from gateway.model.error_codes import REFUSED
 from gateway.model.errors import HistoryError, JournalError
 from gateway.model.facts import SessionFacts
-from gateway.model.target import ASSUMABLE, Labels, Target
+from gateway.model.target import ASSUMABLE, Effect, Labels, Target
 from gateway.policy import document
 from gateway.policy.observing import let_pass
 from gateway.record.journal.writer import QueuedEntry
@@ -314,11 +314,24 @@ class Decider(Struct, frozen=True):
                 self.record.record_cancelled(context, prepared)
                 raise
             left = late or left
+        if decision.effect == "allow" and content.tokens and prepared.call.target.labels.effect is not Effect.READ:
+            left = await self._note_written(context, prepared, content) or left
         if left is not None:
             if decision.effect == "allow":
                 self.record.record_cancelled(context, prepared)
             raise left
         return Ruling(decision, recorded.counted.facts, content)
+
+    async def _note_written(
+        self, context: RequestContext, prepared: PreparedCall, content: CallContent
+    ) -> asyncio.CancelledError | None:
+        """Keep the foreign text of an allowed call. Return the cancellation meanwhile. Raises `HistoryError`."""
+        ledger = self.ledger
+        try:
+            return (await run_for_result(ledger.note_written(prepared.task, context.id, content, context.arrived)))[1]
+        except HistoryError:
+            self.record.record_cancelled(context, prepared)
+            raise
 
     async def _decide_and_record(
         self,

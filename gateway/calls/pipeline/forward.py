@@ -36,6 +36,7 @@ from gateway.calls.response.stream import (
     read_obligations,
 )
 from gateway.history.events import end_of
+from gateway.history.state import CONFIDENTIAL
 from gateway.inspection.schemas import ToolSchemas
 from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
@@ -243,7 +244,10 @@ class Forwarder(Struct, frozen=True):
         suppressions = parts.inspector.suppressions
         active = suppressions.of(target, context.arrived) if suppressions.rules else None
         seen, words = parts.ledger.seen(task), parts.ledger.keeps_words(task, target)
-        inspector = parts.inspector.result(call, task, suppressions=active, seen=seen, words=words)
+        texts = parts.ledger.returning
+        # As `ReturningText.may_return`, without a function: most calls need none.
+        looks = texts is not None and (target.tenant in texts.of_tenant or target.labels.sensitivity in CONFIDENTIAL)
+        inspector = parts.inspector.result(call, task, suppressions=active, seen=seen, words=words, looks=looks)
         concealer = self._conceal_answer(allowed) if obligations.conceals or prepared.handles.values else None
         reads = CallReads(parts, context, prepared, obligations.label)
         turn, is_alone = partial(parts.turns.take, prepared.request.principal.key), not parts.ledger.log.is_shared

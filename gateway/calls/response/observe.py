@@ -204,7 +204,11 @@ class UndecidedReadObserver:
         with _withheld():
             seen = parts.ledger.seen(self._task(parts.clock())) if suppressions else ()
         trusted = source.target.trust == "trusted"
-        inspector = parts.inspector.passing(trusted=trusted, words=server.is_read, suppressions=suppressions, seen=seen)
+        texts, words = parts.ledger.returning, server.is_read
+        looks = words and texts is not None and texts.may_return(source.target)
+        inspector = parts.inspector.passing(
+            trusted=trusted, words=words, looks=looks, suppressions=suppressions, seen=seen
+        )
         is_plain = suppressions is None and not server.is_read
         return _Read(source, self._label(server), inspector, is_plain)
 

@@ -23,10 +23,12 @@ from gateway.config import Configuration
 from gateway.config.keys import SNAPSHOTS, Keys
 from gateway.history import History, Store, build_history, lost_end, rebuild, restore, rewind, snapshot
 from gateway.history.declared.marks import FactReader
+from gateway.history.returning import ReturningText
 from gateway.history.shared import SharedLog
 from gateway.history.task_history import TaskHistory
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.hand_over import HANDED_OVER, HandOvers
+from gateway.history.written_texts import WrittenTexts, add_operations
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
@@ -101,6 +103,10 @@ def open_history(
     )
     history.ledger.declared = reader
     facts.add_operations(base.control, configuration, history, reader, clock)
+    keep = configuration.history.returning.total_seconds()
+    if keep > 0:
+        history.ledger.returning = ReturningText(keep)
+        history.ledger.written = WrittenTexts(base.store, history.ledger.returning, clock)
     history.tasks.subscribe(lambda task_id, _how: vault.drop(task_id))
     return history
 
@@ -273,8 +279,22 @@ async def keep_memory(
     Raises `JournalError` as `open_memory` does.
     """
     write_down = await open_memory(parts, registers)
+    if parts.history.ledger.written is not None:
+        await _open_texts(stack, parts, parts.history.ledger.written)
     stack.push_async_callback(write_down)
     keep_house(stack, write_down, *chores)
+
+
+async def _open_texts(stack: AsyncExitStack, parts: DeskParts, written: WrittenTexts) -> None:
+    """Take over the written texts of the gateways before this one, and forget each at the end of its time."""
+    await written.load()
+    add_operations(parts.control, written)
+
+    async def forget_old() -> None:
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+        await written.sweep()
+
+    stack.push_async_callback(Job.begin_repeating(forget_old, "written texts").stop)
 
 
 def keep_house(stack: AsyncExitStack, memory: Callable[[], Awaitable[None]], *chores: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Commands of operators: `opagate stop`, `console` and `credentials signals`."""
+"""Commands of operators: `opagate stop`, `console`, `credentials signals` and `journal texts`."""
 
 from __future__ import annotations
 
@@ -207,6 +207,39 @@ def _state(stream: dict[str, Any]) -> str:
     if not stream["has_keys"]:
         return "no keys"
     return "works" if stream.get("last_event") else "no event yet"
+
+
+def texts(
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget them: results with their words bring no label back.")
+    ] = False,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="With --forget: of this tenant alone.")] = None,
+    at: GatewayOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how many written texts with foreign words the running gateway knows by their digests, or forget them.
+
+    A result with such words has the labels of their source: see docs/multi-agent.md. Labels that tasks have stay.
+    """
+    if tenant is not None and not forget:
+        raise typer.BadParameter("--tenant goes with --forget")
+    if forget:
+        done: dict[str, Any] = ask_gateway(at, config, "texts/forget", tenant=tenant)
+        if as_json:
+            emit(done)
+        else:
+            note(f"{describe_count(done['texts'], 'text')} forgotten")
+        return
+    found: dict[str, Any] = ask_gateway(at, config, "texts/list")
+    if as_json:
+        emit(found)
+        return
+    listed = table("tenant", "texts")
+    for one in found["tenants"]:
+        listed.add_row(plain(one["tenant"] or "-"), f"{one['texts']:,}")
+    show(listed)
+    note(f"{describe_count(found['words'], 'word')} as digests")
 
 
 def console(at: GatewayOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:

@@ -116,6 +116,7 @@ _add_group(
 )
 _add_group(app, journal.app, "journal", rich_help_panel=_OPERATE)
 journal.app.command("explain", epilog="Example: opagate journal explain 5f0c1d2e3a4b5c6d7e8f9a0b")(explain.explain)
+journal.app.command("texts", epilog="Example: opagate journal texts --forget --tenant acme")(operating.texts)
 _add_group(journal.app, state.app, "state")
 app.command("console", rich_help_panel=_OPERATE, epilog="Example: opagate console")(operating.console)
 

@@ -16,6 +16,7 @@ from gateway.base.json.walk import leaves
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.response.stream import read_label
 from gateway.config import Configuration
+from gateway.history.carried import NOTHING
 from gateway.history.declared.accounts import FactAccounts
 from gateway.history.declared.marks import FactReader, Subject
 from gateway.history.events import Endorsed, JobMark, Passed, Released, Settled, list_shown, make_opening, pack
@@ -24,7 +25,8 @@ from gateway.history.facts import depth_of, facts, keeps_words, relevance_of
 from gateway.history.fold import apply
 from gateway.history.jobs import Jobs
 from gateway.history.new_events import build_observation, build_reservation, changes_nothing
-from gateway.history.state import TaskState
+from gateway.history.returning import MAX_KEEP, ResultPlace, ReturnedText, ReturningText, find_written
+from gateway.history.state import TaskState, higher
 from gateway.history.task_history import TaskHistory
 from gateway.inspection.credentials import origins, ruleset
 from gateway.inspection.credentials.detect import Detector
@@ -38,7 +40,7 @@ from gateway.model.caller import Principal
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.decision import Decision
 from gateway.model.facts import NO_DECLARED_FACTS
-from gateway.model.target import Sensitivity
+from gateway.model.target import Effect, Sensitivity
 from gateway.model.task import Task
 from gateway.model.wire import Json, JsonObject
 from gateway.policy import document
@@ -179,18 +181,20 @@ async def replay(
     inspector: Inspector | None = None,
     facts: Callable[[], FactBook] = lambda: NO_FACTS,
     jobs: Callable[[], Jobs] = Jobs,
+    returning: ReturningText | None = None,
 ) -> AsyncIterator[StepOutcome]:
     """Yield the outcome of each step, in order. Keep the state of one task at a time.
 
     `decide` is the method of a `Policy`, and `facts` gives the facts that it declares; each trace begins with empty accounts. `jobs` gives the marks of jobs before
-    each trace, by default none. `inspector` has the operator's rules, directory and own domains
+    each trace, by default none. `returning` has the written texts of all traces; by default those of a trace count in it alone. `inspector` has the operator's rules, directory and own domains
     (`asking.inspector_of`). The default has the shipped rules alone. A replay suppresses no credential.
 
     Raises `TraceInvalid` at the fault in a file.
     """
     inspector = inspector or Inspector(KEY, Detector(ruleset.load(), Fingerprints(KEY)))
     for trace in traces:
-        run = _Run(trace, assume, inspector, DeclaredHistory.begin(facts), jobs())
+        texts = ReturningText(MAX_KEEP) if returning is None else returning
+        run = _Run(trace, assume, inspector, DeclaredHistory.begin(facts), (jobs(), texts))
         for number, step in enumerate(trace.steps):
             yield await run.take(number, step, decide)
 
@@ -199,7 +203,12 @@ class _Run:
     """The tasks of a trace from their beginning: one for each agent."""
 
     def __init__(
-        self, trace: Trace, assume: Assume, inspector: Inspector, declared: DeclaredHistory | None, jobs: Jobs
+        self,
+        trace: Trace,
+        assume: Assume,
+        inspector: Inspector,
+        declared: DeclaredHistory | None,
+        memories: tuple[Jobs, ReturningText],
     ) -> None:
         self._declared = declared
         self._trace = trace
@@ -208,7 +217,7 @@ class _Run:
         self._origins = KnownOrigins()
         self._teller = OriginReporter(self._origins)
         self._exposures = Exposures()
-        self._jobs = jobs
+        self._jobs, self._returning = memories
         given = inspector.declared(trace.task.goal, trace.task.contract)
         self._opening = make_opening(given.tokens, list_shown(given.sightings))
         self._tasks: dict[str, _AgentTask] = {}
@@ -253,6 +262,7 @@ class _Run:
                 apply(state, endorse(step.approve, question, content, asked))
         if decision.allowed or self._assume == "forwarded":
             apply(state, Passed(call_id))
+            self._note_written(agent, call_id, content, now)
             self._answer(agent, call_id, call, step.result, read_label(decision))
             self._jobs.follow(agent.kept, state, Settled(call_id, step.end), now)
             self._end(state, Settled(call_id, step.end))
@@ -265,17 +275,28 @@ class _Run:
     def _inspect(self, agent: _AgentTask, call: Call) -> CallContent:
         """Return what the arguments of a call hold, with the credentials that the tasks of the trace were shown."""
         state, task, walked = agent.state, agent.task, leaves(call.arguments)
+        relevance = relevance_of(state, call.target)
+        if call.target.labels.effect is not Effect.READ:
+            relevance = relevance._replace(words="all")
         content = self._inspector.call(
             call,
             task,
             state.shingles,
-            relevance=relevance_of(state, call.target),
+            relevance=relevance,
             caller=agent.principal,
             walked=walked,
         )
         if (shown := self._origins.of(agent.job)) is not None:
             content = origins.complete_content(content, call, shown, task.id, self._inspector.detector, walked=walked)
         return self._exposures.complete(agent, state, call.target, content)
+
+    def _note_written(self, agent: _AgentTask, call_id: str, content: CallContent, now: float) -> None:
+        """Keep the foreign text that a call writes."""
+        kept, state = agent.kept, agent.state
+        foreign = self._jobs.find_foreign(kept.job, now)
+        text = find_written(kept, state, state.open[call_id], content, before=NOTHING, foreign=foreign)
+        if text is not None:
+            self._returning.add(f"{self._trace.id} {call_id}", text)
 
     def _end(self, state: TaskState, event: Settled | Released) -> None:
         apply(state, event)
@@ -285,14 +306,25 @@ class _Run:
     def _answer(self, agent: _AgentTask, call_id: str, call: Call, result: Json, least: Sensitivity) -> None:
         """Take in the upstream's answer as the gateway does before the answer goes on."""
         state, task = agent.state, agent.task
-        inspector = self._inspector.result(call, task, words=keeps_words(state, call.target))
+        looks = self._returning.may_return(call.target)
+        inspector = self._inspector.result(call, task, words=keeps_words(state, call.target), looks=looks)
         for content in (inspector.feed(_write_answer(result)), inspector.finish(), ResultContent()):
             if content is not None:
-                event = build_observation(state, call_id, content, least)
+                returned = self._find_returned(agent, call_id, content, least)
+                event = build_observation(state, call_id, content, least, returned=returned)
                 if not changes_nothing(state, event):
                     self._jobs.follow(agent.kept, state, event, 0.0)
                     apply(state, event)
                     self._teller.tell(agent.job, task.id, state, event.credentials)
+
+    def _find_returned(
+        self, agent: _AgentTask, call_id: str, content: ResultContent, least: Sensitivity
+    ) -> ReturnedText:
+        """Return the text of other calls that returns in a part of an answer."""
+        source = agent.state.open[call_id]
+        place = ResultPlace(source.tenant, source.trusted, higher(source.sensitivity, least))
+        known = self._jobs.find_foreign(agent.kept.job, source.at).confidential
+        return self._returning.read(agent.state, known, place, content.words, source.at)
 
 
 def with_approval(asked: JsonObject, approval: StepApproval, question: Decision, name: str) -> JsonObject:

@@ -36,6 +36,7 @@ from gateway.history.shared_accounts import ACCOUNTS
 from gateway.history.shared_forms import SNAPSHOTS as SHARED_TASKS
 from gateway.history.states import VERSION
 from gateway.history.tasks.hand_over import HANDED_OVER
+from gateway.history.written_texts import NEWS, TEXTS
 from gateway.identity.dpop import PROOFS
 from gateway.model.errors import GatewayError, HistoryError, StoreError
 from gateway.record.journal import index_file, reader, recovery, storage
@@ -83,6 +84,8 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     PROOFS,
     SHARED_TASKS,
     ACCOUNTS,
+    TEXTS,
+    NEWS,
     FIRST_PINS,
     SIGNS,
     DUTIES,

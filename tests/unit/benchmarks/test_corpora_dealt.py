@@ -55,3 +55,4 @@ def test_the_table_compares_each_way_with_one_agent(tmp_path: Path):
     assert lines[2].startswith("office, labels alone, one agent | 2 of 3 | 3 | 1.00 |")
     assert lines[6].startswith("office, labels alone, strangers | 1 of 3 | 0 | 0.00 |")
     assert "20 tasks of one user" in lines[8]
+    assert "users of one tenant" in lines[9]
