@@ -13,6 +13,7 @@ from gateway.base.control.operations import Control
 from gateway.base.store.engine import Claim
 from gateway.base.store.records import SealedStore
 from gateway.calls.binding.ownership import Ownership, SessionlessExchanges, Sessions
+from gateway.calls.binding.shared_values import SharedValues
 from gateway.calls.binding.vault import Vault
 from gateway.calls.pipeline.admit import Admission
 from gateway.calls.pipeline.approve import CallApproval
@@ -43,6 +44,7 @@ from gateway.inspection.credentials.caller_tokens import CallerTokens
 from gateway.inspection.credentials.live_values import LiveValues
 from gateway.inspection.inspector import Inspector
 from gateway.inspection.schemas import ToolSchemas
+from gateway.model.task import Task
 from gateway.policy.observing import ObserveMode
 from gateway.policy.policy import Policy
 from gateway.policy.shadow import ShadowPolicy
@@ -165,8 +167,9 @@ def build_pipeline(parts: Gateway) -> Pipeline:
     if parts.user_connections is not None and parts.authority is not None:
         connecting = ConnectionStage(parts.user_connections, parts.authority)
     waited = parts.people or parts.user_connections
-    visibility = _build_visibility(parts)
-    answers = _build_answer_parts(parts, tasks, visibility)
+    shared_values = _share_values(parts)
+    visibility = _build_visibility(parts, shared_values)
+    answers = _build_answer_parts(parts, tasks, visibility, shared_values)
     return Pipeline(
         admission=_build_admission(parts),
         exposure=_build_exposure_guard(parts, tasks),
@@ -185,6 +188,25 @@ def build_pipeline(parts: Gateway) -> Pipeline:
         claim=parts.claim,
         clock=parts.clock,
         monotonic=parts.monotonic,
+        shared_values=shared_values,
+    )
+
+
+def _share_values(parts: Gateway) -> SharedValues | None:
+    """Return the opaque values of all gateways; `None` for a gateway with its records in the state folder."""
+    if parts.claim is None:
+        return None
+
+    def find_task(identifier: str) -> Task | None:
+        kept = parts.history.tasks.find(identifier)
+        return None if kept is None else kept.task
+
+    return SharedValues(
+        parts.store,
+        parts.ownership,
+        find_task=find_task,
+        find_target=parts.catalogue.target,
+        clock=parts.clock,
     )
 
 
@@ -200,7 +222,7 @@ def _build_admission(parts: Gateway) -> Admission:
     )
 
 
-def _build_visibility(parts: Gateway) -> Visibility:
+def _build_visibility(parts: Gateway, shared_values: SharedValues | None) -> Visibility:
     return Visibility(
         parts.catalogue,
         parts.history.tasks,
@@ -212,6 +234,7 @@ def _build_visibility(parts: Gateway) -> Visibility:
         parts.turns,
         ShownLists(),
         parts.observing,
+        shared_values,
     )
 
 
@@ -272,7 +295,9 @@ def _build_approval(
     )
 
 
-def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibility) -> AnswerParts:
+def _build_answer_parts(
+    parts: Gateway, tasks: CurrentTasks, visibility: Visibility, shared_values: SharedValues | None
+) -> AnswerParts:
     asking = parts.people or parts.user_connections
     return AnswerParts(
         visibility=visibility,
@@ -296,6 +321,7 @@ def _build_answer_parts(parts: Gateway, tasks: CurrentTasks, visibility: Visibil
         clock=parts.clock,
         monotonic=parts.monotonic,
         effects=parts.effects,
+        shared_values=shared_values,
     )
 
 

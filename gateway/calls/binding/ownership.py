@@ -122,6 +122,10 @@ class Ownership:
         self.deliver(upstream, value, principal)
         return True
 
+    def is_owner(self, upstream: str, value: str, principal: Principal) -> bool:
+        """Return whether `upstream` gave `value` to `principal`, and leave the time of the value as it is."""
+        return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, value), _NEVER)[0] > self._clock()
+
     def past_call(self, upstream: str, value: str, principal: Principal) -> PastCall | None:
         """Return the call with `value` in the answer of `upstream` to `principal`, if known."""
         return self._owned.get(principal.key, _NOTHING).get(_digest(upstream, value), _NEVER)[1]
@@ -162,7 +166,7 @@ def _level(sizes: list[int], room: int) -> int:
 
 
 def _digest(upstream: str, value: str) -> bytes:
-    return hashlib.sha256(f"{upstream}\0{value}".encode()).digest()[:16]
+    return hashlib.sha256(f"{upstream}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 # --- open requests outside of sessions -------------------------------------------------------------------
@@ -241,13 +245,11 @@ _NAMESPACE: Final = "\0round"
 _PER_REQUEST: Final = frozenset({"_meta", "requestState", "inputResponses"})
 
 
-def note_round(
-    ownership: Ownership, principal: Principal, message: Message, requests: Iterable[str], past_call: PastCall
-) -> None:
-    """Note that an upstream asked `principal` for input in answer to `message`, without a state. `requests` are the keys."""
+def name_round(upstream: str, message: Message, requests: Iterable[str]) -> tuple[str, str] | None:
+    """Return the names under which a round of a call is owned, in the place of upstream and value. `requests` are the keys of what
+    the upstream asked for without a state. `None`: the call cannot be named."""
     name = _name_round(message, requests)
-    if name is not None:
-        ownership.deliver(past_call.target.upstream + _NAMESPACE, name, principal, past_call)
+    return None if name is None else (upstream + _NAMESPACE, name)
 
 
 def find_round(ownership: Ownership, upstream: str, principal: Principal, message: Message) -> PastCall | None:
@@ -255,8 +257,8 @@ def find_round(ownership: Ownership, upstream: str, principal: Principal, messag
     responses = message.params.get("inputResponses")
     if not isinstance(responses, Mapping) or not responses or "requestState" in message.params:
         return None
-    name = _name_round(message, responses)
-    return None if name is None else ownership.past_call(upstream + _NAMESPACE, name, principal)
+    named = name_round(upstream, message, responses)
+    return None if named is None else ownership.past_call(*named, principal)
 
 
 def _name_round(message: Message, keys: Iterable[str]) -> str | None:

@@ -42,6 +42,7 @@ from gateway.model.content import ResultContent
 from gateway.model.decision import Refusal
 from gateway.model.errors import (
     CredentialEnded,
+    StoreError,
     UpstreamStarting,
     UpstreamTimeout,
     UpstreamUnauthorized,
@@ -226,6 +227,8 @@ class Forwarder(Struct, frozen=True):
         opened = self._open_answer(upstream, prepared.request, attached, prepared.task.id)
         try:
             transport = self.served.current.find_transport_of(prepared.call.target)
+            if answer.concealer is not None and (shared := self.parts.answers.shared_values) is not None:
+                await shared.note_concealed(prepared.request.principal.key, upstream)
             reply, answer.bounds = await opened.send(send_in_time(upstream, transport, outgoing, limits))
             if attached is not NOTHING:
                 self.issuer.note_accepted(attached)
@@ -358,7 +361,7 @@ class Forwarder(Struct, frozen=True):
         attached = self.stops.refuse(request.principal, upstream) or attached
         if isinstance(attached, Refusal):
             return attached
-        concealer = self._conceal_message(context, request)
+        concealer = await self._conceal_message(context, request)
         if isinstance(concealer, Refusal):
             return concealer
         is_idle = waits_for_news(context.exchange.method, request.message)
@@ -393,10 +396,14 @@ class Forwarder(Struct, frozen=True):
         words = partial(_render_in_place, message, context.id, self.parts.style)
         return ResultSchemaCheck(self.parts.schemas, past_call.target, words, parts.worker)
 
-    def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:
+    async def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:
         """Return the stage that conceals credentials in an answer without a decision; `None` if the answer may show all."""
         upstream, answers = context.exchange.upstream, self.parts.answers
-        if _may_answer_a_call(request) and answers.vault.conceals(request.principal.key, upstream):
+        owner, shared = request.principal.key, answers.shared_values
+        if _may_answer_a_call(request) and (
+            answers.vault.conceals(owner, upstream)
+            or (shared is not None and await shared.is_concealed(owner, upstream))
+        ):
             # It may answer again, or at last, a call whose answer was to be concealed.
             task = answers.tasks.find_task(context, request, request.message, context.arrived)
             if isinstance(task, Refusal):
@@ -470,5 +477,5 @@ def _classify(error: BaseException) -> EndedAs:
     return "limited" if isinstance(error, Overdue) else "failed"
 
 
-_UNSENT: Final = (UpstreamUnreachable, UpstreamStarting, UpstreamUnauthorized)
+_UNSENT: Final = (UpstreamUnreachable, UpstreamStarting, UpstreamUnauthorized, StoreError)
 """Failures before a call was carried out."""

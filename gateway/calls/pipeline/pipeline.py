@@ -18,6 +18,7 @@ from msgspec import Struct
 from gateway.authority.approvals.seal import TicketSeal
 from gateway.base.store.engine import Claim
 from gateway.calls.binding.ownership import SessionlessExchanges
+from gateway.calls.binding.shared_values import SharedValues
 from gateway.calls.pipeline.admit import Admission, waits_for_news
 from gateway.calls.pipeline.approve import AdmittedRequest, AllowedCall, CallApproval
 from gateway.calls.pipeline.asking import refuse_without_people
@@ -86,6 +87,7 @@ class Pipeline(Struct, frozen=True):
     claim: Claim | None
     clock: Callable[[], float]
     monotonic: Callable[[], float]
+    shared_values: SharedValues | None = None
 
     def handle(self, exchange: Exchange) -> Awaitable[Reply | ResponseStream]:
         """Take one request all the way. Never raises for anything that a caller, a policy or an upstream did."""
@@ -224,6 +226,8 @@ class Pipeline(Struct, frozen=True):
             if isinstance(resumed, Refusal):
                 return resumed
             message = message if resumed is None else resumed.message
+        if self.shared_values is not None and message is not None:
+            await self.shared_values.fetch_named(context.exchange.upstream, message, principal)
         request = self.admission.admit(context, principal, message)
         if isinstance(request, Refusal):
             return request

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from gateway.authority.signals.register import SignalRegister
 from gateway.base.concurrency.loop_turns import LoopTurns
 from gateway.calls.binding.ownership import Ownership
+from gateway.calls.binding.shared_values import SharedValues
 from gateway.calls.pipeline.context import RequestContext
 from gateway.history import TaskLedger, TaskRegistry
 from gateway.inspection.label_cases import label_variants
@@ -166,6 +167,7 @@ class Visibility(Struct, frozen=True):
     turns: LoopTurns
     shown: ShownLists
     observing: ObserveMode
+    shared_values: SharedValues | None = None
 
     async def visible_names(
         self, context: RequestContext, request: UpstreamRequest, method: str, page: Listing, *, is_pinned: bool = False
@@ -176,6 +178,8 @@ class Visibility(Struct, frozen=True):
         kind = TABLE[method].target
         if kind is None:
             # The items are tasks of the protocol.
+            if self.shared_values is not None:
+                await self.shared_values.fetch(upstream, [item.name for item in page.items], principal)
             return frozenset(i.name for i in page.items if self.ownership.renew_if_owner(upstream, i.name, principal))
         if kind != "resource" and not is_pinned:
             items = [item.raw for item in page.items]

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.authority.approvals.digest import digest_session
 from gateway.base.json.strict import SUBSCRIPTION_KEY
-from gateway.calls.binding.ownership import Session, Sessions, note_round
+from gateway.calls.binding.ownership import Session, Sessions, name_round
 from gateway.calls.pipeline.context import RequestContext
 from gateway.calls.pipeline.record import append_or_log
 from gateway.calls.response.checks import LateContentsCheck, LateResultCheck, PinnedContentsCheck, ResultSchemaCheck
@@ -24,7 +24,7 @@ from gateway.calls.response.outcomes import Response
 from gateway.calls.response.recent_lists import RecentLists
 from gateway.calls.response.stream import NO_BOUNDS, Bounds, Hasher, ResponseStream, Stage, Stages, StreamEnd
 from gateway.model.call import PastCall
-from gateway.model.errors import UpstreamError
+from gateway.model.errors import StoreError, UpstreamBroken, UpstreamError
 from gateway.model.reasons import sentence
 from gateway.model.target import Pin
 from gateway.model.wire import Disposition, Headers, Json, Message, RequestId, UpstreamReply, UpstreamRequest
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.base.concurrency.loop_turns import LoopTurns
     from gateway.base.concurrency.worker_thread import WorkerThread
     from gateway.calls.binding.ownership import Ownership, SessionlessExchanges
+    from gateway.calls.binding.shared_values import SharedValues
     from gateway.calls.binding.vault import Vault
     from gateway.calls.pipeline.credentials import CredentialChain
     from gateway.calls.pipeline.effects import EffectStage
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from gateway.history import TaskLedger
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.inspection.inspector import Inspector
+    from gateway.model.caller import Principal
     from gateway.record.journal.writer import Journal
     from gateway.record.telemetry.metrics import Metrics
     from gateway.upstreams.catalogue.catalogue import Catalogue
@@ -77,6 +79,20 @@ class AnswerParts(Struct, frozen=True):
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     effects: EffectStage | None = None
+    shared_values: SharedValues | None = None
+
+    async def note_value(
+        self, upstream: str, value: str, principal: Principal, past_call: PastCall | None = None
+    ) -> None:
+        """Note that an upstream gives a value to a caller, at all gateways. Raises `UpstreamBroken` for records out of reach."""
+        self.ownership.deliver(upstream, value, principal, past_call)
+        if self.shared_values is not None:
+            try:
+                await self.shared_values.note(upstream, value, principal, past_call)
+            except StoreError as error:
+                raise UpstreamBroken(
+                    f"the answer was withheld, because its task or state cannot be noted: {error.message}", error.remedy
+                ) from None
 
 
 # --- notices of changed lists ----------------------------------------------------------------------------
@@ -223,11 +239,11 @@ class CallerRecipient(Struct, frozen=True):
         """Return instructions of the gateway's own for a caller without visible tools."""
         return await self.answer.parts.visibility.notice_for_caller(self.answer.context, self.answer.request)
 
-    def note_handle(self, handle: str) -> None:
+    async def note_handle(self, handle: str) -> None:
         """Note that the caller is given an opaque value of the upstream."""
         answer = self.answer
         upstream, principal = answer.context.exchange.upstream, answer.request.principal
-        answer.parts.ownership.deliver(upstream, handle, principal, answer.past_call())
+        await answer.parts.note_value(upstream, handle, principal, answer.past_call())
 
     def note_response(self, response: Response, result: bytes) -> None:
         """Note a whole response to the request."""
@@ -246,12 +262,14 @@ class CallerRecipient(Struct, frozen=True):
         if self.answer.reply is not None:
             self.answer.reply.be_patient()
 
-    def note_input_requests(self, keys: Iterable[str]) -> None:
+    async def note_input_requests(self, keys: Iterable[str]) -> None:
         """Note that an upstream asked for input without a state. Only a call can go on."""
         answer, message = self.answer, self.answer.request.message
         past_call = answer.past_call()
         if past_call is not None and message is not None:
-            note_round(answer.parts.ownership, answer.request.principal, message, keys, past_call)
+            named = name_round(past_call.target.upstream, message, keys)
+            if named is not None:
+                await answer.parts.note_value(*named, answer.request.principal, past_call)
 
     def note_list_change(self) -> None:
         """Have the lists of the upstream read again."""

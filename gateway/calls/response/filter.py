@@ -164,7 +164,7 @@ _encode: Final = msgspec.json.encode
 class Recipient(ListViewer, Protocol):
     """The caller of an answer, with its view of lists and the memory of the gateway for it."""
 
-    def note_handle(self, handle: str, /) -> None:
+    async def note_handle(self, handle: str, /) -> None:
         """Note a task id or a request state for the caller."""
         ...
 
@@ -180,7 +180,7 @@ class Recipient(ListViewer, Protocol):
         """Note that the server waits for somebody at the client, who may take any time."""
         ...
 
-    def note_input_requests(self, keys: Iterable[str], /) -> None:
+    async def note_input_requests(self, keys: Iterable[str], /) -> None:
         """Note the keys of an upstream's `inputRequests` without a `requestState`."""
         ...
 
@@ -357,9 +357,9 @@ class MessageFilter:
             asked = self._message.id if self._message is not None else request_id(envelope.get("id", b"null"))
             return await self._lists.filter_response(data, watched, asked)
         if b'"taskId"' in data or b'"requestState"' in data:
-            self._note_handles(envelope.get("result", _NO))
+            await self._note_handles(envelope.get("result", _NO))
         if b'"inputRequests"' in data:
-            self._note_requests(envelope.get("result", _NO))
+            await self._note_requests(envelope.get("result", _NO))
         return data
 
     def _note_message(self, envelope: dict[str, msgspec.Raw]) -> None:
@@ -425,17 +425,17 @@ class MessageFilter:
             return True
         return type(given) is type(expected) and given == expected
 
-    def _note_handles(self, raw: msgspec.Raw) -> None:
+    async def _note_handles(self, raw: msgspec.Raw) -> None:
         result = members_of(raw)
         task = members_of(result.get("task", b""))
         for value in (result.get("taskId"), result.get("requestState"), task.get("taskId")):
             handle = decode_value(value or b"null")
             if isinstance(handle, str):
-                self._recipient.note_handle(handle)
+                await self._recipient.note_handle(handle)
 
-    def _note_requests(self, raw: msgspec.Raw) -> None:
+    async def _note_requests(self, raw: msgspec.Raw) -> None:
         """Note the keys of requests for input without a state."""
         result = members_of(raw)
         keys = members_of(result.get("inputRequests", b""))
         if keys and decode_value(result.get("requestState", b"null")) is None:
-            self._recipient.note_input_requests(keys)
+            await self._recipient.note_input_requests(keys)

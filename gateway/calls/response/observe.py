@@ -167,7 +167,7 @@ class UndecidedReadObserver:
             return
         message = read_message(data, self._asked)
         self._last = read = self._begin(message)
-        self._note_tasks(message, read.source.past_call)
+        await self._note_tasks(message, read.source.past_call)
         await self._confirm_late(read.source.past_call, data)
         # Data that stands in several lines reads otherwise once they are joined.
         whole = raw if data in raw else raw + b"\n" + data
@@ -246,14 +246,14 @@ class UndecidedReadObserver:
             named = frozenset({message.name})
         return [parts.ownership.past_call(self._upstream, name, request.principal) for name in named]
 
-    def _note_tasks(self, server: ServerMessage, past_call: PastCall | None) -> None:
+    async def _note_tasks(self, server: ServerMessage, past_call: PastCall | None) -> None:
         """Note the call of a late answer as the origin of the tasks in the answer."""
         if past_call is None or server.answers is None or self._request.message is not None:
             return
         ownership, principal = self._parts.ownership, self._request.principal
         for name in server.tasks:
             if ownership.renew_if_owner(self._upstream, name, principal):
-                ownership.deliver(self._upstream, name, principal, past_call)
+                await self._parts.note_value(self._upstream, name, principal, past_call)
 
     async def _confirm_late(self, past_call: PastCall | None, data: bytes) -> None:
         """Note what a call of unknown outcome did, by its late response."""

@@ -27,6 +27,8 @@ from gateway.base.store.duty import DUTIES
 from gateway.base.store.engine import CheckedForm, StoredForm
 from gateway.base.store.records import RecordKind, SealedStore
 from gateway.base.store.sqlite import FORMAT, read_form
+from gateway.calls.binding.shared_values import CONCEALING
+from gateway.calls.binding.shared_values import VALUES as VALUES_OF_UPSTREAMS
 from gateway.config import keys
 from gateway.history import Store
 from gateway.history.declared.accounts import FactAccounts
@@ -77,6 +79,8 @@ KINDS: Final[tuple[RecordKind[Any], ...]] = (
     TURNS,
     LINKS,
     BROWSERS,
+    VALUES_OF_UPSTREAMS,
+    CONCEALING,
     PRESENTED,
     HANDED_OVER,
     TOKENS,

@@ -45,7 +45,7 @@ class Recipient:
     async def notice(self) -> str | None:
         return None
 
-    def note_handle(self, handle: str, /) -> None:
+    async def note_handle(self, handle: str, /) -> None:
         self.handles.append(handle)
 
     def note_response(self, response: str, _result: bytes, /) -> None:
@@ -57,7 +57,7 @@ class Recipient:
     def note_wait(self) -> None:
         self.waits += 1
 
-    def note_input_requests(self, keys: Iterable[str], /) -> None:
+    async def note_input_requests(self, keys: Iterable[str], /) -> None:
         self.input_requests.append(list(keys))
 
     def note_list_change(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.calls.binding.ownership import Ownership, _name_round, find_round, note_round
+from gateway.calls.binding.ownership import Ownership, _name_round, find_round, name_round
 from gateway.model.call import PastCall
 from gateway.model.caller import AuthMethod, Principal
 from gateway.model.target import Sensitivity, Target
@@ -35,7 +35,9 @@ def retry(**more: Any) -> Message:
 @pytest.fixture
 def ownership() -> Ownership:
     known = Ownership(Clock())
-    note_round(known, OWNER, message(), ["why", "who"], made())
+    named = name_round("bank", message(), ["why", "who"])
+    assert named is not None
+    known.deliver(*named, OWNER, made())
     return known
 
 
@@ -76,5 +78,5 @@ def test_a_round_cannot_be_presented_as_a_state_of_the_upstream(ownership: Owner
 
 
 def test_numbers_that_json_cannot_write_are_not_remembered(ownership: Ownership):
-    note_round(ownership, OWNER, message(arguments={"amount": float("inf")}), ["who"], made())
+    assert name_round("bank", message(arguments={"amount": float("inf")}), ["who"]) is None
     assert find_round(ownership, "bank", OWNER, retry(arguments={"amount": float("inf")})) is None
