@@ -3,8 +3,9 @@ folds all into the `state`. `facts` reads the state. `registry` keeps the tasks,
 their states in memory or in the store. `log` is the interface of a log. The journal is the log of a gateway alone, and
 `durable` folds it again, from the snapshots of `store`. `shared` is the log in a store of several gateways."""
 
+from gateway.history.building import History, build_history
 from gateway.history.durable import Rebuilt, Restored, lost_end, rebuild, restore, rewind, snapshot
-from gateway.history.ledger import History, Reservation, TaskLedger, build_history
+from gateway.history.ledger import Reservation, TaskLedger
 from gateway.history.registry import TaskRegistry
 from gateway.history.store import Store
 

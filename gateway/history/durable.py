@@ -44,8 +44,8 @@ from gateway.model.task import Task
 from gateway.model.wire import JsonObject
 
 if TYPE_CHECKING:
+    from gateway.history.building import History
     from gateway.history.jobs import Jobs
-    from gateway.history.ledger import History
     from gateway.history.store import Row, Store, Stored
 
 BATCH: Final = 32

@@ -35,10 +35,9 @@ from gateway.history.events import (
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
-from gateway.history.jobs import Jobs
-from gateway.history.log import HistoryLog, JournalAsLog
+from gateway.history.log import HistoryLog
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
-from gateway.history.registry import TaskRegistry, new_task_id
+from gateway.history.registry import TaskRegistry
 from gateway.history.returning import NONE_RETURNED, ResultPlace, find_written
 from gateway.history.sources import ReadTask, find_latest, find_sources, note_subject
 from gateway.history.state import higher, open_call
@@ -55,9 +54,7 @@ from gateway.policy.facts import NO_FACTS, FactBook, split_shadow
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from gateway.config import HistorySettings
     from gateway.history.carried import Carried
-    from gateway.history.exposure import OriginListener
     from gateway.history.returning import ReturnedText, ReturningText
     from gateway.history.sources import ReadSource
     from gateway.history.state import TaskState
@@ -479,33 +476,3 @@ def _make_race_error() -> HistoryError:
         f"other gateways were first with {_ATTEMPTS} events of this caller",
         "send the request again; have a balancer keep a caller at one gateway",
     )
-
-
-class History(Struct, frozen=True):
-    """The parts of a history. `tasks` opens, finds and forgets tasks, and `ledger` has the events of each. `states` has
-    their states, for snapshots."""
-
-    tasks: TaskRegistry
-    ledger: TaskLedger
-    states: TaskStates
-
-
-def build_history(
-    settings: HistorySettings,
-    *,
-    clock: Callable[[], float],
-    new_id: Callable[[], str] = new_task_id,
-    conceal: Callable[[str, TaskHistory], str] = lambda _goal, _kept: "",
-    origins: OriginListener | None = None,
-    log: HistoryLog | None = None,
-) -> History:
-    """Return an empty history. `log` has its events; by default the journal is its log.
-
-    `conceal` takes the credentials out of a task's goal before it is written; by default no goal is written. `origins`
-    hears which credentials systems have shown to the kept tasks.
-    """
-    states, exposures, teller = TaskStates(conceal), Exposures(), OriginReporter(origins)
-    states.jobs = Jobs(settings.warm.total_seconds())
-    log = JournalAsLog(states) if log is None else log
-    tasks = TaskRegistry(settings, states, teller, exposures, log, new_id=new_id)
-    return History(tasks, TaskLedger(tasks, states, teller, exposures, log, clock=clock), states)

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from gateway.base.store.records import SealedStore
+    from gateway.history.building import History
     from gateway.history.declared.marks import AccountReading
     from gateway.history.declared.tables import Tables
     from gateway.history.events import Event
-    from gateway.history.ledger import History
     from gateway.model.facts import DeclaredFacts
     from gateway.model.task import TaskEnd
 

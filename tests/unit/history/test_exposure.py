@@ -30,7 +30,7 @@ from tests.unit.history.recording import AGENT, Gateway, Record, new_history
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.history.ledger import History
+    from gateway.history.building import History
 
 LETTERS = 20
 GRAMS = [number << 16 for number in range(1, LETTERS - 4)]

@@ -13,9 +13,9 @@ from msgspec import structs
 from gateway.base.keys.key_ring import KeyRing
 from gateway.history import Restored, Store, rebuild, restore, snapshot
 from gateway.history import state as bounds
+from gateway.history.building import History
 from gateway.history.facts import facts
 from gateway.history.fold import apply
-from gateway.history.ledger import History
 from gateway.history.new_events import build_reading, build_reservation, changes_nothing
 from gateway.history.state import ENDLESS, TaskState
 from gateway.model.call import Call, PastCall
