@@ -7,6 +7,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.authority.shared_tokens import SharedTokens
     from gateway.inspection.credentials.live_values import LiveValues
     from gateway.model.caller import Principal
+    from gateway.model.target import Target
     from gateway.model.task import TaskEnd
     from gateway.model.wire import JsonObject
 
@@ -38,7 +40,7 @@ RENEW_EARLY: Final = 1 / 3
 class UpstreamTerms(Struct, frozen=True):
     """The configured credential of an upstream. `longest` is the longest life in seconds, `None` for no limit.
 
-    `hands_over`: the process of a stdio upstream gets it.
+    `tool_scopes` are patterns of names of tools, and `hands_over`: the process of a stdio upstream gets it.
     """
 
     broker: str
@@ -48,6 +50,16 @@ class UpstreamTerms(Struct, frozen=True):
     bind: Bind = "task"
     longest: float | None = None
     hands_over: bool = False
+    tool_scopes: Mapping[str, tuple[str, ...]] = {}
+
+    def scopes_of(self, target: Target) -> tuple[str, ...] | None:
+        """Return the scopes of a call's target: those of its effect that its tool needs. `None`: the effect has none."""
+        scopes = self.scopes.get(target.labels.effect)
+        patterns = self.tool_scopes if target.type == "tool" else {}
+        needed = [names for pattern, names in patterns.items() if fnmatchcase(target.name, pattern)]
+        if scopes is None or not needed:
+            return scopes
+        return tuple(scope for scope in scopes if scope in needed[-1]) or None
 
 
 class Lives(Struct, frozen=True):

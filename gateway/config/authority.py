@@ -27,10 +27,26 @@ class LeasedCredential(Settings):
         default_factory=dict[Effect, tuple[ScopeName, ...]],
         description="Effect of a tool → the scopes that its calls get at most; policy can only take away.",
     )
+    tool_scopes: dict[Text, tuple[ScopeName, ...]] = Field(
+        default_factory=dict[str, tuple[str, ...]],
+        description="Tool name pattern → the scopes that calls of these tools need. A call gets those of them that `scopes` gives its"
+        " effect. Of several patterns the last one counts, and a tool without one gets all scopes of its effect.",
+    )
     ttl: Duration | None = Field(default=None, description="The longest life of a lease for this upstream.")
     hand_over: HandOver | None = Field(
         default=None, description="How the process of a stdio upstream gets it. An HTTP upstream gets a header."
     )
+
+    @model_validator(mode="after")
+    def _tools_need_given_scopes(self) -> Self:
+        given = {scope for scopes in self.scopes.values() for scope in scopes}
+        for pattern, scopes in self.tool_scopes.items():
+            for scope in scopes:
+                if scope not in given:
+                    raise ValueError(
+                        f"tool_scopes.{pattern} names {scope}, which scopes gives no effect; correct one of the two"
+                    )
+        return self
 
 
 class GatewayCredential(LeasedCredential):

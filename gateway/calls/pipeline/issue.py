@@ -193,9 +193,7 @@ def refuse_unconfigured(decision: Decision) -> Refusal | None:
 
 def _narrow(terms: UpstreamTerms, target: Target, decision: Decision) -> Breadth | Refusal:
     """Return the breadth of the credential of a call. Refuse a breadth that credentials of this kind cannot have."""
-    breadth = narrow_credential(
-        decision.obligations, terms.scopes.get(target.labels.effect), terms.audience, terms.bind
-    )
+    breadth = narrow_credential(decision.obligations, terms.scopes_of(target), terms.audience, terms.bind)
     if isinstance(breadth, Reason):
         return Refusal(200, breadth, REFUSED)
     is_of_call = breadth.bind == "call"

@@ -173,6 +173,7 @@ def _terms(configuration: Configuration) -> dict[str, UpstreamTerms]:
             kind=credential.kind,
             audience=upstream.audience,
             scopes=credential.scopes,
+            tool_scopes=credential.tool_scopes,
             bind=credential.bind if is_minted else "task",
             longest=None if credential.ttl is None else _seconds(credential.ttl),
             hands_over=credential.hand_over is not None,

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway import config
-from gateway.config.authority import AuthoritySettings
+from gateway.config.authority import AuthoritySettings, GatewayCredential
 from gateway.config.values import UnresolvedSecret
 from gateway.model.errors import ConfigurationError
 
@@ -59,3 +59,11 @@ def test_an_audience_that_no_upstream_has_is_a_mistake(monkeypatch: pytest.Monke
 
     with pytest.raises(ConfigurationError, match="no upstream has it"):
         config.parse(text + json.dumps({"introspection": {"clients": [CLIENT]}}), base=tmp_path)
+
+
+def test_a_tool_needs_scopes_that_its_upstream_gives():
+    given = {"kind": "gateway", "scopes": {"read": ["a:read"]}}
+
+    assert GatewayCredential.model_validate({**given, "tool_scopes": {"find_*": ["a:read"]}}).tool_scopes
+    with pytest.raises(ValidationError, match="names a:raed, which scopes gives no effect"):
+        GatewayCredential.model_validate({**given, "tool_scopes": {"find_*": ["a:raed"]}})

@@ -241,3 +241,24 @@ async def test_the_token_of_a_call_that_outlived_it_is_forgotten_all_the_same(be
     bench.authority.live.hold("d9", ["Rk3vQ8-zL0pWm5xT_9cYb2Nd7uHs4Gj6"], "crm")
     bench.authority.end_call("d9")
     assert "d9" in bench.authority.live._due  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "effect", "scopes"),
+    [
+        ("tool", "find_orders", Effect.READ, ("orders:read",)),
+        ("tool", "find_people", Effect.READ, ("people:read",)),
+        ("tool", "pay", Effect.READ, None),
+        ("tool", "pay", Effect.WRITE, ("orders:write",)),
+        ("tool", "other", Effect.READ, ("orders:read", "people:read")),
+        ("tool", "other", Effect.MINT, None),
+        ("prompt", "find_orders", Effect.READ, ("orders:read", "people:read")),
+    ],
+)
+def test_a_tool_gets_the_scopes_of_its_effect_that_it_needs(
+    kind: Any, name: str, effect: Effect, scopes: tuple[str, ...] | None
+) -> None:
+    given = {Effect.READ: ("orders:read", "people:read"), Effect.WRITE: ("orders:write",)}
+    needed = {"find_*": ("orders:read",), "find_people": ("people:read",), "pay": ("orders:write",)}
+    terms = UpstreamTerms("bao", "exchange", "https://crm.example", given, tool_scopes=needed)
+    assert terms.scopes_of(Target(kind, "crm", name, "https://crm.example", labels=Labels(effect))) == scopes
