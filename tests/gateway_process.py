@@ -188,7 +188,7 @@ OPENED = {
     "  write_audiences: {soft: 4, hard: 40}": "  write_audiences: {soft: 3, hard: 4}",
     "  destinations: {soft: 7, hard: 70}": "  destinations: {soft: 5, hard: 8}",
     "  call_destinations: {soft: 7, hard: 70}": "  call_destinations: {soft: 5, hard: 20}",
-    "  spread: {soft: 1, hard: 10}": "  spread: {soft: 1, hard: 2}",
+    "  spread: {hard: 10}": "  spread: {soft: 1, hard: 2}",
     "  depth: {soft: 2, hard: 20}": "  depth: {soft: 2, hard: 3}",
     "  unnamed_systems: {soft: 0, hard: 40}": "  unnamed_systems: {soft: 39, hard: 40}",
     "  denials: {soft: 50, hard: 500}": "  denials: {soft: 50, hard: 200}",

@@ -126,9 +126,10 @@ def halves(reached: Reached) -> tuple[Reached, Reached]:
 
 
 def shipped() -> dict[str, int]:
-    """Return the soft limits of the shipped policy."""
+    """Return the soft limits of the shipped policy; the hard limit of a fact without a soft one."""
     settings: Any = yaml.safe_load((ROOT / "rego/gateway/settings/data.yaml").read_text(encoding="utf-8"))
-    return {name: settings["task_limits"][name]["soft"] for name in (*LIMITS, *OWN)}
+    found = settings["task_limits"]
+    return {name: found[name].get("soft", found[name]["hard"]) for name in (*LIMITS, *OWN)}
 
 
 def report(reached: Reached) -> str:

@@ -55,8 +55,8 @@ class UpstreamTerms(Struct, frozen=True):
     def scopes_of(self, target: Target) -> tuple[str, ...] | None:
         """Return the scopes of a call's target: those of its effect that its tool needs. `None`: the effect has none."""
         scopes = self.scopes.get(target.labels.effect)
-        patterns = self.tool_scopes if target.type == "tool" else {}
-        needed = [names for pattern, names in patterns.items() if fnmatchcase(target.name, pattern)]
+        name = target.name if target.type == "tool" else ""
+        needed = [names for pattern, names in self.tool_scopes.items() if name and fnmatchcase(name, pattern)]
         if scopes is None or not needed:
             return scopes
         return tuple(scope for scope in scopes if scope in needed[-1]) or None

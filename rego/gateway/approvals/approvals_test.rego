@@ -185,7 +185,7 @@ test_a_sandbox_asks_for_no_effect_but_mint if {
 }
 
 test_what_history_asks_an_approval_answers if {
-	every name, code in {"spread": "fan-out/spread", "calls": "budget/calls"} {
+	every name, code in {"depth": "fan-out/depth", "calls": "budget/calls"} {
 		places := {concat("/", ["/session", name]): 200001}
 		_codes(places, {}) == {code}
 		every scope in ["once", "destination", "limit"] {
@@ -323,8 +323,8 @@ test_an_endorsement_covers_the_shown_values_alone if {
 }
 
 test_an_endorsement_answers_no_other_question if {
-	more := object.union(_report, {"/session/spread": 2, "/session/calls": 200001})
-	_endorsed_in(more, _endorsement, _recurring) == {"fan-out/spread", "budget/calls"}
+	more := object.union(_report, {"/session/depth": 3, "/session/calls": 200001})
+	_endorsed_in(more, _endorsement, _recurring) == {"fan-out/depth", "budget/calls"}
 	exfiltrating := object.union(_report, {"/session/labels": {"untrusted": true, "confidentiality": "restricted"}})
 	_endorsed_in(exfiltrating, _endorsement, _recurring) == {"toxic-flow/exfiltration"}
 }

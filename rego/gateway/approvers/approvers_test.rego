@@ -90,7 +90,7 @@ test_each_class_of_a_call_can_ask_for_more if {
 
 test_each_family_of_questions_can_ask_for_more if {
 	families := {"families": {"fan-out": {"group": "fleet"}, "budget": {"count": 2}, "toxic-flow": {"count": 3}}}
-	places := {"/session/calls": 200001, "/session/spread": 2}
+	places := {"/session/calls": 200001, "/session/depth": 3}
 	rule := _with(families, places)
 	[rule.groups, rule.count] == [["fleet"], 2]
 	quiet := _with(families, {})
@@ -100,7 +100,7 @@ test_each_family_of_questions_can_ask_for_more if {
 # A family counts as long as its question is there, answered or not.
 test_an_answer_does_not_loosen_the_rule if {
 	families := {"families": {"fan-out": {"group": "fleet"}}}
-	answered := {"/session/spread": 2, "/context/approval": example.approving(["fan-out/spread"])}
+	answered := {"/session/depth": 3, "/context/approval": example.approving(["fan-out/depth"])}
 	_with(families, answered).groups == ["fleet"]
 }
 

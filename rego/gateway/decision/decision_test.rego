@@ -162,8 +162,8 @@ test_no_person_is_asked_more_often_than_a_task_may_ask if {
 }
 
 test_a_question_about_a_limit_shows_the_number if {
-	found := _decided({"/session/destinations": 8, "/session/spread": 2}, {})
-	[reason.limits | some reason in found.reasons] == [{"destinations": 8}, {"spread": 2}]
+	found := _decided({"/session/destinations": 8, "/session/depth": 3}, {})
+	[reason.limits | some reason in found.reasons] == [{"depth": 3}, {"destinations": 8}]
 	other := _decided({}, {"approval": true})
 	[reason | some reason in other.reasons; reason.limits] == []
 }

@@ -43,6 +43,10 @@ over_tasks := {"amount", "calls", "destinations", "repeats", "systems", "writes"
 hard_alone := {"approvals_used"}
 
 # METADATA
+# title: The limit that may have a soft number
+soft_by_choice := {"spread"}
+
+# METADATA
 # scope: document
 # title: Every problem of the settings, each in a sentence
 # entrypoint: true
@@ -58,6 +62,7 @@ found contains sprintf("task_limits.%s needs two numbers, soft and hard, with so
 	some name in (object.keys(_given) - hard_alone)
 	limit := _given[name]
 	not _ordered(limit)
+	not _is_bound(name, limit)
 }
 
 found contains sprintf("task_limits.%s needs one number, hard, and has no soft", [name]) if {
@@ -247,6 +252,11 @@ _ordered(limit) if {
 	is_number(limit.hard)
 	limit.soft >= 0
 	limit.soft < limit.hard
+}
+
+_is_bound(name, limit) if {
+	name in soft_by_choice
+	_is_hard_alone(limit)
 }
 
 _is_hard_alone(limit) if {

@@ -38,6 +38,15 @@ test_the_limit_of_questions_has_no_soft_number if {
 	}
 }
 
+test_the_limit_of_foreign_words_may_have_a_soft_number if {
+	every limit in [{"hard": 2}, {"soft": 0, "hard": 2}] {
+		_found(object.union(object.remove(_shipped, ["spread"]), {"spread": limit})) == set()
+	}
+	every limit in [{"soft": 2, "hard": 2}, {"soft": 1}, {}, null, {"hard": "2"}] {
+		count(_found(object.union(object.remove(_shipped, ["spread"]), {"spread": limit}))) == 1
+	}
+}
+
 test_a_limit_that_is_missing_or_misspelt_is_told if {
 	_found(object.union(object.remove(_shipped, ["calls"]), {"call": {"soft": 1, "hard": 2}})) == {
 		"task_limits.calls is missing",

@@ -147,6 +147,7 @@ denials contains {"code": "fan-out/environments", "facts": ["/session/environmen
 asks contains {"code": code, "facts": facts, "limits": {name: number}} if {
 	some name, number in _asked
 	name != "unnamed_systems"
+	_has_question(name, bounds.soft_limits)
 	not name in _within
 	code := _codes[name]
 	facts := _facts(name)
@@ -160,6 +161,13 @@ asks contains {"code": "fan-out/unnamed-system", "facts": _unnamed_facts} if {
 	_ = _asked.unnamed_systems
 	not "unnamed_systems" in _within
 }
+
+# How far foreign words go is bounded. It asks only where an operator or a contract gives a soft number.
+_has_question(name, _) if name != "spread"
+
+_has_question(name, declared) if name in object.keys(declared)
+
+_has_question(name, _) if "soft" in object.keys(data.gateway.settings.task_limits[name])
 
 # A call that changes nothing raises neither of the two numbers.
 _facts(name) := array.concat(_labels(name), [concat("/", ["/session", name])])

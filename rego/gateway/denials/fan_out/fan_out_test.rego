@@ -40,6 +40,9 @@ _table := {
 	"environments": ["fan-out/environments", 1, 10],
 }
 
+# The limits with a soft number. `spread` has one by choice alone.
+_soft := object.remove(_table, ["spread"])
+
 test_a_first_call_passes if {
 	_found(example.call) == set()
 }
@@ -55,7 +58,7 @@ test_up_to_the_soft_limit_nothing_is_asked if {
 }
 
 test_above_the_soft_limit_a_person_is_asked if {
-	every name, row in _table {
+	every name, row in _soft {
 		_asked(name, row[1] + 1) == {row[0]}
 		_found(_call(name, row[1] + 1)) != set()
 		_asked(name, row[2]) - {row[0]} == set()
@@ -176,7 +179,7 @@ _found(call) := example.found(denials, asks) if {
 
 # The glances look at `soft` alone, so a call that is within it must be within `hard`.
 test_no_limit_asks_only_above_what_it_refuses if {
-	every limit in object.remove(data.gateway.settings.task_limits, ["approvals_used"]) {
+	every limit in object.remove(data.gateway.settings.task_limits, ["approvals_used", "spread"]) {
 		is_number(limit.soft)
 		is_number(limit.hard)
 		limit.soft < limit.hard
@@ -208,7 +211,7 @@ test_a_limit_is_seen_at_a_glance_as_the_rules_see_it if {
 }
 
 test_a_lost_limit_lets_nothing_pass if {
-	every name, row in _table {
+	every name, row in _soft {
 		found := _findings(example.call, _with_limit(name, {"hard": 300}))
 		example.codes(found) == {row[0]}
 	}
@@ -262,12 +265,30 @@ test_a_call_that_raises_nothing_asks_nothing if {
 }
 
 test_a_call_that_raises_a_number_asks_above_soft_and_is_refused_above_hard if {
-	every name, row in object.remove(_table, ["destinations", "call_destinations"]) {
+	every name, row in object.remove(_soft, ["destinations", "call_destinations"]) {
 		asked := _findings(_raising({name: row[1] + 1}, name, row[1] + 1), data.gateway.settings)
 		example.codes(asked) == {row[0]}
 		refused := _findings(_raising({name: row[2] + 1}, name, row[2] + 1), data.gateway.settings)
 		example.codes({finding | some finding in refused; not finding.asked}) == {row[0]}
 	}
+}
+
+test_foreign_words_are_bounded_and_ask_by_choice_alone if {
+	every size in [2, 10] {
+		_findings(_raising({"spread": size}, "spread", size), data.gateway.settings) == set()
+		_found(_call("spread", size)) == set()
+		by_operator := _findings(_call("spread", size), _with_limit("spread", {"soft": 1, "hard": 10}))
+		example.codes(by_operator) == {"fan-out/spread"}
+		_findings(_contracted({"spread": 10}, "spread", size), data.gateway.settings) == set()
+		by_contract := _findings(_contracted({"spread": 1}, "spread", size), data.gateway.settings)
+		example.codes(by_contract) == {"fan-out/spread"}
+	}
+	_denied("spread", 11) == {"fan-out/spread"}
+	lost := object.union(object.remove(data.gateway.settings, ["task_limits"]), {
+		"task_limits": object.remove(data.gateway.settings.task_limits, ["spread"]),
+	})
+	found := _findings(_call("spread", 1), lost)
+	example.codes(found) == {"fan-out/spread"}
 }
 
 test_malformed_raises_raise_everything if {

@@ -240,7 +240,7 @@ async def test_settings_with_problems_are_not_put_into_force(tree: Tree):
     folder = tree({**rules, "gateway/settings/data.yaml": limits})
     opened = PolicyFolder(PolicyFolders(folder), deadline=60.0, monotonic=lambda: 0.0)
     await opened.open()
-    tree({"gateway/settings/data.yaml": limits.replace("spread: {soft: 1, hard: 10}", "spread: {soft: 10, hard: 10}")})
+    tree({"gateway/settings/data.yaml": limits.replace("spread: {hard: 10}", "spread: {soft: 10, hard: 10}")})
     await opened.look()
 
     assert not await opened.look()
