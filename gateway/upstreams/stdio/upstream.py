@@ -49,6 +49,10 @@ _MARGIN: Final = 0.01
 """Seconds by which a timer may be early."""
 
 _SESSION_ID: Final = b"mcp-session-id"
+_NO_SESSION: Final = (
+    "there is no such session at this gateway: its process has ended, or another gateway runs it. Initialize a new one."
+    " Several gateways need a balancer that keeps a session at its gateway."
+)
 _PRIMING_SINCE: Final = "2025-11-25"
 """Older clients parse the empty `data` of a priming event as JSON, and fail."""
 
@@ -139,7 +143,7 @@ class StdioUpstream:
             return replies.refusal(400, needed, request=asked)
         session = self._sessions.get(request.session)
         if session is None or session.principal != request.principal.key:
-            return replies.refusal(404, "there is no such session; initialize a new one", request=asked)
+            return replies.refusal(404, _NO_SESSION, request=asked)
         return await self._in_session(session, request)
 
     async def withdraw(self, lease: str) -> bool | None:

@@ -307,7 +307,7 @@ async def test_a_session_that_nobody_uses_ends_after_half_an_hour(make: Make, cl
     assert json.loads(await body_of(late)) == {
         "jsonrpc": "2.0",
         "id": 1,
-        "error": {"code": -32600, "message": "there is no such session; initialize a new one"},
+        "error": {"code": -32600, "message": upstream_module._NO_SESSION},
     }
     await until(lambda: client.upstream.status().processes == 0)
 
