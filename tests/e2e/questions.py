@@ -66,10 +66,7 @@ class Office:
 
 
 def codes_that_ask(rules: Path = ROOT / "rego/gateway") -> set[str]:
-    """The codes of all questions: those of the rules of the shipped policy, and the gateway's own.
-
-    Limits over the tasks of a day are apart: tests/policy/test_limits_over_tasks.py has their questions.
-    """
+    """The codes of all questions: those of the rules of the shipped policy, and the gateway's own."""
     found = {reasons.APPROVAL_TASK.code}
     for path in rules.rglob("*.rego"):
         text = path.read_text("utf-8")
@@ -79,7 +76,7 @@ def codes_that_ask(rules: Path = ROOT / "rego/gateway") -> set[str]:
         if re.search(r'^asks contains \{"code": code', text, re.MULTILINE):
             (table,) = re.findall(r"^_codes := \{(.*?)^\}", text, re.MULTILINE | re.DOTALL)
             found |= set(re.findall(r'"([\w-]+/[\w-]+)"', table))
-    return {code for code in found if not code.startswith("limit/")}
+    return found
 
 
 # --- the gateway -----------------------------------------------------------------------------------
@@ -125,6 +122,8 @@ def _change_policy(policy: Path, issuer: str) -> None:
     found = yaml.safe_load(settings.read_text("utf-8"))
     found["task_limits"]["audiences"] = {"soft": 3, "hard": 50}
     found["repeats_that_ask"] = ["done"]
+    soft = {"amount": 100, "calls": 5, "destinations": 2, "repeats": 1, "systems": 1, "writes": 3}
+    found["user_limits"] = {name: {"soft": number, "hard": 500} for name, number in soft.items()}
     settings.write_text(json.dumps(found), "utf-8")
     grants = policy / "gateway/grants/data.yaml"
     (everything,) = yaml.safe_load(grants.read_text("utf-8"))["upstreams"]["*"]
@@ -226,6 +225,17 @@ def _doubtful(found: Office) -> None:
     Caller(found.gateway, "crm", {"authorization": f"Bearer {token}"}).call("read")
 
 
+def _over_tasks(*calls: tuple[str, str, Mapping[str, Any]]) -> Callable[[Office], object]:
+    """Calls for a new user. The last of them is one too many for a day."""
+
+    def ask(found: Office) -> None:
+        someone = found.agent(user=f"user-{secrets.token_hex(4)}")
+        for system, tool, arguments in calls:
+            someone.call(system, tool, **arguments)
+
+    return ask
+
+
 def _task(found: Office) -> None:
     contract = {"tools": ["crm/*"], "effects": {"mint": ["crm/mint"]}}
     status, answer = found.agent().tasks("", goal=GOAL, approval="ask", contract=contract)
@@ -285,6 +295,12 @@ _CODES: Final[Mapping[str, Callable[[Office], object]]] = {
         "files", "write", *_write("crm", "billing", "chat"), task=_limits(audiences=20, write_audiences=3)
     ),
     "identity/unbound": _unbound,
+    "limit/amount": _over_tasks(("crm", "pay", {"to": "a@corp.example", "amount": 101})),
+    "limit/calls": _over_tasks(*_touch(*["crm"] * 6)),
+    "limit/destinations": _over_tasks(("mail", "send", {"to": many("corp.example", 3)})),
+    "limit/repeats": _over_tasks(*_write("crm", "crm", body="the same")),
+    "limit/systems": _over_tasks(*_write("crm", "chat", body="hello")),
+    "limit/writes": _over_tasks(*(("crm", "write", {"body": f"text {number}"}) for number in range(4))),
     "signal/doubtful": _doubtful,
     "tool/unlabelled-exec": _simple("crm", "run", command="ls"),
     "toxic-flow/exfiltration": _simple("mail", "post", before=_read_both, text="hello"),

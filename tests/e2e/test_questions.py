@@ -148,3 +148,4 @@ def test_each_kind_of_question_is_shown_on_each_surface(surfaces: Surfaces, kind
     for name in WHOLE:
         text = " ".join(shown[name].replace("│", " ").split())
         assert all(f"[{code}]" in text for code in codes), (name, text)
+        assert not kind.startswith("limit/") or " of the user in a day up to " in text, (name, text)

@@ -298,7 +298,8 @@ def _covers(found: Mapping[str, Any]) -> Iterator[Line]:
     yield make_line("sentence", "this call once")
     for scope in rule["scopes"]:
         if scope != "once" and (scope != "recurring" or recurs is not None):
-            yield make_line("scope", _write_scope(scope, recurs), scope)
+            numbers = _write_numbers(found) if scope == "limit" else ""
+            yield make_line("scope", f"{_write_scope(scope, recurs)}{numbers}", scope)
     for pointer, values in find_part(recurs or {}, "values").items():
         yield make_line("argument", f"{_show_pointer(pointer)} = {', '.join(map(_json, values))}")
 
@@ -313,6 +314,27 @@ def _write_scope(scope: str, recurs: Mapping[str, Any] | None) -> str:
         f"also these values together, for {write_duration(recurs['seconds'])}, in every later task that this agent for"
         f" this user says is of the kind {recurs['kind']}; other arguments may differ"
     )
+
+
+def _write_numbers(found: Mapping[str, Any]) -> str:
+    """Return the numbers that a yes with the scope `limit` lets pass."""
+    limits = {name: number for reason in found["reasons"] for name, number in reason["limits"].items()}
+    told = [f"{_write_limit(name)} up to {number:,}" for name, number in limits.items()]
+    return f": {', '.join(told)}" if told else ""
+
+
+def _write_limit(name: str) -> str:
+    """Return a limit in words. The name of a limit over tasks begins with its owner."""
+    owner, _, own = name.rpartition(".")
+    return f"{_OVER_TASKS.get(own, own)} of the {owner} in a day" if owner else name
+
+
+_OVER_TASKS: Final = {
+    "amount": "the sum of amounts in this system",
+    "repeats": "calls equal to this one",
+    "systems": "systems with changes",
+    "writes": "changing calls",
+}
 
 
 def _write_rule(rule: Mapping[str, Any]) -> str:
