@@ -5,7 +5,6 @@ A key of a limit ignores case, width and spaces of a text. So no caller can writ
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import unicodedata
@@ -27,6 +26,8 @@ _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u3164\uffa0") | {chr(code) for
 """Joiners, fillers and variation selectors, beside controls and formats such as zero-width spaces."""
 _SMALLEST: Final = 1e-12
 """A float with at most 17 digits, so of at most 30 decimals."""
+_EXACT_DIGITS: Final = 15
+"""Digits of a decimal that a float has exactly."""
 _LONGEST: Final = 1_024
 """Characters of a number in a text."""
 
@@ -60,15 +61,19 @@ def write_key(value: Json, *, fold: bool) -> str:
 
 
 def write_arguments(value: Json, *, fold: bool) -> str:
-    """Return arguments as a text. Equal arguments have equal texts, in whatever order. Raise `Unreadable`."""
+    """Return arguments as a text. Equal arguments have equal texts, in whatever order. Raise `Unreadable`.
+
+    The length of a text stands before it, so no text reads as another value.
+    """
+    if isinstance(value, str):
+        text = write_key(value, fold=fold)
+        return f"{len(text)}:{text}"
     if isinstance(value, Mapping):
-        items = sorted((write_key(name, fold=fold), write_arguments(item, fold=fold)) for name, item in value.items())
-        return f"{{{','.join(f'{json.dumps(name)}:{item}' for name, item in items)}}}"
+        items = [write_arguments(name, fold=fold) + write_arguments(item, fold=fold) for name, item in value.items()]
+        return f"{{{','.join(sorted(items))}}}"
     if isinstance(value, list | tuple):
-        return f"[{','.join(write_arguments(item, fold=fold) for item in value)}]"
-    if value is None:
-        return "null"
-    return json.dumps(write_key(value, fold=fold)) if isinstance(value, str) else write_key(value, fold=fold)
+        return f"[{','.join([write_arguments(item, fold=fold) for item in value])}]"
+    return "null" if value is None else write_key(value, fold=fold)
 
 
 def add_amounts(values: Iterable[Json]) -> str:
@@ -172,6 +177,9 @@ _write_time: Final = lru_cache(maxsize=4096)(timestamp)
 @lru_cache(maxsize=4096)
 def to_number(total: Decimal) -> int | float:
     """Return a decimal as a number of JSON, exactly; a number beyond that rounded up, since a sum is a limit's."""
+    if len(text := str(total)) <= _EXACT_DIGITS:
+        short = float(text)
+        return min(int(short), 2**63 - 1) if short.is_integer() else short
     whole = int(total)
     if whole == total:
         return min(whole, 2**63 - 1)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.history.declared.values import Unreadable, add_amounts, fold_text, to_number, write_key, write_number
+from gateway.history.declared.values import (
+    Unreadable,
+    add_amounts,
+    fold_text,
+    to_number,
+    write_arguments,
+    write_key,
+    write_number,
+)
+
+if TYPE_CHECKING:
+    from gateway.model.wire import Json
 
 
 @pytest.mark.parametrize(
@@ -106,3 +118,39 @@ def test_of_a_text_the_largest_number_counts_without_its_separators(text: str, e
 def test_a_number_that_is_written_in_another_way_is_unreadable(text: str):
     with pytest.raises(Unreadable):
         add_amounts([text])
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "0.0", "12.50", "1E+3", "0.000001", "99999999999999.9", "123456789012345", "9007199254740993"]
+)
+def test_a_sum_that_a_number_of_json_can_say_is_exact(text: str):
+    found = to_number(Decimal(text))
+
+    assert Decimal(repr(found)) == Decimal(text)
+    assert isinstance(found, int) is (Decimal(text) == int(Decimal(text)))
+
+
+def test_a_sum_beyond_the_whole_numbers_of_policy_is_the_largest_of_them():
+    assert to_number(Decimal("1E+25")) == to_number(Decimal(10) ** 29) == 2**63 - 1
+
+
+def test_no_text_of_an_argument_reads_as_other_arguments():
+    """A text with the marks of a list, a mapping or a number is another key than the list, the mapping or the number."""
+    given: list[Json] = [
+        5,
+        "5",
+        "1:5",
+        ["5"],
+        "[1:5]",
+        {"5": 5},
+        {"5": "5"},
+        "{1:55}",
+        ["5", "5"],
+        ["5,1:5"],
+        {"a": 1, "b": 2},
+        {"a1,1:b2": ""},
+    ]
+    given += [None, "null", True, "true", [], {}, "", [""], {"": None}, {"a": {"b": 1}}, {"a": "1:b1"}]
+
+    assert len({write_arguments(each, fold=True) for each in given}) == len(given)
+    assert write_arguments({"a": 1, "b": [2.0]}, fold=True) == write_arguments({"B ": [2], "a": 1.0}, fold=True)
