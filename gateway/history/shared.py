@@ -35,7 +35,8 @@ from gateway.history.shared_forms import (
     read_tasks,
 )
 from gateway.history.shared_owner import OwnerLog, Waiting
-from gateway.history.states import MAX_WEIGHT, VERSION
+from gateway.history.shared_reading import NAME, SNAPSHOT_AFTER, LogReader
+from gateway.history.states import MAX_WEIGHT
 from gateway.history.task_history import TaskHistory
 from gateway.model.errors import HistoryError, StoreError
 
@@ -52,20 +53,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway.history")
 
-_NAME: Final = "history"
-"""The name of each log."""
 _AT_ONCE: Final = 256
 """Entries in one append."""
-_SNAPSHOT_AFTER: Final = 256
-"""Appends after which the tasks of an owner are written down whole."""
+_BASE_AFTER: Final = 16
+"""Events that a gateway in a race may fold again. With more of them it keeps the tasks in memory, too."""
 _RETRY: Final = 0.25
 """Seconds until entries without a caller that waits are tried again."""
 _LATER: Final = 0.01
 """Seconds until entries that no caller waits for are written alone."""
-_YIELD: Final = 0.02
-"""Seconds that a gateway leaves the log to another one with the same owner. The other has to fold what this one wrote."""
-_CONTENDED: Final = 1.0
-"""Seconds for which an owner counts as one of two gateways after a race."""
+_LOOK_AGAIN: Final = 0.004
+"""Seconds between two looks for this gateway's turn."""
 _OWNERS: Final = 10_000
 """Owners that are kept, also without tasks."""
 _DEPENDING: Final = (Reserved, Reading, Exposed)
@@ -97,6 +94,7 @@ class SharedLog:
         self._store = store
         self._snapshots = store.of(SNAPSHOTS)
         self._sealing = Sealing(store, key)
+        self._reader = LogReader(store, self._sealing)
         self.accounts = SharedAccounts(store, self._sealing, replica)
         self._replica = replica
         self._numbers = count(1)
@@ -175,9 +173,7 @@ class SharedLog:
 
     async def has_reserved(self, owner: str, call: str) -> bool:
         """Return whether the log of an owner has the reservation of a call. Raises `StoreError` and `HistoryError`."""
-        named = Log(self._sealing.digest(owner), _NAME)
-        sealed = await self._store.engine.read_log(named)
-        return any(self._sealing.open_entries(named.owner, each).has_reserved(call) for each in sealed)
+        return await self._reader.has_reserved(owner, call)
 
     async def close_lost_calls(self) -> None:
         """Close the open calls of gateways that have ended, also in accounts. Raises `StoreError` and `HistoryError`."""
@@ -211,7 +207,7 @@ class SharedLog:
         if known is None:
             if len(self._owners) >= self._room:
                 self._prune()
-            known = self._owners[key] = OwnerLog(key, Log(self._sealing.digest(key), _NAME))
+            known = self._owners[key] = OwnerLog(key, Log(self._sealing.digest(key), NAME))
         return known
 
     def _queue(self, owner: OwnerLog, waiting: Waiting) -> None:
@@ -276,7 +272,7 @@ class SharedLog:
     async def _write(self, owner: OwnerLog) -> None:
         """Append all that waits."""
         try:
-            while owner.waiting:
+            while owner.waiting or owner.is_in_line:
                 await self._write_next(owner)
         finally:
             owner.writer = None
@@ -285,13 +281,16 @@ class SharedLog:
         owner.woken.clear()
         try:
             if owner.is_cold:
+                # The turn of another gateway ends without an event here.
+                while owner.is_in_line and not await self._store.engine.has_turn(owner.log):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_AGAIN)
                 await self._load(owner)
+            elif not owner.waiting:
+                await self._give_turn_back(owner)
             elif all(waiting.entry is None for waiting in owner.waiting):
                 await self._look(owner)
-            elif not await self._append(owner):
-                owner.raced = asyncio.get_running_loop().time()
-            elif asyncio.get_running_loop().time() - owner.raced < _CONTENDED:
-                await asyncio.sleep(_YIELD)
+            else:
+                owner.is_in_line = not await self._append(owner)
         except (StoreError, HistoryError) as error:
             self._fail(owner, error)
             # No `asyncio.wait_for`: in Python 3.11 it forgets a cancellation that comes with an event, and a stop then waits forever.
@@ -301,10 +300,19 @@ class SharedLog:
 
     def _fail(self, owner: OwnerLog, error: StoreError | HistoryError) -> None:
         """Refuse all that waits. Events that no longer depend on a decision stay, and the log is read first."""
-        owner.is_cold = True
+        owner.is_cold, owner.is_in_line = True, False
         for waiting in owner.waiting:
             waiting.fail(make_error(error.message))
         owner.waiting = deque(waiting for waiting in owner.waiting if not waiting.depends)
+
+    async def _give_turn_back(self, owner: OwnerLog) -> None:
+        """Wait for the calls that are made again, and leave the log to others if none is. Raises `StoreError`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LATER):
+                await owner.woken.wait()
+        if not owner.waiting:
+            await self._store.engine.append(Append({owner.log: owner.version}, []))
+            owner.is_in_line = False
 
     async def _look(self, owner: OwnerLog) -> None:
         """Fold later events for callers that wait for these alone. Raises `StoreError`."""
@@ -357,13 +365,7 @@ class SharedLog:
     async def _load(self, owner: OwnerLog) -> None:
         """Read the log of an owner, and put its state in the place of the present one. Raises `StoreError` and `HistoryError`."""
         looks = list(owner.waiting)
-        snapshot = await self._snapshots.get(owner.log.owner.hex())
-        if snapshot is not None and snapshot.states != VERSION:
-            snapshot = None  # of another release: the log has everything
-        after = 0 if snapshot is None else snapshot.version
-        sealed = await self._store.engine.read_log(owner.log, after)
-        require_seen(owner.log, after + len(sealed), owner.version)
-        later = [self._sealing.open_entries(owner.log.owner, each) for each in sealed]
+        snapshot, later, version = await self._reader.read(owner)
         tasks = [] if snapshot is None else read_tasks(snapshot)
         living = await self._list_living()
         # Nothing waits from here on: the state becomes that of the log, and then has what waits for the log.
@@ -384,7 +386,10 @@ class SharedLog:
         self._fold_entries(owner, later)
         self._forget_past(owner, self._clock())
         owner.begun = set(owner.known)
-        owner.version, owner.snapshot, owner.is_cold = after + len(later), after, False
+        owner.note_snapshot(snapshot)
+        owner.version, owner.is_cold = version, False
+        if owner.is_in_line and len(later) > _BASE_AFTER:
+            owner.base = make_snapshot(owner.key, owner.version, self._list_tasks(owner), self._states, owner.callers)
         written = {entry.number for each in later if each.replica == self._replica for entry in each.entries}
         self._fold_waiting(owner, looks, written)
         self._close_lost_calls(owner, living)
@@ -481,11 +486,11 @@ class SharedLog:
 
     async def _write_snapshot(self, owner: OwnerLog) -> None:
         """Write the tasks of an owner down now and then, so that no gateway has to read a long log."""
-        if owner.version - owner.snapshot < _SNAPSHOT_AFTER:
+        if owner.version - owner.snapshot < SNAPSHOT_AFTER:
             return
         if owner.waiting:
             # States with events that are not in the log yet are none of the log.
-            owner.is_cold = owner.version - owner.snapshot > 4 * _SNAPSHOT_AFTER
+            owner.is_cold = owner.version - owner.snapshot > 4 * SNAPSHOT_AFTER
             return
         owner.snapshot = owner.version
         snapshot = make_snapshot(owner.key, owner.version, self._list_tasks(owner), self._states, owner.callers)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.base.store.engine import Log
-    from gateway.history.shared_forms import Entry
+    from gateway.history.shared_forms import Entry, Snapshot
     from gateway.model.errors import HistoryError
 
 
@@ -46,6 +46,8 @@ class OwnerLog:
 
     `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call, and
     `counted` the accounts that count it. `waiting` has the entries that are folded, and not yet known to be in the log.
+    `is_in_line`: another gateway was first, and this one has a turn to come. `base` are the tasks as of an event before: after a lost
+    race the log is read from there.
     """
 
     key: str
@@ -60,7 +62,17 @@ class OwnerLog:
     waiting: deque[Waiting] = field(default_factory=deque[Waiting])
     writer: asyncio.Task[None] | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    raced: float = float("-inf")
+    is_in_line: bool = False
+    base: Snapshot | None = None
+
+    def find_base(self, most: int) -> Snapshot | None:
+        """Return the tasks that were kept in a race, unless more than `most` events came since."""
+        return None if self.base is None or self.version - self.base.version > most else self.base
+
+    def note_snapshot(self, read: Snapshot | None) -> None:
+        """Note the snapshot that the log was read from. The one in memory is none of the store."""
+        if read is None or read is not self.base:
+            self.snapshot = 0 if read is None else read.version
 
     def settle(self, batch: Sequence[Waiting]) -> None:
         """Tell the waiting callers that the log has their entries, the first ones of the queue."""

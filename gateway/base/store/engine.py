@@ -170,12 +170,22 @@ class Engine(Protocol):
     async def append(self, append: Append, /) -> Missing:
         """Append all events if the logs have the named versions, and nothing otherwise. Return the events beyond these versions.
 
+        A log without such events is one that has to be left to another process: see `has_turn`. An append without events gives a
+        turn back.
+
         Raises `StoreError` for a log that is behind a named version, since confirmed events were lost.
         """
         ...
 
     async def find_version(self, log: Log, /) -> int:
         """Return the number of events of a log. Questions that come together are one query."""
+        ...
+
+    async def has_turn(self, log: Log, /) -> bool:
+        """Return whether no other process is before this one in the line of a log.
+
+        A process whose append was refused stands in that line. The others leave the log to the first one for a tenth of a second.
+        """
         ...
 
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:

@@ -18,7 +18,7 @@ import asyncpg
 from gateway.base.store.batches import Batches
 from gateway.base.store.engine import ABSENT, Append, Change, Log, Missing, Record
 from gateway.base.store.postgresql_connection import Link, Raced, confirm, transact
-from gateway.base.store.postgresql_logs import APPEND, find_versions, parameters, read_missing, split
+from gateway.base.store.postgresql_logs import APPEND, Place, find_places, parameters, read_missing, split
 from gateway.base.store.postgresql_logs import READ as READ_LOG
 from gateway.base.store.postgresql_schema import require_schema
 from gateway.model.errors import OutcomeUnknown, StoreError
@@ -127,8 +127,11 @@ class PostgresStore:
             partial(self._work_together, self._write_until, self._change_all), AT_ONCE, "records in PostgreSQL"
         )
         self._appends = Batches[_Waiting[Append], bool](self._append_together, AT_ONCE, "logs in PostgreSQL")
-        self._versions = Batches[_Waiting[Log], int](
-            partial(self._work_together, self._read_until, find_versions), AT_ONCE, "versions in PostgreSQL"
+        self._gateway = claim or secrets.token_hex(16)
+        self._places = Batches[_Waiting[Log], Place](
+            partial(self._work_together, self._read_until, partial(find_places, self._gateway)),
+            AT_ONCE,
+            "versions in PostgreSQL",
         )
 
     async def read(self, kind: str, identifier: str, /) -> Record | None:
@@ -172,8 +175,11 @@ class PostgresStore:
 
     async def find_version(self, log: Log, /) -> int:
         """Return the number of events of a log. Raises `StoreError`."""
-        until = asyncio.get_running_loop().time() + self._server.deadline
-        return await self._versions.add(_Waiting(log, until))
+        return (await self._find_place(log)).version
+
+    async def has_turn(self, log: Log, /) -> bool:
+        """Return whether no other gateway is before this one in the line of a log. Raises `StoreError`."""
+        return (await self._find_place(log)).is_free
 
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
         """Return the events of a log after a version. Raises `StoreError`."""
@@ -215,6 +221,10 @@ class PostgresStore:
         return [next(outcomes) if each.until >= least else late for each in waiting]
 
     # --- transactions ------------------------------------------------------------------------------------
+
+    async def _find_place(self, log: Log) -> Place:
+        until = asyncio.get_running_loop().time() + self._server.deadline
+        return await self._places.add(_Waiting(log, until))
 
     async def _query(self, seconds: float, statement: str, *values: Any) -> Sequence[Any]:
         return await self._run_reader(lambda connection: connection.fetch(statement, *values), seconds)
@@ -285,7 +295,7 @@ class PostgresStore:
 
     async def _append_apart(self, appends: Sequence[Append], connection: Connection) -> list[bool]:
         """Carry out appends that depend on no common log, in one statement."""
-        rows = await confirm(connection.fetch(APPEND, self._name, *parameters(appends)), self._server)
+        rows = await confirm(connection.fetch(APPEND, self._name, self._gateway, *parameters(appends)), self._server)
         if not rows[0]["is_known"]:
             connection.terminate()
             raise Raced

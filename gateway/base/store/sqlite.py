@@ -168,6 +168,10 @@ class SqliteStore:
         found = await in_thread(partial(self._query_log, _LOG_VERSION, log))
         return found[0] if found else 0
 
+    async def has_turn(self, _log: Log, /) -> bool:
+        """Return true: a file is that of one process."""
+        return True
+
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:
         """Return the events of a log after a version. Raises `StoreError`."""
         return await in_thread(partial(self._query_log, _LOG, log, after))

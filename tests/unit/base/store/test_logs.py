@@ -13,6 +13,7 @@ import pytest
 from gateway.base.store.engine import Append, Engine, Log
 from gateway.model.errors import StoreError
 from tests.unit.base.store.engines import Opened
+from tests.unit.base.store.postgresql_server import PostgresServer
 from tests.unit.base.store.racing_calls import ACCOUNT, LIMIT, TASK, find_problem
 
 PROCESSES, CALLS = 3, 334
@@ -132,3 +133,37 @@ def test_a_fault_in_a_log_is_found():
     assert find_problem([*calls, event("known", "s1", allowed=False)], [*answers, (LIMIT + 1, "known")]) is not None
     assert find_problem(calls, answers[1:]) is not None
     assert find_problem(calls, [*answers[1:], (1, "c1")]) is not None
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_a_gateway_that_lost_a_race_has_the_next_turn_unless_it_lets_it_pass(
+    open_engine: Opened, place: str, postgresql: PostgresServer
+):
+    one, two, three = open_engine(), open_engine(), open_engine()
+    for_long, over = (f"update opagate_logs set turn_until = now() + interval '{time}'" for time in ("1 hour", "-1 s"))
+    await one.append(Append({TASK: 0}, [(TASK, b"1")]))
+    assert await two.append(Append({TASK: 0}, [(TASK, b"2")])) == {TASK: [b"1"]}
+    await postgresql.execute(for_long, url=place)
+    assert await three.append(Append({TASK: 1}, [(TASK, b"3")])) == {TASK: ()}
+    assert [await each.has_turn(TASK) for each in (one, two, three)] == [False, True, False]
+    assert await two.append(Append({TASK: 1}, [(TASK, b"2")])) == {}
+    assert [await each.has_turn(TASK) for each in (one, two, three)] == [False, False, True]
+
+    # The one in turn does nothing until its time is over.
+    await postgresql.execute(for_long, url=place)
+    assert await one.append(Append({TASK: 2}, [(TASK, b"4")])) == {TASK: ()}
+    await postgresql.execute(over, url=place)
+    assert await one.has_turn(TASK)
+    assert await one.append(Append({TASK: 2}, [(TASK, b"4")])) == {}
+    assert await one.read_log(TASK) == [b"1", b"2", b"4"]
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_a_turn_is_given_back_by_an_append_without_events(open_engine: Opened):
+    one, two = open_engine(), open_engine()
+    await one.append(Append({TASK: 0}, [(TASK, b"1")]))
+    await two.append(Append({TASK: 0}, [(TASK, b"2")]))
+    assert await two.append(Append({TASK: 1}, [])) == {}
+
+    assert await one.has_turn(TASK)
+    assert await one.append(Append({TASK: 1}, [(TASK, b"2")])) == {}

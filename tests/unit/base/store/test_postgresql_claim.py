@@ -211,6 +211,8 @@ async def test_a_gateway_whose_claim_was_taken_over_changes_nothing_any_more(
     engines: Callable[[PostgresClaim], PostgresStore],
     postgresql: PostgresServer,
     schema_url: str,
+    *,
+    clock: Clock,
     successor: str,
 ):
     first, second = claims("one"), claims(successor)
@@ -219,6 +221,7 @@ async def test_a_gateway_whose_claim_was_taken_over_changes_nothing_any_more(
     await former.change(Change("k", "a", b"1"))
     await postgresql.execute(SILENT if successor == "one" else OVER, url=schema_url)
     await second.take(wait=0)
+    await be_steady(second, clock)
 
     with pytest.raises(StoreError, match="another gateway took over"):
         await former.change(Change("k", "a", b"2"))

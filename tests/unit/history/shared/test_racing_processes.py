@@ -43,9 +43,12 @@ async def test_a_task_reaches_no_more_systems_than_its_limit_when_one_gateway_is
     await survivor.close()
 
 
-async def test_calls_over_three_gateways_are_linearizable(schema_url: str, porcupine_path: Path):
+async def test_calls_over_three_gateways_are_linearizable_and_none_is_refused_for_the_race(
+    schema_url: str, porcupine_path: Path
+):
     answers = await race([[schema_url, name, "150"] for name in "abc"])
 
+    assert not [call for calls in answers for call in calls if call["answer"] == "unknown"]
     assert len(reached(answers)) == LIMIT
     assert is_linearizable(porcupine_path, answers)
 

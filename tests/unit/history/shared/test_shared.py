@@ -368,7 +368,8 @@ async def forget_last_event(place: str) -> list[tuple[Any, ...]]:
             rows = database.execute(f"select * {last}").fetchall()
             database.execute(f"delete {last}")
         return rows
-    taken = "delete from opagate_events as e using opagate_logs as l where e.version = l.version returning e.*"
+    columns = "e.owner, e.name, e.version, e.event"
+    taken = f"delete from opagate_events as e using opagate_logs as l where e.version = l.version returning {columns}"
     connection = await PostgresServer.connect(place)
     rows = [tuple(row) for row in await connection.fetch(taken)]
     await connection.execute("update opagate_logs set version = version - 1")
@@ -383,7 +384,9 @@ async def give_back(place: str, rows: list[tuple[Any, ...]]) -> None:
             database.executemany("insert into events values (?, ?, ?, ?)", rows)
         return
     connection = await PostgresServer.connect(place)
-    await connection.executemany("insert into opagate_events values ($1, $2, $3, $4)", rows)
+    await connection.executemany(
+        "insert into opagate_events (owner, name, version, event) values ($1, $2, $3, $4)", rows
+    )
     await connection.execute("update opagate_logs set version = version + 1")
     await connection.close()
 
