@@ -7,6 +7,8 @@ import os
 import secrets
 import shutil
 import signal
+from collections import defaultdict
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,8 @@ COLLECTIONS = 50
 """Collections of young objects before one of all: what the modules and services of a worker keep takes seconds to look through."""
 GROWTH = 48 * 2**20
 """Bytes by which a worker grows before a collection of all. A TLS context is few objects, with megabytes of a library behind."""
+SLOW_FILES = 40
+"""Files that `--durations` lists beside the slowest tests."""
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
 TOOLS = Path(os.environ.get("OPAGATE_TOOLS") or ROOT / ".tools")
 
@@ -175,12 +179,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         if MISSING in reason:
             skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    if terminalreporter.config.getoption("durations") is not None:
+        _list_slow_files(terminalreporter)
     if skipped:
         terminalreporter.section("tests that did not run, because programs are missing", sep="!", red=True)
         for reason, tests in skipped.items():
             terminalreporter.line(reason)
             for test in tests:
                 terminalreporter.line(f"    {test}")
+
+
+def _list_slow_files(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the files that take longest, with what their tests and fixtures take together."""
+    seconds = defaultdict[str, float](float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section(f"{SLOW_FILES} slowest of {len(seconds)} files, {sum(seconds.values()):.0f} s in all")
+    for path, spent in sorted(seconds.items(), key=itemgetter(1), reverse=True)[:SLOW_FILES]:
+        terminalreporter.line(f"{spent:7.1f}s {path}")
 
 
 @pytest.fixture(scope="session")
