@@ -62,16 +62,18 @@ def test_a_start_that_cannot_read_an_open_lease_names_it_and_does_not_go_on(echo
         caller(gateway, "ann", "task").call("echo", text="left-open")
         gateway.process.kill()
         gateway.process.wait(30)
-    left = next(iter(open_leases(tmp_path)))
     at = ("--config", str(tmp_path / "gateway.yaml"))
     key = tmp_path / "state/sealing-key"
     key.write_bytes(bytes(32))
 
     said = opagate("up", *at, expected=2)
-    assert left in said
+    # The kill may come between the end of a lease and its entry in the journal.
+    left = [name for name in sorted(open_leases(tmp_path)) if name in said]
+    assert left
     assert "opagate journal state forget lease" in said
-    assert left in opagate("journal", "state", "check", *at, expected=1)
+    checked = opagate("journal", "state", "check", *at, expected=1)
+    assert all(name in checked for name in left)
     forgotten = opagate("journal", "state", "forget", "lease", *at)
-    assert left in forgotten
-    assert [entry["ids"] for entry in entries(tmp_path, "forgotten")] == [[*sorted(open_leases(tmp_path))]]
+    assert all(name in forgotten for name in left)
+    assert [entry["ids"] for entry in entries(tmp_path, "forgotten")] == [left]
     opagate("journal", "state", "check", *at)

@@ -48,9 +48,14 @@ async def race(
     return await asyncio.gather(*listeners)
 
 
-async def call_until(replicas: Sequence[Replica], stop: asyncio.Event, *, at_once: int = 4) -> list[Call]:
-    """Make calls at gateways of this process until an event, and return them. A call that was never counted has failed."""
-    calls: list[Call] = []
+async def call_until(
+    replicas: Sequence[Replica], stop: asyncio.Event, calls: list[Call] | None = None, *, at_once: int = 4
+) -> list[Call]:
+    """Make calls at gateways of this process until an event, and return them, also in `calls` as they end.
+
+    A call that was never counted has failed.
+    """
+    calls = [] if calls is None else calls
 
     async def call_again_and_again(replica: Replica, client: int) -> None:
         while not stop.is_set():
