@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Generator
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from gateway.inspection.credentials import ruleset
 from gateway.model.decision import Obligation
 from gateway.policy import policy
+from gateway.policy.folder import reload
 from gateway.policy.plan import compile_process, loading, store
 from gateway.policy.plan.loading import Loaded, Plans
+from gateway.policy.plan.program import CompiledPolicy
 from gateway.policy.trials import passed_trials, trial_process
 from tests.policy_trials import RememberedTrials
 from tests.unit.harness import Bench, allow, bench, deciding
@@ -40,7 +41,7 @@ def _trials_in_this_process() -> Generator[None]:  # pyright: ignore[reportUnuse
 def _compiled_policy() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
     """Compile the shipped policy once. Each test has a state folder of its own, and would compile it for seconds.
 
-    Gateways with the same grants share its program as well, which no question changes.
+    Gateways with the same grants share its program as well, which no question changes, and its answers to the fixtures.
     """
     plan = bytes(store.unpack(store.SHIPPED.read_bytes(), store.SHIPPED.name).plan)
     loading.remember(plan, compile_process.compile_plan(plan))
@@ -55,22 +56,27 @@ def _compiled_policy() -> Generator[None]:  # pyright: ignore[reportUnusedFuncti
             del shared[next(iter(shared))]
         return shared[data]
 
+    names, check_answers = dict[str, str](), reload._check_answers
+
+    async def check_once(compiled: CompiledPolicy) -> str:
+        data = next((data for data, each in shared.items() if each.program is compiled.program), None)
+        if data is None:
+            return await check_answers(compiled)
+        if data not in names:
+            names[data] = await check_answers(compiled)
+        return names[data]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Plans, "load_plan", load)
+        patch.setattr(reload, "_check_answers", check_once)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _read_rules() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
-    """Read the shipped rules of credentials once. Each gateway makes its own rule set of them."""
-    read, shipped = ruleset._read, ruleset._read(ruleset.OWN, own=True)
-
-    @wraps(read)
-    def read_once(path: Path, *, own: bool) -> ruleset._File:
-        return shipped if own and path == ruleset.OWN else read(path, own=own)
-
+def _unawaited_disk() -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    """Wait for no disk: a gateway syncs fourteen files at its start, and no unit test cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ruleset, "_read", read_once)
+        patch.setattr(os, "fsync", os.fstat)  # still an error for a file that is not open
         yield
 
 

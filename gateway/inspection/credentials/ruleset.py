@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import log2
 from pathlib import Path
 from typing import Final, Literal, Protocol, cast
@@ -265,9 +265,7 @@ class Ruleset:
 
 def load(*paths: Path) -> Ruleset:
     """Return the shipped rules and the rules of gitleaks configurations. Raises `ConfigurationError`."""
-    own = _read(OWN, own=True).rules
-    grammar = cast("dict[str, dict[str, str]]", tomllib.loads(GRAMMAR.read_text("utf-8")))
-    rules = {rule.id: replace(rule, **grammar[rule.id]) for rule in own}
+    rules = dict(_load_shipped())
     for path in paths:
         theirs = _read(path, own=False)
         for name in theirs.disabled:
@@ -279,6 +277,13 @@ def load(*paths: Path) -> Ruleset:
                     rule, entropy=change.entropy or rule.entropy, allowlists=(*rule.allowlists, *change.allowlists)
                 )
     return Ruleset(rules.values())
+
+
+@cache
+def _load_shipped() -> Mapping[str, CredentialRule]:
+    """Return the shipped rules by id, each with its grammar."""
+    grammar = cast("dict[str, dict[str, str]]", tomllib.loads(GRAMMAR.read_text("utf-8")))
+    return {rule.id: replace(rule, **grammar[rule.id]) for rule in _read(OWN, own=True).rules}
 
 
 def shannon(data: bytes) -> float:

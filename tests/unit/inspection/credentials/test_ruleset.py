@@ -139,7 +139,7 @@ def test_of_our_rules_only_those_that_are_tried_are_compiled(monkeypatch: pytest
 
     monkeypatch.setattr(ruleset, "compiled", noted)
     # Other tests may have tried the rules that all tests share.
-    monkeypatch.setattr(ruleset, "_read", inspect.unwrap(ruleset._read))
+    monkeypatch.setattr(ruleset, "_load_shipped", inspect.unwrap(ruleset._load_shipped))
     rules = load()
     assert made == [rules.signs]
 
