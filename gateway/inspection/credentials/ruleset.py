@@ -4,8 +4,7 @@ It reads these parts of a gitleaks file (github.com/gitleaks/gitleaks, README "C
 `regex`, `keywords`, `entropy`, `secretGroup`, `skipReport` and allowlists. It also reads global allowlists, with
 `targetRules`, and `extend`, with a `path` relative to its own file. `extend.useDefault` changes nothing, since our
 rules are always in force. A rule without an expression changes the entropy and the allowlists of the rule with its id.
-Files and commits do not exist here: `path`, `paths` and `commits` match nothing. A rule with `required` parts is tried
-without them.
+Files and commits do not exist here: `path`, `paths` and `commits` match nothing. A rule is tried without its `required` parts.
 """
 
 from __future__ import annotations
@@ -99,10 +98,7 @@ def compiled(expression: str, *, groups: bool = True) -> Re2Pattern:
 
 
 def compiled_set(expressions: Iterable[str]) -> Callable[[bytes], list[int] | None]:
-    """Compile a search for several expressions in one pass over a text.
-
-    The search returns the numbers of all matching expressions, in no order; `None` without any.
-    """
+    """Compile a search in one pass over a text. It returns the numbers of matching expressions in no order, `None` without any."""
     found = _RE2.Set.SearchSet(_options(groups=False))
     for expression in expressions:
         found.Add(expression)
