@@ -7,11 +7,14 @@ read fits every search, so an edit hides no line.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
-Column: TypeAlias = Literal["id", "task", "agent", "user", "upstream"]
+if TYPE_CHECKING:
+    from gateway.model.wire import JsonObject
+
+Column: TypeAlias = Literal["id", "task", "agent", "user", "upstream", "tool", "arguments"]
 COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
 
 OTHER: Final = 0
@@ -21,6 +24,8 @@ DENIED: Final = 3
 REFUSED: Final = 4
 ENDED: Final = 5
 """The outcome of a call."""
+LEASE: Final = 6
+"""A step of a lent credential."""
 UNREADABLE: Final = 255
 CALLS: Final = frozenset({ALLOWED, ASKED, DENIED})
 EFFECTS: Final[Mapping[str, int]] = {"allow": ALLOWED, "ask": ASKED, "deny": DENIED, "refused": REFUSED}
@@ -32,6 +37,8 @@ class Search(NamedTuple):
     values: Mapping[Column, str] = {}
     code: str | None = None
     kinds: frozenset[int] = frozenset()
+    hours: tuple[int, int] | None = None
+    """The first and the last hour since the epoch."""
 
 
 class IndexedLine(NamedTuple):
@@ -47,6 +54,7 @@ class _IndexedPart(msgspec.Struct, frozen=True):
     id: str | None = None
     upstream: str | None = None
     user: str | None = None
+    digest: str | None = None
 
 
 class _Coded(msgspec.Struct, frozen=True):
@@ -63,6 +71,7 @@ class _IndexedHeading(msgspec.Struct, frozen=True):
     task: _IndexedPart | str | None = None
     principal: _IndexedPart | str | None = None
     target: _IndexedPart | str | None = None
+    arguments: _IndexedPart | None = None
     reasons: tuple[_Coded, ...] = ()
 
 
@@ -80,6 +89,31 @@ def read_columns(line: bytes) -> IndexedLine:
     )
 
 
+def find_value(entry: JsonObject, column: Column) -> str | None:
+    """Return the value of a column in an entry."""
+    part: Any = entry.get(_PARTS.get(column, column))
+    value = part.get(_FIELDS[column]) if isinstance(part, Mapping) else part  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return value if isinstance(value, str) else None
+
+
+_PARTS: Final[Mapping[Column, str]] = {
+    "agent": "principal",
+    "user": "principal",
+    "upstream": "target",
+    "tool": "target",
+}
+_FIELDS: Final[Mapping[Column, str]] = {
+    "id": "id",
+    "task": "id",
+    "agent": "id",
+    "user": "user",
+    "upstream": "upstream",
+    "tool": "id",
+    "arguments": "digest",
+}
+"""Column → its part of an entry, if the part has another name, and its field there."""
+
+
 def _kind_of(heading: _IndexedHeading) -> int:
     match heading.kind:
         case "call":
@@ -88,6 +122,8 @@ def _kind_of(heading: _IndexedHeading) -> int:
             return REFUSED
         case "settled" | "abandoned":
             return ENDED
+        case "lease":
+            return LEASE
         case _:
             return OTHER
 
@@ -100,4 +136,6 @@ def _values_of(heading: _IndexedHeading) -> dict[Column, str | None]:
         "agent": principal.id if isinstance(principal, _IndexedPart) else None,
         "user": principal.user if isinstance(principal, _IndexedPart) else None,
         "upstream": target.upstream if isinstance(target, _IndexedPart) else None,
+        "tool": target.id if isinstance(target, _IndexedPart) else None,
+        "arguments": None if heading.arguments is None else heading.arguments.digest,
     }

@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, TypeVar, cas
 from gateway.base.concurrency.background import ThreadTurns
 from gateway.model.errors import JournalError
 from gateway.record.journal.chain import MAX_LINE, Chain, ChainKeys, timestamp
-from gateway.record.journal.columns import UNREADABLE, Column, IndexedLine, Search, read_columns
+from gateway.record.journal.columns import (
+    ALLOWED,
+    ASKED,
+    DENIED,
+    UNREADABLE,
+    Column,
+    IndexedLine,
+    Search,
+    find_value,
+    read_columns,
+)
 from gateway.record.journal.entry import opened_by
 from gateway.record.journal.index_file import FILE, IndexedSegment, IndexFile, StoppedRows, TaskRows
 from gateway.record.journal.placed import (
@@ -33,7 +43,7 @@ from gateway.record.journal.placed import (
     unreadable,
 )
 from gateway.record.journal.reader import entry_of
-from gateway.record.journal.recent import NamedCount, RecentDecisions, Tally, names_of, tally_stopped
+from gateway.record.journal.recent import CallCount, NamedCount, RecentDecisions, Tally, names_of, tally_stopped
 from gateway.record.journal.storage import open_segment, segment_path, segment_size, segments
 
 if TYPE_CHECKING:
@@ -210,9 +220,7 @@ class EntryIndex:
             task = self._file.find_task(segment.number, digest)
             if task.calls:
                 place = EntryPlace(segment.number, task.last)
-                with self._open_segment(segment.number) as file:
-                    last = read_line(self._folder, place, _line_at(file, place), self._chain)
-                return self._with_counts(place, last, task, segment.begun, allowance)
+                return self._with_counts(place, self._read_place(place), task, segment.begun, allowance)
             if segment.begun <= opened:
                 return None
         return None
@@ -273,13 +281,48 @@ class EntryIndex:
         agents, codes = tally_stopped(stopped)
         return RecentDecisions(hours, self._name(agents, most), self._name(codes, most), is_whole)
 
+    def count_calls(
+        self, by: Column, since: int, where: Mapping[Column, str], *, most: int, budget: int = BUDGET
+    ) -> tuple[list[CallCount], bool]:
+        """Return the calls since an hour by the values of a column, the most frequent ones; and whether the index covers that time.
+
+        The counts rest on the index. Raises `JournalError`, also for an edited entry behind a name.
+        """
+        return self._search(lambda: self._count_calls(by, since, where, most, budget))
+
+    def _count_calls(
+        self, by: Column, since: int, where: Mapping[Column, str], most: int, budget: int
+    ) -> tuple[list[CallCount], bool]:
+        totals: Counter[int] = Counter()
+        kinds: Counter[tuple[int, int]] = Counter()
+        places: dict[int, EntryPlace] = {}
+        begin, is_whole = timestamp(since * 3600), True
+        for segment, _, _ in self._walk(None, _Allowance(budget)):
+            if segment is None:
+                is_whole = False
+                break
+            for row in sorted(self._file.count_calls(segment.number, since, by, where), key=lambda row: -row.last):
+                totals[row.value] += row.calls
+                kinds[row.value, row.kind] += row.calls
+                places.setdefault(row.value, EntryPlace(segment.number, row.last))
+            if segment.begun < begin:
+                break
+        found = ((value, self._read_place(places[value])) for value, _ in totals.most_common(most))
+        return [
+            CallCount(name, kinds[value, ALLOWED], kinds[value, ASKED], kinds[value, DENIED], last)
+            for value, last in found
+            if (name := find_value(last, by)) is not None and self._file.digest(name) == value
+        ], is_whole
+
+    def _read_place(self, place: EntryPlace) -> JsonObject:
+        with self._open_segment(place.segment) as file:
+            return read_line(self._folder, place, _line_at(file, place), self._chain)
+
     def _name(self, tally: Tally, most: int) -> list[NamedCount]:
         """Return the largest counts with the names behind their digests, as checked lines of the journal have these."""
         found: list[NamedCount] = []
         for digest, count in tally.counts.most_common(most):
-            place = tally.places[digest]
-            with self._open_segment(place.segment) as file:
-                entry = read_line(self._folder, place, _line_at(file, place), self._chain)
+            entry = self._read_place(tally.places[digest])
             name = next((name for name in names_of(entry) if self._file.digest(name) == digest), None)
             if name is not None:
                 found.append(NamedCount(name, count))

@@ -28,24 +28,26 @@ if TYPE_CHECKING:
 
     from gateway.record.journal.columns import Column, IndexedLine, Search
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 FILE: Final = "index/entries.db"
 _SCHEMA: Final = """
 create table segments (number integer primary key, size integer not null, link text not null, begun text not null,
   broken integer not null, mac blob);
 create table lines (segment integer not null, place integer not null, kind integer not null, id integer, task integer,
-  agent integer, user integer, upstream integer, codes text, hour integer, primary key (segment, place)) without rowid;
+  agent integer, user integer, upstream integer, tool integer, arguments integer, codes text, hour integer, primary key (segment, place)) without rowid;
 create index lines_by_id on lines (segment, id);
 create index lines_by_task on lines (segment, task, kind);
 create index lines_by_kind on lines (segment, kind);
-create index lines_by_hour on lines (segment, hour, kind);
+create index lines_by_hour on lines (segment, hour, kind, agent, user, upstream);
+create index lines_by_tool on lines (segment, tool);
+create index lines_by_arguments on lines (segment, arguments);
 """
 _DROP: Final = "drop table if exists segments; drop table if exists lines;"
-_ADD: Final = "insert or replace into lines values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD: Final = "insert or replace into lines values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS: Final = """
 select count(*), group_concat(row, x'0a') from (
   select place || ' ' || kind || ' ' || quote(id) || quote(task) || quote(agent) || quote(user) || quote(upstream)
-    || quote(codes) || quote(hour) as row from lines where segment = ? order by place)
+    || quote(tool) || quote(arguments) || quote(codes) || quote(hour) as row from lines where segment = ? order by place)
 """
 _TASKS: Final = f"""
 select task, min(place), max(place), count(*), sum(kind = {ASKED}), sum(kind = {DENIED}) from lines
@@ -59,6 +61,10 @@ select hour, kind, count(*) from lines indexed by lines_by_hour
 _STOPPED: Final = f"""
 select agent, codes, count(*), max(place) from lines indexed by lines_by_hour
   where segment = ? and hour >= ? and kind in ({DENIED}, {REFUSED}) group by agent, codes
+"""  # noqa: S608 - numbers alone
+_CALLS: Final = f"""
+select {{by}}, kind, count(*), max(place) from lines indexed by lines_by_hour
+  where segment = ? and hour >= ? and kind in ({", ".join(map(str, sorted(CALLS)))}) and {{by}} is not null{{where}} group by {{by}}, kind
 """  # noqa: S608 - numbers alone
 _ENDS: Final = f"""
 select place from lines indexed by lines_by_id where segment = ? and place < ? and kind = {ENDED} and id in (select value from json_each(?))
@@ -95,6 +101,15 @@ class StoppedRows(NamedTuple):
 
     agent: int | None
     codes: str | None
+    calls: int
+    last: int
+
+
+class CallRows(NamedTuple):
+    """Calls of one outcome with the same value, as its digest. `last` is the place of the latest one."""
+
+    value: int
+    kind: int
     calls: int
     last: int
 
@@ -164,10 +179,15 @@ class IndexFile:
             values.append(self.digest(value))
         if search.kinds:
             terms.append(f"kind in ({', '.join(map(str, sorted(search.kinds)))})")
+        if search.hours is not None:
+            terms.append("hour between ? and ?")
+            values += search.hours
         texts = [] if search.code is None else [f'%"{self.digest(search.code)}"%']
         terms += ["codes like ?"] * len(texts)
         # By itself SQLite would read all rows of the segment, because they have the wanted order.
-        chosen = next((f"indexed by lines_by_{name}" for name in ("id", "task") if name in search.values), "")
+        chosen = next(
+            (f"indexed by lines_by_{name}" for name in ("id", "task", "arguments", "tool") if name in search.values), ""
+        )
         statement = (
             f"select place from lines {chosen} where {' and '.join(terms)} union all "  # noqa: S608 - names of columns alone
             "select place from lines where segment = ? and place < ? and kind = ? order by place desc"
@@ -197,6 +217,13 @@ class IndexFile:
     def find_stopped(self, number: int, since: int) -> list[StoppedRows]:
         """Return the refused calls of a segment from an hour on."""
         return [StoppedRows(*row) for row in self._database.execute(_STOPPED, (number, since))]
+
+    def count_calls(self, number: int, since: int, by: Column, where: Mapping[Column, str]) -> list[CallRows]:
+        """Return the calls of a segment from an hour on, by the values of a column. `where` are the wanted values of others."""
+        terms = "".join(f" and {name} = ?" for name in where)
+        values = [self.digest(value) for value in where.values()]
+        found = self._database.execute(_CALLS.format(by=by, where=terms), (number, since, *values))
+        return [CallRows(*row) for row in found]
 
     def has_values(self, number: int, place: int, values: Mapping[Column, str]) -> bool:
         """Return whether the line at a place has these values."""

@@ -21,6 +21,16 @@ class NamedCount(NamedTuple):
     calls: int
 
 
+class CallCount(NamedTuple):
+    """The calls with one name by outcome, and the latest of them."""
+
+    name: str
+    allowed: int
+    asked: int
+    stopped: int
+    last: JsonObject
+
+
 class RecentDecisions(NamedTuple):
     """The decisions since an hour. `hours` counts these by hour since the epoch and outcome. `is_whole` tells whether the index
     covers all of that time."""

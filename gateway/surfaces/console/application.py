@@ -11,7 +11,18 @@ from starlette.routing import Route
 
 from gateway.base.control.line_socket import Account, own_uid
 from gateway.model.decision import Reason
-from gateway.surfaces.console import approvals, decisions, leases, passkeys, policy, stops, tasks, tools
+from gateway.surfaces.console import (
+    approvals,
+    callers,
+    decisions,
+    leases,
+    passkeys,
+    policy,
+    search,
+    stops,
+    tasks,
+    tools,
+)
 from gateway.surfaces.console.feed import event_routes
 from gateway.surfaces.console.logins import login_routes
 from gateway.surfaces.console.overview import show_overview
@@ -62,7 +73,10 @@ def find_navigation(gateway: Gateway) -> tuple[NavigationEntry, ...]:
         *(() if gateway.people is None else (NavigationEntry(approvals.PATH, "Approvals", "approver"),)),
         *(() if gateway.people is None else (NavigationEntry(passkeys.PATH, "Passkeys", "approver"),)),
         NavigationEntry(decisions.PATH, "Decisions", "viewer"),
+        NavigationEntry(search.PATH, "Search", "viewer"),
         NavigationEntry(tasks.PATH, "Tasks", "viewer"),
+        NavigationEntry(callers.AGENTS, "Agents", "viewer"),
+        NavigationEntry(callers.USERS, "Users", "viewer"),
         NavigationEntry(tools.PATH, "Tools", "viewer"),
         *(() if gateway.authority is None else (NavigationEntry(leases.PATH, "Leases", "viewer"),)),
         NavigationEntry(stops.PATH, "Stops", "viewer"),
@@ -78,6 +92,8 @@ def console_routes(console: ConsoleParts) -> list[Route]:
         *passkeys.passkey_routes(console),
         *decisions.decision_routes(console),
         *tasks.task_routes(console),
+        *callers.caller_routes(console),
+        *search.search_routes(console),
         *tools.tool_routes(console),
         *leases.lease_routes(console),
         *stops.stop_routes(console),

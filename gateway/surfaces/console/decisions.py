@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from gateway.calls.pipeline.effects import OutcomeOrder
 from gateway.model import reasons
 from gateway.model.decision import Reason
 from gateway.model.errors import GatewayError, JournalError
-from gateway.record.journal.columns import CALLS, EFFECTS, REFUSED, UNREADABLE, Search
+from gateway.record.journal.columns import CALLS, COLUMNS, EFFECTS, REFUSED, UNREADABLE, Search
 from gateway.record.journal.entry import LOST, LostTo
 from gateway.surfaces.console.journals import read_cursor, read_place, write_cursor, write_place
 from gateway.surfaces.console.rendering import see_other
@@ -45,8 +46,10 @@ if TYPE_CHECKING:
 PATH: Final = "/console/decisions"
 EVENTS: Final = "/console/events"
 _EFFECTS: Final = ("allow", "ask", "deny", "refused")
-FILTERS: Final = ("agent", "upstream", "code", "effect", "task")
+FILTERS: Final = ("agent", "user", "upstream", "tool", "code", "effect", "task", "arguments", "since", "until")
+_TIMES: Final = ("since", "until")
 _COUNT: Final = 50
+_TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2})?", re.ASCII)
 _DECISION: Final = re.compile(rb'"kind":"(?:call|refused)"')
 DECISIONS: Final = frozenset({*CALLS, REFUSED})
 _FAR: Final = 256 * 2**20
@@ -66,6 +69,8 @@ class _DecisionPart(msgspec.Struct, frozen=True):
     id: str | None = None
     upstream: str | None = None
     code: str | None = None
+    user: str | None = None
+    digest: str | None = None
 
 
 class _DecisionHeading(msgspec.Struct, frozen=True):
@@ -73,6 +78,8 @@ class _DecisionHeading(msgspec.Struct, frozen=True):
 
     kind: str
     effect: str = "refused"
+    time: str = ""
+    arguments: _DecisionPart = _DecisionPart()
     principal: _DecisionPart = _DecisionPart()
     target: _DecisionPart = _DecisionPart()
     task: _DecisionPart = _DecisionPart()
@@ -82,7 +89,8 @@ class _DecisionHeading(msgspec.Struct, frozen=True):
 def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
     """Return whether a line of the journal is a decision with all wanted values."""
     # A value without its JSON text in the line needs no decoding.
-    marks = [msgspec.json.encode(value) for name, value in wanted.items() if name != "effect"]
+    marks = [msgspec.json.encode(value) for name, value in wanted.items() if name not in {"effect", *_TIMES}]
+    first, last = wanted.get("since", ""), f"{wanted.get('until') or ''}~"
 
     def fits(line: bytes) -> bool:
         if not _DECISION.search(line, 0, 200) or not all(mark in line for mark in marks):
@@ -91,6 +99,11 @@ def make_filter(wanted: Mapping[str, str]) -> Callable[[bytes], bool]:
             return True
         heading = msgspec.json.decode(line, type=_DecisionHeading)
         found = {
+            "since": {wanted.get("since") if first <= heading.time else None},
+            "until": {wanted.get("until") if heading.time <= last else None},
+            "arguments": {heading.arguments.digest},
+            "user": {heading.principal.user},
+            "tool": {heading.target.id},
             "agent": {heading.principal.id},
             "upstream": {heading.target.upstream},
             "effect": {heading.effect},
@@ -140,24 +153,36 @@ def describe_journals(console: ConsoleParts) -> dict[str, Any]:
 
 
 def read_filters(query: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
-    """Return the filters of a query that have a value."""
-    return {name: query[name][:200] for name in names if query.get(name)}
+    """Return the filters of a query that have a value. A time that is none is no filter."""
+    found = {name: query[name][:200] for name in names if query.get(name)}
+    return {name: value for name, value in found.items() if name not in _TIMES or _TIME.fullmatch(value)}
 
 
-def find_decisions(console: ConsoleParts, wanted: Mapping[str, str], before: Cursor) -> JointPage[JsonObject]:
+def find_decisions(
+    console: ConsoleParts, wanted: Mapping[str, str], before: Cursor, *, count: int = _COUNT
+) -> JointPage[JsonObject]:
     """Return the decisions before a place that fit. It reads files: the lines of the page, found by the index if there is a filter."""
     fits = make_filter(wanted)
     if not wanted:
-        return console.journals.find_latest(fits, before, count=_COUNT)
-    return console.journals.find_page(make_search(wanted), fits, before, count=_COUNT)
+        return console.journals.find_latest(fits, before, count=count)
+    return console.journals.find_page(make_search(wanted), fits, before, count=count)
 
 
 def make_search(wanted: Mapping[str, str]) -> Search:
     """Return the search of the index for the wanted values."""
     effect = wanted.get("effect")
-    values: dict[Column, str] = {name: wanted[name] for name in ("agent", "upstream", "task") if name in wanted}
+    values: dict[Column, str] = {name: wanted[name] for name in COLUMNS if name in wanted}
     kinds = DECISIONS if effect is None else frozenset({EFFECTS.get(effect, UNREADABLE)})
-    return Search(values, wanted.get("code"), kinds)
+    hours = _hour_of(wanted.get("since"), 0), _hour_of(wanted.get("until"), 2**32)
+    return Search(values, wanted.get("code"), kinds, hours if hours != (0, 2**32) else None)
+
+
+def _hour_of(text: str | None, otherwise: int) -> int:
+    """Return the hour of a time, since the epoch."""
+    try:
+        return otherwise if text is None else int(datetime.fromisoformat(f"{text[:16]}+00:00").timestamp()) // 3600
+    except ValueError:
+        return otherwise
 
 
 def describe_row(place: JournalPlace, entry: JsonObject) -> dict[str, Any]:

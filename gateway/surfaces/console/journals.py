@@ -17,7 +17,7 @@ from gateway.model.errors import JournalError
 from gateway.record.journal import index_file
 from gateway.record.journal.entry_index import EntryIndex, TaskLine
 from gateway.record.journal.placed import BUDGET, EntryPage, EntryPlace, find_page, read_at
-from gateway.record.journal.recent import NamedCount, RecentDecisions
+from gateway.record.journal.recent import CallCount, NamedCount, RecentDecisions
 from gateway.record.journal.several import NamedJournal, time_of
 from gateway.record.journal.storage import has_begun
 from gateway.surfaces.explain.window import JointWindow, JournalWindow
@@ -71,6 +71,13 @@ class ReadJournal:
     name: str
     source: NamedJournal
     index: EntryIndex
+
+
+class JointCounts(NamedTuple):
+    """Calls by the values of a column. `is_whole` tells whether the indexes cover all of the time."""
+
+    counts: list[CallCount]
+    is_whole: bool
 
 
 class _Item(NamedTuple, Generic[Found]):
@@ -265,6 +272,20 @@ class ConsoleJournals:
             all(one.is_whole for one in found),
         )
 
+    def count_calls(
+        self, by: Column, since: int, where: Mapping[Column, str] | None = None, *, most: int
+    ) -> JointCounts:
+        """Return the calls since an hour by the values of a column, the most frequent ones."""
+        totals: dict[str, CallCount] = {}
+        is_whole = True
+        for each in self.list():
+            found, is_all = each.index.count_calls(by, since, where or {}, most=most)
+            is_whole = is_whole and is_all
+            for one in found:
+                totals[one.name] = _add_counts(totals[one.name], one) if one.name in totals else one
+        ordered = sorted(totals.values(), key=lambda one: -(one.allowed + one.asked + one.stopped))
+        return JointCounts(ordered[:most], is_whole)
+
     def read_at(self, place: JournalPlace) -> JsonObject | None:
         """Return the entry at a place; `None` if none begins there."""
         try:
@@ -315,6 +336,11 @@ def _add_others(journal: str, line: TaskLine, others: Sequence[ReadJournal]) -> 
         counts = [mine + its for mine, its in zip(counts, (found.calls, found.asked, found.stopped), strict=True)]
         is_whole = is_whole and found.is_whole
     return line._replace(calls=counts[0], asked=counts[1], stopped=counts[2], is_whole=is_whole)
+
+
+def _add_counts(one: CallCount, other: CallCount) -> CallCount:
+    last = max(one.last, other.last, key=time_of)
+    return CallCount(one.name, one.allowed + other.allowed, one.asked + other.asked, one.stopped + other.stopped, last)
 
 
 def _add_names(found: Iterable[list[NamedCount]], most: int) -> list[NamedCount]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -136,14 +136,24 @@ def task_routes(console: ConsoleParts) -> list[Route]:
     ]
 
 
+class ReadTask(NamedTuple):
+    """A task as its page has it. `about` tells its caller and its declaration."""
+
+    graph: TaskGraph
+    about: dict[str, Any]
+
+
 async def _show(visit: ConsoleVisit) -> Response:
-    graph = await _find_graph(visit)
-    if graph is None:
+    found = await _find_graph(visit)
+    if found is None:
         return visit.refuse(reasons.CONSOLE_TASK.reason())
+    graph = found.graph
     query = visit.request.scope["query_string"].decode("latin-1")
     return visit.page(
         "task.html",
         graph=graph,
+        about=found.about,
+        may_stop=visit.session.visitor.has_role("operator"),
         at=visit.request.query_params.get("at", ""),
         export=f"{PATH}/{graph.task}/graph.svg" + (f"?{query}" if query else ""),
         refused=[node for node in graph.nodes if node.verdict in {"deny", "ask"}][-20:],
@@ -152,9 +162,10 @@ async def _show(visit: ConsoleVisit) -> Response:
 
 
 async def _export(visit: ConsoleVisit) -> Response:
-    graph = await _find_graph(visit)
-    if graph is None:
+    found = await _find_graph(visit)
+    if found is None:
         return visit.refuse(reasons.CONSOLE_TASK.reason())
+    graph = found.graph
     text = visit.console.templates.render("graph.svg", {"graph": graph, "is_file": True})
     headers = {**HEADERS, "content-disposition": f'attachment; filename="{_file_name(graph.task)}.svg"'}
     return Response(text, headers=headers, media_type="image/svg+xml")
@@ -164,7 +175,7 @@ def _file_name(task: str) -> str:
     return "".join(character if character.isascii() and character.isalnum() else "-" for character in task)[:80]
 
 
-async def _find_graph(visit: ConsoleVisit) -> TaskGraph | None:
+async def _find_graph(visit: ConsoleVisit) -> ReadTask | None:
     task, query = visit.request.path_params["id"], visit.request.query_params
     try:
         return await visit.console.read_journal(
@@ -174,8 +185,8 @@ async def _find_graph(visit: ConsoleVisit) -> TaskGraph | None:
         raise JournalError(f"an entry of {task} is damaged: {error}", "run `opagate journal verify`") from error
 
 
-def make_graph(console: ConsoleParts, task: str, place: JournalPlace | None, lit: str | None) -> TaskGraph | None:
-    """Return the graph of a task; `None` for an unknown one. Without `lit` the last refused call's path is lit.
+def make_graph(console: ConsoleParts, task: str, place: JournalPlace | None, lit: str | None) -> ReadTask | None:
+    """Return a task with its graph; `None` for an unknown one. Without `lit` the last refused call's path is lit.
 
     It reads files. Raises `JournalError`.
     """
@@ -189,7 +200,29 @@ def make_graph(console: ConsoleParts, task: str, place: JournalPlace | None, lit
     audiences = {name: upstream.audience for name, upstream in console.configuration.upstreams.items()}
     leases = read_leases(task, entries, audiences)
     lit = lit or next((node.id for node in reversed(nodes) if node.verdict == "deny"), None)
-    return lay_out(task, nodes, [*edges, *_causes(entries, nodes, lit)], leases, lit=lit)
+    graph = lay_out(task, nodes, [*edges, *_causes(entries, nodes, lit)], leases, lit=lit)
+    return ReadTask(graph, _describe_task(console, task, call, entries))
+
+
+def _describe_task(console: ConsoleParts, task: str, call: JsonObject, entries: list[JsonObject]) -> dict[str, Any]:
+    """Return the caller of a task, its state, and its declaration as the journals have it."""
+    principal = _part(call, "principal")
+    nothing: JsonObject = {}
+    openings = (entry for entry in entries if entry["kind"] == "task" and entry.get("event") == "opened")
+    opened = next(openings, nothing)
+    declared = dict(_part(opened, "declared"))
+    return {
+        "agent": principal.get("id"),
+        "user": principal.get("user"),
+        "known_as": principal.get("known_as"),
+        "kind": _part(call, "task").get("kind"),
+        "state": find_state(console, task),
+        "goal": declared.pop("goal", None),
+        "declared": {name: value for name, value in declared.items() if value is not None and name != "id"},
+        "decisions": f"/console/decisions?{urlencode({'task': task})}",
+        "agent_path": f"/console/agents/one?{urlencode({'name': principal.get('id') or ''})}",
+        "user_path": f"/console/users/one?{urlencode({'name': principal.get('user') or ''})}",
+    }
 
 
 def _since(call: JsonObject) -> float:

@@ -199,7 +199,7 @@ HARMS: dict[str, Callable[[Path], None]] = {
     "swapped": edit("update lines set segment = 9 - segment", "update segments set number = 9 - number"),
     "put-over": edit(
         "delete from lines where segment = 1",
-        "insert into lines select 1, place, kind, id, task, agent, user, upstream, codes, hour from lines where segment = 2",
+        "insert into lines select 1, place, kind, id, task, agent, user, upstream, tool, arguments, codes, hour from lines where segment = 2",
     ),
     "other-table": edit("drop table lines"),
     "other-columns": edit("drop table lines", "create table lines (segment, place)"),
