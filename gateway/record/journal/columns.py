@@ -39,6 +39,8 @@ class Search(NamedTuple):
     kinds: frozenset[int] = frozenset()
     hours: tuple[int, int] | None = None
     """The first and the last hour since the epoch."""
+    any_of: Mapping[Column, str] = {}
+    """Values of which a line has to have one."""
 
 
 class IndexedLine(NamedTuple):

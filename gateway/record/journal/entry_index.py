@@ -32,7 +32,7 @@ from gateway.record.journal.columns import (
     read_columns,
 )
 from gateway.record.journal.entry import opened_by
-from gateway.record.journal.index_file import FILE, IndexedSegment, IndexFile, StoppedRows, TaskRows
+from gateway.record.journal.index_file import FILE, CallRows, IndexedSegment, IndexFile, StoppedRows, TaskRows
 from gateway.record.journal.placed import (
     BUDGET,
     EntryPage,
@@ -56,6 +56,9 @@ Result = TypeVar("Result")
 _ALLOWED: Final = re.compile(rb'"kind":"call".*"effect":"allow"')
 _READS: Final = 20_000
 """Lines that one search reads at most."""
+_KEPT_COUNTS: Final = 1_000
+_KEPT_ROWS: Final = 2_000
+"""Counts of closed segments in memory, and rows of one of these, each some 150 bytes."""
 _END: Final = sys.maxsize
 
 
@@ -117,6 +120,7 @@ class EntryIndex:
         self._rest = rest
         self._known: dict[int, tuple[_FileState, IndexedSegment]] = {}
         self._sealed: set[int] = set()
+        self._counted: dict[tuple[int, Column, tuple[tuple[Column, str], ...]], list[CallRows]] = {}
         self._numbers: frozenset[int] = frozenset()
         self._lock = threading.Lock()
 
@@ -301,7 +305,7 @@ class EntryIndex:
             if segment is None:
                 is_whole = False
                 break
-            for row in sorted(self._file.count_calls(segment.number, since, by, where), key=lambda row: -row.last):
+            for row in self._count_segment(segment, since, by, where):
                 totals[row.value] += row.calls
                 kinds[row.value, row.kind] += row.calls
                 places.setdefault(row.value, EntryPlace(segment.number, row.last))
@@ -313,6 +317,21 @@ class EntryIndex:
             for value, last in found
             if (name := find_value(last, by)) is not None and self._file.digest(name) == value
         ], is_whole
+
+    def _count_segment(
+        self, segment: IndexedSegment, since: int, by: Column, where: Mapping[Column, str]
+    ) -> list[CallRows]:
+        """Return the calls of a segment by a column. Those of a closed segment within the time are kept in memory."""
+        is_kept = segment.number in self._sealed and segment.begun >= timestamp(since * 3600)
+        name = segment.number, by, tuple(where.items())
+        if is_kept and name in self._counted:
+            return self._counted[name]
+        found = sorted(self._file.count_calls(segment.number, since, by, where), key=lambda row: -row.last)
+        if is_kept and len(found) <= _KEPT_ROWS:
+            self._counted[name] = found
+            if len(self._counted) > _KEPT_COUNTS:
+                del self._counted[next(iter(self._counted))]
+        return found
 
     def _read_place(self, place: EntryPlace) -> JsonObject:
         with self._open_segment(place.segment) as file:
@@ -366,6 +385,7 @@ class EntryIndex:
     def _forget(self) -> None:
         self._known.clear()
         self._sealed.clear()
+        self._counted.clear()
 
     def _lines(self, segment: IndexedSegment, offsets: Collection[int]) -> list[PlacedLine]:
         with self._open_segment(segment.number) as file:

@@ -39,8 +39,6 @@ create index lines_by_id on lines (segment, id);
 create index lines_by_task on lines (segment, task, kind);
 create index lines_by_kind on lines (segment, kind);
 create index lines_by_hour on lines (segment, hour, kind, agent, user, upstream);
-create index lines_by_tool on lines (segment, tool);
-create index lines_by_arguments on lines (segment, arguments);
 """
 _DROP: Final = "drop table if exists segments; drop table if exists lines;"
 _ADD: Final = "insert or replace into lines values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -179,15 +177,16 @@ class IndexFile:
             values.append(self.digest(value))
         if search.kinds:
             terms.append(f"kind in ({', '.join(map(str, sorted(search.kinds)))})")
+        if search.any_of:
+            terms.append(f"({' or '.join(f'{name} = ?' for name in search.any_of)})")
+            values += (self.digest(value) for value in search.any_of.values())
         if search.hours is not None:
             terms.append("hour between ? and ?")
             values += search.hours
         texts = [] if search.code is None else [f'%"{self.digest(search.code)}"%']
         terms += ["codes like ?"] * len(texts)
         # By itself SQLite would read all rows of the segment, because they have the wanted order.
-        chosen = next(
-            (f"indexed by lines_by_{name}" for name in ("id", "task", "arguments", "tool") if name in search.values), ""
-        )
+        chosen = next((f"indexed by lines_by_{name}" for name in ("id", "task") if name in search.values), "")
         statement = (
             f"select place from lines {chosen} where {' and '.join(terms)} union all "  # noqa: S608 - names of columns alone
             "select place from lines where segment = ? and place < ? and kind = ? order by place desc"

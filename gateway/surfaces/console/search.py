@@ -1,4 +1,4 @@
-"""The search over all journals: one text as an id, a task, an agent, a user, an upstream, a tool, a lease or a digest of arguments."""
+"""The search over all journals: one text as an id, as a name, or as a digest of arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from gateway.record.journal.columns import CALLS, COLUMNS, LEASE, REFUSED, Search, find_value
+from gateway.record.journal.columns import CALLS, LEASE, REFUSED, Search, find_value
 from gateway.surfaces.console import callers, decisions, leases, tasks
 from gateway.surfaces.console.visits import ConsoleVisit, page_route
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 PATH: Final = "/console/search"
 _COUNT: Final = 5
+_LOOKED: Final = 20
+_PASSES: Final[tuple[tuple[Column, ...], ...]] = (
+    ("id",),
+    ("task",),
+    ("agent", "user", "upstream", "tool", "arguments"),
+)
+"""Ids and tasks have an index of their own. All other columns are looked at in one pass."""
 _TITLES: Final[dict[Column, str]] = {
     "id": "Decision",
     "task": "Task",
@@ -45,25 +52,29 @@ async def _show(visit: ConsoleVisit) -> Response:
 
 
 def find_all(console: ConsoleParts, text: str) -> list[dict[str, Any]]:
-    """Return the latest decisions with a text for each column that has it, and a lease of that id. It reads files. Raises `JournalError`."""
+    """Return the latest decisions with a text, column by column, and the lease with this id. Raises `JournalError`."""
     mark = msgspec.json.encode(text)
     found: list[dict[str, Any]] = []
-    for column in COLUMNS:
-        search = Search({column: text}, kinds=CALLS | {REFUSED})
-        page = console.journals.find_page(search, partial(_has_value, mark, column, text), count=_COUNT)
-        if page.found:
-            rows = [decisions.describe_row(place, entry) for place, entry in page.found]
-            found.append({"title": _TITLES[column], "path": _path_of(column, text), "rows": rows})
-    lease = console.journals.find_page(
-        Search({"id": text}, kinds=frozenset({LEASE})), lambda line: mark in line, count=1
-    )
-    if lease.found:
+    for columns in _PASSES:
+        wanted: dict[Column, str] = dict.fromkeys(columns, text)
+        search = Search(wanted if len(columns) == 1 else {}, kinds=CALLS | {REFUSED}, any_of=wanted)
+        page = console.journals.find_page(search, partial(_has_value, mark, columns, text), count=_LOOKED)
+        for column in columns:
+            fitting = [one for one in page.found if find_value(one[1], column) == text]
+            if fitting:
+                rows = [decisions.describe_row(place, entry) for place, entry in fitting[:_COUNT]]
+                found.append({"title": _TITLES[column], "path": _path_of(column, text), "rows": rows})
+    is_lease = Search({"id": text}, kinds=frozenset({LEASE}))
+    if console.journals.find_page(is_lease, lambda line: mark in line, count=1).found:
         found.append({"title": "Lease", "path": f"{leases.PATH}/{quote(text, safe='')}", "rows": []})
     return found
 
 
-def _has_value(mark: bytes, column: Column, text: str, line: bytes) -> bool:
-    return mark in line and find_value(msgspec.json.decode(line), column) == text
+def _has_value(mark: bytes, columns: tuple[Column, ...], text: str, line: bytes) -> bool:
+    if mark not in line:
+        return False
+    entry = msgspec.json.decode(line)
+    return any(find_value(entry, column) == text for column in columns)
 
 
 def _path_of(column: Column, text: str) -> str | None:
