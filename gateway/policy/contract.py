@@ -150,6 +150,8 @@ class TaskLeases(Closed):
 
 
 class TaskInput(Closed):
+    """The task of the call. `agents` are those of the tasks above a child, the root's first."""
+
     id: str
     kind: Literal["declared", "implicit"]
     opened: Time
@@ -161,6 +163,7 @@ class TaskInput(Closed):
     environment: str | UnsetType = UNSET
     contract: TaskContract | UnsetType = UNSET
     approved_by: list[Approver] | UnsetType = UNSET
+    agents: list[str] | UnsetType = UNSET
     leases: TaskLeases | UnsetType = UNSET
 
 

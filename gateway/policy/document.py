@@ -271,6 +271,7 @@ def _describe_task(task: Task) -> JsonObject:
             environment=_known_or_absent(task.environment),
             contract=UNSET if task.contract is None else _contract(task.contract),
             approved_by=[_approver(one) for one in task.approved_by] or UNSET,
+            agents=UNSET if task.parent is None else list(task.parent.agents),
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -131,7 +131,11 @@ class Questions(Struct, frozen=True):
             decision=context.id,
             task=prepared.task.id,
             target="",
-            requester=_describe_requester(prepared.request.principal, _find_session(prepared)),
+            requester=_describe_requester(
+                prepared.request.principal,
+                _find_session(prepared),
+                () if prepared.task.parent is None else prepared.task.parent.agents,
+            ),
             rule=rule,
             reasons=_list_reasons(prepared, decision),
             asked=now,
@@ -239,14 +243,15 @@ def _find_session(prepared: PreparedCall) -> str:
     return digest_session(prepared.call.target.upstream, request.principal.key, request.session)
 
 
-def _describe_requester(principal: Principal, session: str = "") -> Requester:
+def _describe_requester(principal: Principal, session: str = "", above: Iterable[str] = ()) -> Requester:
+    """Return the waiting caller. `above` are the agents of the tasks above."""
     user = principal.user
     return Requester(
         principal.key,
         principal.id,
         principal.issuer,
         None if user is None else user.id,
-        tuple(actor.id for actor in principal.delegation),
+        (*(actor.id for actor in principal.delegation), *above),
         session,
         user_name=None if user is None else principal.display_name,
         user_mail=None if user is None else principal.mail,

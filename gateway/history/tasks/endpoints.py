@@ -37,6 +37,7 @@ from gateway.wire.protocol.replies import Reply
 
 if TYPE_CHECKING:
     from gateway.history.log import HistoryLog
+    from gateway.history.task_history import TaskHistory
     from gateway.history.tasks.hand_over import HandOvers
     from gateway.history.tasks.tokens import TaskTokens
     from gateway.history.trees import Trees
@@ -183,7 +184,7 @@ class TaskEndpoints:
         if isinstance(above, Reason):
             return above
         declared = narrow(above.task, declared)
-        return declared if isinstance(declared, Reason) else _Plan(declared, above.task, hand_over)
+        return declared if isinstance(declared, Reason) else _Plan(declared, above, hand_over)
 
     def hand_over(self, principal: Principal, task_id: str, body: bytes, now: float) -> Reply:
         """Return a token by which another agent of the same user opens one child of a task."""
@@ -235,20 +236,20 @@ class _Plan(NamedTuple):
     """A declaration inside its parent, with the parent and the hand-over token of the request."""
 
     declared: Declaration
-    parent: Task | None = None
+    parent: TaskHistory | None = None
     hand_over: HandOver | None = None
 
 
 def _task(task_id: str, plan: _Plan, now: float) -> Task:
     """Return a task as declared. A child ends with its parent at the latest."""
-    opened, declared, above = round(now, 3), plan.declared, plan.parent
+    opened, declared = round(now, 3), plan.declared
     expires, parent, approved_by = opened + declared.expires_in, None, ()
-    if above is not None and above.expires is not None:
-        root, depth, until = above.id, 0, above.expires
-        if above.parent is not None:
-            root, depth, until = above.parent.root, above.parent.depth, above.parent.until
-        parent, approved_by = Parent(above.id, root, depth + 1, until), above.approved_by
-        expires = min(expires, above.expires)
+    if plan.parent is not None and plan.parent.kept_until is not None:
+        above = plan.parent.task
+        place = above.parent or Parent(above.id, above.id, 0, plan.parent.kept_until)
+        agents = (*place.agents, plan.parent.agent)
+        parent, approved_by = Parent(above.id, place.root, place.depth + 1, place.until, agents), above.approved_by
+        expires = min(expires, above.expires or expires)
     return Task(
         id=task_id,
         kind="declared",

@@ -27,7 +27,9 @@ denials contains {"code": "toxic-flow/incomplete", "facts": sort(_unknown)} if _
 #   code: toxic-flow/exfiltration
 #   message: >-
 #     The task has read something untrusted and something confidential, and this call would change or send something.
-#   remedy: Ask a person who may approve it, or do this in a task that has not read both.
+#   remedy: >-
+#     Ask a person who may approve it. What other tasks of the same user have read counts too, for some hours
+#     (`history.warm`), so another task alone does not help.
 #   controls: [ASI01, ASI02, ASI06, MCP06, MCP10]
 asks contains {"code": "toxic-flow/exfiltration", "facts": _exfiltration_facts} if {
 	not input.session.labels.untrusted == false

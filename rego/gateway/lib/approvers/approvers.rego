@@ -70,12 +70,17 @@ person(id) := lower(upper(trim_space(id))) if is_string(id)
 
 # METADATA
 # title: The persons behind some parties to a call
+# description: The agents of the tasks above a child are delegates too.
 excluded(named, call) := union({
 	{person(call.subject.id) | "requester" in named},
 	{person(call.subject.properties.user.id) | "user" in named},
 	{person(link.id) |
 		"delegates" in named
 		some link in call.subject.properties.delegation
+	},
+	{person(agent) |
+		"delegates" in named
+		some agent in call.context.task.agents
 	},
 })
 

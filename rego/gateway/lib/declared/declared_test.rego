@@ -65,6 +65,11 @@ test_a_delegate_approves_nothing if {
 	_holds({"/subject/properties/delegation": [{"id": "carol"}]})
 }
 
+test_an_agent_of_a_task_above_approves_nothing if {
+	not _holds({"/context/task/agents": ["lead", "Bob"]})
+	_holds({"/context/task/agents": ["lead"]})
+}
+
 test_the_same_name_is_the_same_person if {
 	not _holds({"/context/task/approved_by": [{"id": "SPIFFE://corp/agent/Triage ", "issuer": "x", "groups": [], "assurance": "login"}]})
 	not _holds({"/subject/properties/delegation": [{"id": "BOB"}]})

@@ -200,6 +200,17 @@ async def test_ten_thousand_children_are_refused_beyond_the_bound(desk: Desk):
     assert len(desk.history.tasks) == MAX_TASKS
 
 
+async def test_a_child_names_the_agents_above_it(desk: Desk):
+    root = (await desk.open())["id"]
+    child = (await desk.open(root, DELEGATE))["id"]
+    low = (await desk.open(child, DELEGATE))["id"]
+
+    kept = desk.history.tasks.find(low)
+    assert kept is not None
+    assert kept.task.parent is not None
+    assert kept.task.parent.agents == ("lead", "worker")
+
+
 async def test_a_tree_has_a_least_level(desk: Desk):
     task = (await desk.open())["id"]
     for _ in range(MAX_DEPTH):
