@@ -167,3 +167,15 @@ async def test_a_defect_is_told_and_gives_the_place_back(
                 await ask_page(there, "GET", "/tasks/none")
         assert "defect" in capsys.readouterr().out
         assert (await ask_page(there, "GET", "/tasks/none")).status == 404
+
+
+async def test_a_task_is_handed_over_at_a_page_of_its_own(there: Bench):
+    task = await opened(there)
+
+    handed = await ask_page(there, "POST", f"/tasks/{task}/hand-over", body=b'{"agent": "worker"}')
+    other = await ask_page(there, "GET", f"/tasks/{task}/hand-over")
+    foreign = await ask_page(there, "POST", "/tasks", body=json.dumps({"parent": handed.json["token"]}).encode())
+
+    assert (handed.status, handed.json["agent"], handed.json["parent"]) == (201, "worker", task)
+    assert (other.status, code_of(other)) == (405, "task/method")
+    assert (foreign.status, code_of(foreign)) == (404, "task/unknown")
