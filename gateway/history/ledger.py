@@ -201,7 +201,8 @@ class TaskLedger:
             event = structs.replace(event, inherited=marks)
         declared, reading, book = NO_DECLARED_FACTS, None, NO_FACTS if self.declared is None else self.declared.book
         if principal is not None and self.declared is not None and book.all:
-            looked = self.declared.look(Subject(principal, call, task.id, content))
+            root = "" if kept.task.parent is None else kept.task.parent.root
+            looked = self.declared.look(Subject(principal, call, task.id, content, root))
             event = looked.mark(event)
             if self.log.is_shared:
                 reading = looked.begin_reading(event, now)

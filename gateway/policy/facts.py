@@ -42,10 +42,10 @@ from gateway.policy.folder.data_files import nearest
 FILE: Final = "facts.yaml"
 Outcome: TypeAlias = Literal["open", "done", "failed", "unknown", "refused"]
 Verdict: TypeAlias = Literal["allow", "ask", "deny"]
-Scope: TypeAlias = Literal["task", "user", "agent", "party", "tenant", "all"]
+Scope: TypeAlias = Literal["task", "root", "user", "agent", "party", "tenant", "all"]
 """The owner of a fact's memory: the narrowest of its keys. A party is the user, or an agent without a user. `all` is the whole
 gateway."""
-KEYS: Final = ("task", "agent", "user", "party", "tenant", "upstream", "system", "tool", "arguments")
+KEYS: Final = ("task", "root", "agent", "user", "party", "tenant", "upstream", "system", "tool", "arguments")
 CONDITION: Final = describe_condition()
 TESTS: Final = tuple(CONDITION["properties"])
 """The tests of a condition (`rego/gateway/lib/conditions`)."""
@@ -217,8 +217,9 @@ class Fact(_Declared):
     by: Annotated[
         tuple[Key, ...], BeforeValidator(_listed, json_schema_input_type=Key | tuple[Key, ...]), Field(min_length=1)
     ] = Field(
-        description="The keys: `task`, `agent`, `user`, `party`, `tenant`, `upstream`, `system`, `tool`, `arguments`, a pointer,"
-        " or `{this, that}`. A `party` is the user, or an agent without a user. A call that lacks a key has no fact."
+        description="The keys: `task`, `root`, `agent`, `user`, `party`, `tenant`, `upstream`, `system`, `tool`, `arguments`, a"
+        " pointer, or `{this, that}`. A `party` is the user, or an agent without a user. A `root` is the first task of a tree, or a"
+        " task without a tree. A call that lacks a key has no fact."
     )
     within: Duration | None = Field(default=None, description="A sliding window; needed without the key `task`.")
     since: Selection | None = Field(default=None, description="The fact begins anew after a call that fits.")
@@ -270,7 +271,7 @@ class Fact(_Declared):
 
 
 _AGGREGATES: Final[tuple[Aggregate, ...]] = ("count", "sum", "distinct", "first", "last")
-_SCOPES: Final[tuple[Scope, ...]] = ("task", "user", "agent", "party", "tenant")
+_SCOPES: Final[tuple[Scope, ...]] = ("task", "root", "user", "agent", "party", "tenant")
 
 
 class FactsFile(_Declared):

@@ -46,12 +46,14 @@ _Path: TypeAlias = tuple[str, ...]
 
 
 class Subject(NamedTuple):
-    """A call under decision, as declared facts see it. `content` is `None` for arguments that nobody looked at."""
+    """A call under decision, as declared facts see it. `content` is `None` for arguments that nobody looked at. `root` is the first
+    task of its tree; empty for a task without one."""
 
     principal: Principal
     call: Call
     task: str
     content: CallContent | None
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,6 +481,8 @@ def _name(key: str, subject: Subject) -> str | None:
         return None if key == "user" else _name_party(key, Party("agent", principal.id, principal.issuer))
     if key == "task":
         return subject.task
+    if key == "root":
+        return subject.root or subject.task
     places = {"tenant": target.tenant, "upstream": target.upstream, "system": target.audience, "tool": target.id}
     return places[key]
 

@@ -8,14 +8,17 @@ import pytest
 
 from gateway.config import HistorySettings
 from gateway.history import History, build_history
+from gateway.history.declared.marks import FactReader
 from gateway.model.call import Call
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.target import Effect, Labels, Target
 from gateway.model.task import Contract, Parent, Task
+from tests.unit.history.declared.counting import book
 from tests.unit.history.recording import AGENT
 
 if TYPE_CHECKING:
     from gateway.history import Reservation
+    from gateway.model.caller import Principal
     from gateway.model.facts import TreeFact
 
 UNTIL = 2000.0
@@ -38,11 +41,19 @@ class Tree:
             self.history.tasks.open(AGENT, task, ResultContent())
         self.calls = 0
 
-    def begin(self, task: Task, audience: str = "files", effect: Effect = Effect.READ, **content: Any) -> Reservation:
+    def begin(
+        self,
+        task: Task,
+        audience: str = "files",
+        effect: Effect = Effect.READ,
+        principal: Principal | None = None,
+        **content: Any,
+    ) -> Reservation:
         self.calls += 1
         target = Target("tool", audience, "use", audience, labels=Labels(effect), trust="trusted")
         call = Call("tools/call", target, {})
-        return self.history.ledger.reserve(task, f"c{self.calls}", call, CallContent(**content), 1000.0, depth=0)
+        name, found = f"c{self.calls}", CallContent(**content)
+        return self.history.ledger.reserve(task, name, call, found, 1000.0, depth=0, principal=principal)
 
     def call(self, task: Task, audience: str = "files", effect: Effect = Effect.READ, **content: Any) -> Reservation:
         found = self.begin(task, audience, effect, **content)
@@ -157,3 +168,15 @@ def test_questions_of_all_tasks_are_those_of_the_root(tree: Tree):
         tree.history.ledger.endorse(task, frozenset())
 
     assert tree.call(RIGHT).facts.approvals_used == 3
+
+
+def test_a_declared_fact_of_the_root_counts_the_calls_of_all_tasks_below(tree: Tree):
+    facts = book("made: {count: calls, by: root, within: 1h}\nown: {count: calls, by: task, within: 1h}")
+    tree.history.ledger.declared = FactReader(b"k" * 32, lambda: facts)
+    alone = Task("alone", "declared", 1000.0, UNTIL)
+    tree.history.tasks.open(AGENT, alone, ResultContent())
+
+    found = [tree.call(task, principal=AGENT).declared.values for task in (ROOT, LEFT, LOW, RIGHT, alone)]
+
+    assert [values["made"] for values in found] == [1, 2, 3, 4, 1]
+    assert [values["own"] for values in found] == [1, 1, 1, 1, 1]
