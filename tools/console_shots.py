@@ -100,6 +100,9 @@ def find_pages(page: Page) -> dict[str, str]:
     found |= {
         "decisions": "/console/decisions",
         "tasks": "/console/tasks",
+        "agents": "/console/agents",
+        "users": "/console/users",
+        "search": "/console/search?q=files",
         "tools": "/console/tools",
         "leases": "/console/leases",
         "policy": "/console/policy",

@@ -154,25 +154,26 @@ class EntryIndex(SegmentIndex):
             searched += min(end, segment.size)
         return TaskPage(found, None, searched)
 
-    def find_task(self, name: str, since: JsonObject, *, budget: int = BUDGET) -> TaskLine | None:
-        """Return a task with its last call, `None` without a call here. `since` is a call of it, which tells when it was opened.
+    def find_task(self, name: str, since: JsonObject, allowance: Allowance) -> tuple[TaskLine | None, bool]:
+        """Return a task with its last call, `None` without a call here; and whether all of its time was looked at.
 
-        Raises `JournalError`, also for an edited entry.
+        `since` is a call of the task, which tells when the task was opened. Raises `JournalError`, also for an edited entry.
         """
-        return self.search(lambda: self._find_task(name, _opened_at(since), Allowance(budget)))
+        return self.search(lambda: self._find_task(name, _opened_at(since), allowance))
 
-    def _find_task(self, name: str, opened: str, allowance: Allowance) -> TaskLine | None:
+    def _find_task(self, name: str, opened: str, allowance: Allowance) -> tuple[TaskLine | None, bool]:
         digest = self.file.digest(name)
         for segment, _, _ in self.walk(None, allowance):
             if segment is None:
-                return None
+                return None, False
             task = self.file.find_task(segment.number, digest)
             if task.calls:
                 place = EntryPlace(segment.number, task.last)
-                return self._with_counts(place, self.read_place(place), task, segment.begun, allowance)
+                found = self._with_counts(place, self.read_place(place), task, segment.begun, allowance)
+                return found, found.is_whole
             if segment.begun <= opened:
-                return None
-        return None
+                break
+        return None, True
 
     def find_task_lines(
         self, tasks: Collection[str], before: EntryPlace, *, since: str, budget: int = BUDGET

@@ -5,6 +5,7 @@ The counts rest on the index of the journals. A name stands in a checked line of
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -99,6 +100,7 @@ async def _show(kind: _Kind, visit: ConsoleVisit) -> Response:
         waiting=waiting.get(name, 0),
         all_decisions=f"{decisions.PATH}?{urlencode({kind.column: name})}",
         all_tasks=f"{tasks.PATH}?{urlencode({kind.column: name})}",
+        command=f"opagate policy can {shlex.quote(name)} UPSTREAM/TOOL",
         may_stop=visit.session.visitor.has_role("operator"),
     )
 

@@ -18,6 +18,7 @@ from gateway.record.journal import index_file
 from gateway.record.journal.entry_index import EntryIndex, TaskLine
 from gateway.record.journal.placed import BUDGET, EntryPage, EntryPlace, find_page, read_at
 from gateway.record.journal.recent import CallCount, NamedCount, RecentDecisions
+from gateway.record.journal.segment_index import Allowance
 from gateway.record.journal.several import NamedJournal, time_of
 from gateway.record.journal.storage import has_begun
 from gateway.surfaces.explain.window import JointWindow, JournalWindow
@@ -246,6 +247,8 @@ class ConsoleJournals:
         Raises `JournalError`, also for an edited entry.
         """
         journals = self.list()
+        # One bound for all rows: a page indexes no more of a journal than a search does.
+        allowances = {each.name: Allowance(BUDGET) for each in journals}
 
         def read(each: ReadJournal, place: EntryPlace | None) -> _Items[TaskLine]:
             page = each.index.find_tasks(values, lambda _last, _rows: True, before=place, count=count)
@@ -253,7 +256,8 @@ class ConsoleJournals:
             return _Items(lines, page.before, page.searched)
 
         def choose(name: str, line: TaskLine) -> TaskLine | None:
-            whole = _add_others(name, line, [each for each in journals if each.name != name])
+            others = {each: allowances[each.name] for each in journals if each.name != name}
+            whole = _add_others(name, line, others)
             return whole if whole is not None and fits(whole) else None
 
         return _read([_Stream(each.name, partial(read, each), before) for each in journals], count, choose)
@@ -322,19 +326,19 @@ def _open(journal: ReadJournal, place: EntryPlace | None) -> JournalWindow:
     return JournalWindow(journal.source.folder, place, journal.source.keys, journal.index)
 
 
-def _add_others(journal: str, line: TaskLine, others: Sequence[ReadJournal]) -> TaskLine | None:
+def _add_others(journal: str, line: TaskLine, others: Mapping[ReadJournal, Allowance]) -> TaskLine | None:
     """Return a task with the counts of other journals; `None` if its latest call is in one of these."""
     named: Any = line.last["task"]
     name, is_whole = str(named["id"]), line.is_whole
     counts = [line.calls, line.asked, line.stopped]
-    for each in others:
-        found = each.index.find_task(name, line.last)
+    for each, allowance in others.items():
+        found, is_all = each.index.find_task(name, line.last, allowance)
+        is_whole = is_whole and is_all
         if found is None:
             continue
         if (time_of(found.last), each.name) > (time_of(line.last), journal):
             return None
         counts = [mine + its for mine, its in zip(counts, (found.calls, found.asked, found.stopped), strict=True)]
-        is_whole = is_whole and found.is_whole
     return line._replace(calls=counts[0], asked=counts[1], stopped=counts[2], is_whole=is_whole)
 
 

@@ -225,6 +225,11 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # Only lines of the journal are decoded on the way of a page.
         return visit.refuse(reasons.JOURNAL_DAMAGED.reason())
+    except (KeyError, TypeError, ValueError, AttributeError):
+        # Lines of a journal without a key may have any form. Any other journal has what was written.
+        if not visit.console.journals.unchecked:
+            raise
+        return visit.refuse(reasons.JOURNAL_DAMAGED.reason())
 
 
 async def find_session(console: ConsoleParts, request: Request, *, is_use: bool = True) -> LoginSession | None:

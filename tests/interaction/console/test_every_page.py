@@ -18,6 +18,8 @@ from tests.servers.serving import ServerProcess
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
+NEW = ("agents", "agents/one?name=ben", "users", "search?q=ben", "search?q=nobody")
+
 
 @pytest.fixture
 async def there(echo_server: ServerProcess, browser: Browser, tmp_path: Path) -> AsyncGenerator[There]:
@@ -63,7 +65,7 @@ async def test_axe_finds_nothing_on_the_other_pages(there: There, node_modules: 
         await page.get_by_role("button", name="Compare").click()
         await expect(page.get_by_text("2 of the last 2 recorded decisions would change")).to_be_visible(timeout=LONG)
         await call(there, "three")
-        for path in ("leases", "tasks", "tasks?state=open&calls=refused", "policy", "policy/compare", "nowhere"):
+        for path in ("leases", "tasks", "tasks?state=open&calls=refused", "policy", "policy/compare", "nowhere", *NEW):
             await look(page, axe, f"{there.gateway.origin}/console/{path}")
         await page.goto(f"{there.gateway.origin}/console/leases")
         assert await page.locator("table .badge").count() > 0, "a lease is on the page"

@@ -10,8 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.model import reasons
 from gateway.model.errors import JournalError
 from gateway.record.journal.columns import CALLS, Search
+from gateway.record.journal.entry_index import EntryIndex
+from gateway.record.journal.segment_index import Allowance
 from gateway.record.journal.several import NamedJournal, time_of
 from gateway.surfaces.console.journals import (
     NEWEST,
@@ -23,6 +26,7 @@ from gateway.surfaces.console.journals import (
     write_place,
 )
 from tests.unit.record.journal.written import KEY, Written
+from tests.unit.surfaces.console.visiting import person, visited
 
 OTHER = b"o" * 32
 
@@ -93,6 +97,29 @@ def test_a_task_over_two_gateways_is_listed_once_with_all_of_its_calls(
     counts = Counter(entry["task"]["id"] for entry in calls)
     stopped = Counter(entry["task"]["id"] for entry in calls if entry["effect"] == "deny")
     assert seen == [(task, counts[task], stopped[task]) for task in order]
+
+
+def test_a_task_whose_other_journal_is_not_indexed_yet_is_not_told_as_whole(
+    journals: ConsoleJournals, written: tuple[Written, Written]
+):
+    page = journals.find_tasks({}, lambda _: True, count=1)
+    (_, line), used_up = page.found[0], Allowance(0)
+    used_up.take(1)
+    index = EntryIndex(written[0].folder, KEY)
+
+    assert index.find_task("task-none", line.last, used_up) == (None, False)
+    index.close()
+
+
+async def test_an_unchecked_journal_of_any_form_is_told_as_damaged(tmp_path: Path):
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/00000001.jsonl").write_bytes(b'{"seq":1,"time":"2999","kind":"call","target":["x"]}\n')
+    async with visited(tmp_path, f"journal: {{peers: {{two: {{path: '{tmp_path}/two'}}}}}}\n") as stranger:
+        inside = stranger.visit(person("vera", "viewer"))
+        page = await inside.get("/console/decisions")
+
+    assert page.status == reasons.status_of(reasons.JOURNAL_DAMAGED.code)
+    assert reasons.JOURNAL_DAMAGED.reason().message.encode()[:20] in page.body
 
 
 def test_the_entries_of_a_task_come_from_both(journals: ConsoleJournals, written: tuple[Written, Written]):
