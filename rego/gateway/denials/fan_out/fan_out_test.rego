@@ -284,9 +284,7 @@ test_foreign_words_are_bounded_and_ask_by_choice_alone if {
 		example.codes(by_contract) == {"fan-out/spread"}
 	}
 	_denied("spread", 11) == {"fan-out/spread"}
-	lost := object.union(object.remove(data.gateway.settings, ["task_limits"]), {
-		"task_limits": object.remove(data.gateway.settings.task_limits, ["spread"]),
-	})
+	lost := _with_limits(object.remove(data.gateway.settings.task_limits, ["spread"]))
 	found := _findings(_call("spread", 1), lost)
 	example.codes(found) == {"fan-out/spread"}
 }
