@@ -34,7 +34,6 @@ STEPS: Final = (
     """
     alter table opagate_logs add column line text[] not null default '{}',
       add column turn_until timestamptz not null default now();
-    alter table opagate_events add column at timestamptz not null default now();
     """,
 )
 """The statements that lead from each form to the next."""
