@@ -18,6 +18,7 @@ from gateway.history.state import MAX_TOLD_TO_TRUSTED, KnownCredential, higher
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
+    from gateway.history.jobs import UntrustedWords
     from gateway.history.state import TaskState
 
 STRIDE: Final = 2**40
@@ -47,6 +48,9 @@ class Carried(Struct, frozen=True):
     partial_sources: AbstractSet[str] = frozenset()
     credentials: Mapping[str, KnownCredential] = msgspec.field(default_factory=dict[str, KnownCredential])
     shingles: Mapping[str, frozenset[int]] = msgspec.field(default_factory=dict[str, frozenset[int]])
+    job_words: AbstractSet[int] = NO_DIGESTS
+    """Words of the untrusted results of the whole job, for a call with values that may be unread."""
+    are_job_words_whole: bool = True
 
     @property
     def untrusted(self) -> bool:
@@ -124,9 +128,24 @@ def _join(found: list[Carried]) -> Carried:
     )
 
 
+def add_job_words(found: Carried, words: UntrustedWords | None) -> Carried:
+    """Return readings with the words that the job has read."""
+    if words is None:
+        return found
+    return msgspec.structs.replace(found, job_words=words.words, are_job_words_whole=words.are_whole)
+
+
 def is_unread(state: TaskState, pieces: frozenset[int] | None, before: Carried = NOTHING) -> bool:
-    """Return whether certainly no untrusted result has shown a value, by the parts of it (`CallContent.pieces_of`)."""
-    if pieces is None or state.sampled or before.sampled or state.partial_sources or before.partial_sources:
+    """Return whether certainly no untrusted result has shown a value to the job, by the parts of it (`CallContent.pieces_of`)."""
+    if (
+        pieces is None
+        or not before.are_job_words_whole
+        or not pieces.isdisjoint(before.job_words)
+        or state.sampled
+        or before.sampled
+        or state.partial_sources
+        or before.partial_sources
+    ):
         return False
     return pieces.isdisjoint(state.tokens) and pieces.isdisjoint(before.tokens)
 

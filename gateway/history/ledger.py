@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from msgspec import Struct, structs
 
-from gateway.history.carried import NOTHING, carried
+from gateway.history.carried import NOTHING, add_job_words, carried
 from gateway.history.declared.marks import AccountReading, FactReader, Subject
 from gateway.history.events import (
     CallEnd,
@@ -188,7 +188,7 @@ class TaskLedger:
         if (kept.ended is not None or kept.task.expires is not None) and self._tasks.trees.status(kept, now) != "open":
             raise TaskExpired(f"the task {task.id} is over", "open a new one with POST /tasks")
         state = self._states.load(kept)
-        before = self._carried(kept)
+        before = self._carried(kept, content, now)
         if content is not None and content.pieces:
             content = self._exposures.complete(kept, state, call.target, content, before)
         event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
@@ -265,7 +265,8 @@ class TaskLedger:
     ) -> SessionFacts:
         """Return the facts again for an open call, or the facts for a question about no call. Raises `TaskExpired`."""
         kept = self._tasks.require(task)
-        return facts(self._states.load(kept), now, call=call, content=content, depth=depth, carried=self._carried(kept))
+        before = self._carried(kept, content, now)
+        return facts(self._states.load(kept), now, call=call, content=content, depth=depth, carried=before)
 
     def find_sources(self, task: Task, values: Collection[int]) -> list[ReadSource]:
         """Return the untrusted results that values (digests, as in `CallContent.authority`) stand in. Raises `TaskExpired`."""
@@ -468,8 +469,12 @@ class TaskLedger:
             raise ValueError(f"the task {task.id} has no open call")
         return kept
 
-    def _carried(self, kept: TaskHistory) -> Carried:
-        return NOTHING if kept.before is None else carried([self._states.load(before) for before in kept.earlier])
+    def _carried(self, kept: TaskHistory, content: CallContent | None = None, now: float = 0.0) -> Carried:
+        """Return the readings of earlier tasks, for a call with values that may be unread with the words of the job."""
+        found = NOTHING if kept.before is None else carried([self._states.load(before) for before in kept.earlier])
+        if content is None or not (content.pieces_of or content.told):
+            return found
+        return add_job_words(found, self._states.jobs.find_words(kept.job, now))
 
 
 def _make_race_error() -> HistoryError:

@@ -16,7 +16,7 @@ from gateway.base.json.walk import leaves
 from gateway.calls.pipeline.context import SUPPORTED_OBLIGATIONS
 from gateway.calls.response.stream import read_label
 from gateway.config import Configuration
-from gateway.history.carried import NOTHING
+from gateway.history.carried import NOTHING, Carried, add_job_words
 from gateway.history.declared.accounts import FactAccounts
 from gateway.history.declared.marks import FactReader, Subject
 from gateway.history.events import Endorsed, JobMark, Passed, Released, Settled, list_shown, make_opening, pack
@@ -80,15 +80,16 @@ def ask(
     enforced: bool = True,
     declared: DeclaredHistory | None = None,
     inherited: tuple[JobMark, ...] = (),
+    before: Carried = NOTHING,
 ) -> JsonObject:
     """Return the policy input for one call, and count the call in the state of its task, and in its declared facts.
 
     `number` is the place of the call in the task; `now` is in seconds since the epoch. `inherited` are the marks of the job that the
-    task takes over.
+    task takes over. `before` has the words that the job has read.
     """
     call_id = str(number)
     depth = depth_of(principal, call.target)
-    event = build_reservation(state, call_id, call, content, now, depth=depth)
+    event = build_reservation(state, call_id, call, content, now, depth=depth, carried=before)
     if inherited:
         event = structs.replace(event, inherited=inherited)
     if declared is None:
@@ -100,7 +101,7 @@ def ask(
         apply(state, event)
         declared.accounts.reserve(event)
         counted = looked.read(state.declared, declared.accounts, call_id, now)
-    known = facts(state, now, call=call_id, content=content, depth=depth)
+    known = facts(state, now, call=call_id, content=content, depth=depth, carried=before)
     trace = f"{number:032x}"
     context = Context(now, trace, None, None, task, SUPPORTED_OBLIGATIONS, signals=signals, enforced=enforced)
     return document.decision(principal, call, context, known, counted)
@@ -251,6 +252,7 @@ class _Run:
             signals=signals,
             declared=self._declared,
             inherited=self._jobs.find_new(agent.kept, state, now),
+            before=add_job_words(NOTHING, self._jobs.find_words(agent.kept.job, now)),
         )
         if step.endorsed is not None:
             asked = with_endorsement(asked, step.endorsed, f"{trace.id}/{number}")

@@ -333,3 +333,25 @@ async def test_a_restart_from_snapshots_forgets_no_mark_of_a_forgotten_task(run:
     stored = store.load()
     assert stored is not None
     assert stored.tasks == (), "a cold job leaves the store"
+
+
+# --- values that nobody has read ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("caller", "unread"), [(ACTOR, ()), (DELEGATE, ()), (STRANGERS[0], ("/id",))], ids=["actor", "delegate", "stranger"]
+)
+def test_a_record_that_untrusted_text_named_to_another_agent_of_the_job_is_not_unread(
+    caller: Principal, unread: tuple[str, ...]
+):
+    run = Run()
+    task, call, _ = run.begin(READER, "mail", trust="")
+    run.history.ledger.observe(task, call, ResultContent(tokens=frozenset({7})))
+    run.history.ledger.settle(task, call)
+
+    chosen = CallContent(authority={"/id": frozenset({5})}, pieces_of={"/id": {5: frozenset({7})}})
+    made = Call("tools/call", run.target("ledger", "trusted", Sensitivity.PUBLIC), {})
+    task = run.history.tasks.open_implicit(caller, run.now)
+    found = run.history.ledger.reserve(task, "pays", made, chosen, run.now, depth=0, principal=caller)
+    assert found.facts.unread == unread
+    assert run.history.ledger.facts(task, run.now, call="pays", content=chosen).unread == unread
