@@ -25,6 +25,7 @@ _TERMS: Final = frozenset(
         "audience",
         "trust",
         "aggregates",
+        "agent",
         "aliases",
         "tenant",
         "environment",

@@ -54,6 +54,11 @@ class Upstream(Settings):
         description="The audiences that it passes calls on to, if it does: they count as reached too. An empty list says"
         " that nobody knows which.",
     )
+    agent: bool = Field(
+        default=False,
+        description="Whether an agent answers, and not a plain system: it counts as one more step of delegation, and its answers are"
+        " untrusted.",
+    )
     aliases: tuple[Annotated[Text, Field(min_length=3)], ...] = Field(
         default=(),
         description="What people call the system, such as `ticket system`. A goal with one of these words, or with the name or"
@@ -154,6 +159,12 @@ class Upstream(Settings):
             raise ValueError(
                 "hand_over.file is private to the gateway's account; use env or fd with isolation: account"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _distrusts_an_agent(self) -> Self:
+        if self.agent and self.trust == "trusted":
+            raise ValueError("an agent may answer with a stranger's text; leave trust out, or agent")
         return self
 
     @model_validator(mode="after")

@@ -178,7 +178,9 @@ def _content_facts(state: TaskState, call: str | None, whole: CallContent, carri
 
 def depth_of(principal: Principal, target: Target) -> int | None:
     """Agents and aggregators between the user and the systems that a call reaches; `None` if nobody knows how many."""
-    return None if target.aggregates == () else len(principal.delegation) + (target.aggregates is not None)
+    if target.aggregates == ():
+        return None
+    return len(principal.delegation) + (target.aggregates is not None) + target.is_agent
 
 
 def _destination_counts(state: TaskState) -> tuple[int | None, int | None, int | None]:

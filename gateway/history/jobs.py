@@ -7,7 +7,8 @@ again. A mark outlives the task of the reading.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import msgspec
 from msgspec import Struct, field, structs
@@ -60,6 +61,22 @@ class ForeignWords(NamedTuple):
     confidential: AbstractSet[int] = NO_DIGESTS
     marks: tuple[JobMark, ...] = ()
     are_whole: bool = True
+
+
+DATA_TAINT: Final = "dataTaint"
+"""The member of `_meta` with the labels of the text behind a message: the data-taint extension proposed for A2A."""
+_ELSEWHERE: Final = "another agent"
+"""The system of such text."""
+
+
+def read_data_taint(told: object, kept: TaskHistory, state: TaskState, now: float) -> tuple[JobMark, ...]:
+    """Return the labels of a caller for its own context, if they are new to the task. An unreadable one counts as untrusted."""
+    labels = cast("Mapping[str, object]", told).get("labels") if isinstance(told, Mapping) else None
+    names = list(map(str, cast("list[object]", labels))) if isinstance(labels, list) else [UNTRUSTED]
+    kinds = {UNTRUSTED if name.startswith(UNTRUSTED) else Sensitivity.CONFIDENTIAL.value for name in names}
+    task, agent, at = kept.task.id, kept.agent, round(now, 3)
+    marks = [JobMark(kind, _ELSEWHERE, None, None, task, agent, 0, None, DATA_TAINT, at) for kind in sorted(kinds)]
+    return tuple(mark for mark in marks if not is_marked(state, mark))
 
 
 class _Job(Kept):

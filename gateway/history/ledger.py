@@ -35,6 +35,7 @@ from gateway.history.events import (
 from gateway.history.exposure import Exposures, OriginReporter
 from gateway.history.facts import facts, keeps_words, relevance_of
 from gateway.history.fold import apply
+from gateway.history.jobs import read_data_taint
 from gateway.history.log import HistoryLog
 from gateway.history.new_events import build_observation, build_reading, build_reservation, changes_nothing, touch_of
 from gateway.history.registry import TaskRegistry
@@ -178,11 +179,12 @@ class TaskLedger:
         *,
         depth: int | None = None,
         principal: Principal | None = None,
+        taint: object = None,
     ) -> Reservation:
         """Count a call that is about to be decided, and give the facts for the decision.
 
         `call_id` is the decision id. `depth` is the delegation depth plus aggregator hops. `principal` is the caller, for the
-        facts that a policy declares. Each reserved call is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
+        facts that a policy declares. `taint` is the `dataTaint` of its message. Each reserved call is ended once, by `release` or `settle`. Raises `TaskExpired`, and `ValueError` for an id that is open.
         """
         kept = self._tasks.require(task)
         if (kept.ended is not None or kept.task.expires is not None) and self._tasks.trees.status(kept, now) != "open":
@@ -197,7 +199,9 @@ class TaskLedger:
             [find_tree_fact(above.task, self._load_all(tasks), event) for above, tasks in counted] if counted else []
         )
         marks = self._states.jobs.find_new(kept, state, now)
-        if marks and (principal is None or not principal.is_in_person):
+        marks = () if marks and principal is not None and principal.is_in_person else marks
+        marks += () if taint is None else read_data_taint(taint, kept, state, now)
+        if marks:
             event = structs.replace(event, inherited=marks)
         declared, reading, book = NO_DECLARED_FACTS, None, NO_FACTS if self.declared is None else self.declared.book
         if principal is not None and self.declared is not None and book.all:
@@ -236,9 +240,10 @@ class TaskLedger:
         *,
         depth: int | None = None,
         principal: Principal | None = None,
+        taint: object = None,
     ) -> Reservation:
         """Reserve a call on exactly the state before it in the log. Raises as `reserve` does, and `HistoryError`."""
-        make = partial(self.reserve, task, call_id, call, content, now, depth=depth, principal=principal)
+        make = partial(self.reserve, task, call_id, call, content, now, depth=depth, principal=principal, taint=taint)
         try:
             counted = await self.commit(self._tasks.require(task).job, make)
             if counted.reading is not None:

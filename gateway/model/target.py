@@ -165,6 +165,8 @@ class Target:
     """`None` for resources: data changes by its nature."""
     aggregates: tuple[str, ...] | None = None
     """The systems that an aggregator passes calls on to. Empty: it is one, and nobody knows to which."""
+    is_agent: bool = False
+    """Whether an agent answers the call: one more step between the user and what happens."""
     credential: TargetCredential | None = None
     """The credential that the gateway shows to the upstream; `None` for none."""
     annotations: JsonObject = field(default_factory=dict[str, Json])

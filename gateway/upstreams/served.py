@@ -50,8 +50,8 @@ class Served(Struct, frozen=True, eq=False):
         transport = self.transports.get(name)
         if now is None or transport is None:
             return self.find_transport(name)
-        decided = target.audience, target.tenant, target.environment, target.trust, target.aggregates
-        if decided != (now.audience, now.tenant, now.environment, now.trust, now.aggregates):
+        decided = target.audience, target.tenant, target.environment, target.trust, target.aggregates, target.is_agent
+        if decided != (now.audience, now.tenant, now.environment, now.trust, now.aggregates, now.agent):
             return _AbsentUpstream(f"upstream {name} was changed during the call", "send the call again")
         return transport
 

@@ -22,6 +22,7 @@ from gateway.calls.pipeline.releasing import Release, Releases, find_endorsement
 from gateway.calls.pipeline.spans import record_decision_span
 from gateway.history import Reservation, TaskLedger
 from gateway.history.facts import depth_of
+from gateway.history.jobs import DATA_TAINT
 from gateway.model.call import Call, Context, RepeatedEffect
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal
@@ -348,10 +349,17 @@ class Decider(Struct, frozen=True):
         claimed = (
             None if release is None or releases is None else await releases.claim(release, context.id, principal.job)
         )
-        depth = depth_of(principal, call.target)
+        depth, meta = depth_of(principal, call.target), prepared.message.params.get("_meta")
         try:
             counted = await self.ledger.count(
-                task, context.id, call, content, context.arrived, depth=depth, principal=principal
+                task,
+                context.id,
+                call,
+                content,
+                context.arrived,
+                depth=depth,
+                principal=principal,
+                taint=meta[DATA_TAINT] if isinstance(meta, dict) and DATA_TAINT in meta else None,
             )
         except BaseException:
             if claimed is not None and releases is not None:

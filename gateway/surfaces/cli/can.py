@@ -135,6 +135,7 @@ def find_target(
             *place,
             labels=labels,
             aggregates=configured.aggregates,
+            is_agent=configured.agent,
             credential=settings.credential_of(upstream),
         )
     pinned = lockfile.load(settings.catalogue.lock).of(upstream, kind)

@@ -239,6 +239,7 @@ def target_of(
         schema=_describe_arguments(definition) if subject == "prompt" and definition else document.get("inputSchema"),
         output=document.get("outputSchema"),
         aggregates=settings.aggregates,
+        is_agent=settings.agent,
         credential=credential,
         aliases=settings.aliases,
     )
@@ -256,6 +257,7 @@ def resource_of(
         *place,
         labels=labels,
         aggregates=settings.aggregates,
+        is_agent=settings.agent,
         credential=credential,
     )
 

@@ -137,6 +137,13 @@ def test_an_aggregator_of_itself_alone_is_refused():
     parse("upstreams: {hub: {command: [x], audience: hub, aggregates: [hub, crm]}}")
 
 
+def test_an_agent_is_no_trusted_upstream():
+    assert parse("upstreams: {aide: {command: [x], audience: aide, agent: true}}").upstreams["aide"].agent
+    assert problems("upstreams: {aide: {command: [x], audience: aide, agent: true, trust: trusted}}") == (
+        "upstreams.aide: an agent may answer with a stranger's text; leave trust out, or agent",
+    )
+
+
 SUPPRESSED = "inspection:\n  suppressions:\n    - {upstream: files, detector: named-password, until: 2026-12-31, reason: fixtures}\n"
 
 

@@ -69,6 +69,16 @@ def test_an_aggregator_is_one_hand_more(behind: tuple[str, ...] | None, depth: i
     assert depth_of(principal, Target("tool", "hub", "use", "hub", aggregates=behind)) == depth
 
 
+def test_an_agent_behind_a_tool_is_one_hand_more():
+    principal = Principal(
+        "agent", "https://idp.example", AuthMethod.JWT, delegation=(Actor("a", "https://idp.example"),)
+    )
+
+    assert depth_of(principal, Target("tool", "aide", "ask", "aide", is_agent=True)) == 2
+    assert depth_of(principal, Target("tool", "aide", "ask", "aide", aggregates=("crm",), is_agent=True)) == 3
+    assert depth_of(principal, Target("tool", "aide", "ask", "aide", aggregates=(), is_agent=True)) is None
+
+
 def test_the_systems_behind_an_aggregator_are_touched_with_it():
     state = TaskState()
     hub = Touch("hub", write=True, tenant=None, environment=None, behind=("crm", "mail"))

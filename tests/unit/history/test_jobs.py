@@ -355,3 +355,27 @@ def test_a_record_that_untrusted_text_named_to_another_agent_of_the_job_is_not_u
     found = run.history.ledger.reserve(task, "pays", made, chosen, run.now, depth=0, principal=caller)
     assert found.facts.unread == unread
     assert run.history.ledger.facts(task, run.now, call="pays", content=chosen).unread == unread
+
+
+# --- labels that a caller names ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("taint", "labels"),
+    [
+        ({"labels": ["untrusted-external"]}, UNTRUSTED),
+        ({"labels": ["pii"]}, TaskLabels(untrusted=False, confidentiality=Sensitivity.CONFIDENTIAL)),
+        ("untrusted", UNTRUSTED),
+        ({"labels": []}, CLEAN),
+        (None, CLEAN),
+    ],
+    ids=["untrusted", "confidential", "unreadable", "no label", "without"],
+)
+def test_labels_that_a_caller_names_for_its_context_only_add(taint: object, labels: TaskLabels):
+    run = Run()
+    task = run.history.tasks.open_implicit(ACTOR, run.now)
+    made = Call("tools/call", run.target("files", "trusted", Sensitivity.PUBLIC), {})
+    found = run.history.ledger.reserve(task, "a", made, CallContent(), run.now, depth=0, principal=ACTOR, taint=taint)
+    assert found.facts.labels == labels
+    later = run.history.ledger.reserve(task, "b", made, CallContent(), run.now, depth=0, principal=ACTOR)
+    assert later.facts.labels == labels
