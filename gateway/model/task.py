@@ -46,13 +46,14 @@ class Ground:
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The place of a child in its tree. `root` is the first task of the tree, at depth 0. The child is kept as long as the root,
-    which expires at `until`. `agents` are those of the tasks above, the root's first."""
+    which expires at `until`. `agents` are those of the tasks above, and `path` their ids, the root's first."""
 
     id: str
     root: str
     depth: int
     until: float
     agents: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

@@ -327,7 +327,7 @@ class Forwarder(Struct, frozen=True):
             self.parts.effects.register.settle(context.id, "failed")
 
     def _refuse_stopped(self, prepared: PreparedCall) -> Refusal | None:
-        return self.stops.refuse(prepared.request.principal, prepared.call.target.upstream, prepared.task.id)
+        return self.stops.refuse(prepared.request.principal, prepared.call.target.upstream, prepared.task)
 
     def _open_answer(
         self,

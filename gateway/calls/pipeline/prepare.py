@@ -210,7 +210,7 @@ class Preparation(Struct, frozen=True):
         task = self.tasks.find_task(context, request, message, context.arrived)
         if not self.stops.register.stops or isinstance(task, Refusal):
             return task
-        return self.stops.refuse(request.principal, context.exchange.upstream, task.id) or task
+        return self.stops.refuse(request.principal, context.exchange.upstream, task) or task
 
     def _read_call(self, upstream: str, message: Message, added: Headers) -> Call:
         """Return the call as policy sees it: its target with labels and pin, and all that its upstream reads. The arguments of a

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.identity.keys import IssuerKeys
     from gateway.model.caller import Principal
     from gateway.model.decision import Refusal
+    from gateway.model.task import Task
 
 # --- stops -----------------------------------------------------------------------------------------------
 
@@ -54,9 +55,12 @@ class Stops:
     register: StopRegister = field(default_factory=StopRegister)
     switch: StopSwitch | None = None
 
-    def refuse(self, principal: Principal, upstream: str | None = None, task: str | None = None) -> Refusal | None:
-        """Return the refusal of a stopped request, `None` if it may go on."""
-        stop = self.register.find(principal, upstream, task)
+    def refuse(self, principal: Principal, upstream: str | None = None, task: Task | None = None) -> Refusal | None:
+        """Return the refusal of a stopped request, `None` if it may go on. The stop of a task stops all tasks below it."""
+        stop = self.register.find(principal, upstream, None if task is None else task.id)
+        if stop is None and task is not None and task.parent is not None:
+            found = (self.register.find(principal, upstream, above) for above in task.parent.path)
+            stop = next((each for each in found if each is not None), None)
         return None if stop is None else refuse(stop)
 
 

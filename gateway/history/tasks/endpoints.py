@@ -248,7 +248,11 @@ def _task(task_id: str, plan: _Plan, now: float) -> Task:
         above = plan.parent.task
         place = above.parent or Parent(above.id, above.id, 0, plan.parent.kept_until)
         agents = (*place.agents, plan.parent.agent)
-        parent, approved_by = Parent(above.id, place.root, place.depth + 1, place.until, agents), above.approved_by
+        path = (*place.path, above.id)
+        parent, approved_by = (
+            Parent(above.id, place.root, place.depth + 1, place.until, agents, path),
+            above.approved_by,
+        )
         expires = min(expires, above.expires or expires)
     return Task(
         id=task_id,

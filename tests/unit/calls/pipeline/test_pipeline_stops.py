@@ -116,6 +116,18 @@ async def test_a_stopped_task_is_refused_and_another_task_of_its_caller_goes_on(
     assert "result" in (await there.ask(call())).json
 
 
+async def test_the_stop_of_a_task_stops_the_tasks_below_it_and_not_those_above(there: Bench):
+    tasks = [(await ask_page(there, "POST", "/tasks", body=b'{"goal": "mail"}')).json["id"]]
+    for _ in range(3):
+        body = b'{"parent": "%s"}' % tasks[-1].encode()
+        tasks.append((await ask_page(there, "POST", "/tasks", body=body)).json["id"])
+    await stop(there, Selection("task", tasks[1]))
+
+    found = [(await there.ask(call(), (b"opagate-task", task.encode()))).json for task in tasks]
+
+    assert ["result" in answer for answer in found] == [True, False, False, False]
+
+
 async def test_calls_go_on_after_the_last_of_two_stops_is_resumed(there: Bench):
     first, _ = await stop(there, OF_ME)
     second, _ = await stop(there, ALL)

@@ -209,6 +209,7 @@ async def test_a_child_names_the_agents_above_it(desk: Desk):
     assert kept is not None
     assert kept.task.parent is not None
     assert kept.task.parent.agents == ("lead", "worker")
+    assert kept.task.parent.path == (root, child)
 
 
 async def test_a_tree_has_a_least_level(desk: Desk):
