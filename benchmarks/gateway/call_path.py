@@ -61,7 +61,7 @@ COMPREHENSIONS: Final = ("<listcomp>", "<setcomp>", "<dictcomp>")
 """Functions of their own up to Python 3.11."""
 BY_CHANCE: Final = "_grams_at"
 """The function that the filter of grams enters by chance: the keys of one gateway in seven or so let a gram of a text through."""
-_TRACED: Final = 5
+_TRACED: Final = 20
 _CONNECTIONS: Final = 8
 _PATIENCE: Final = 60.0
 _SWITCH: Final = 0.0005
