@@ -236,6 +236,17 @@ def _over_tasks(*calls: tuple[str, str, Mapping[str, Any]]) -> Callable[[Office]
     return ask
 
 
+def _tree(found: Office) -> None:
+    """Two children of a task reach two systems each, and together one more than a task may."""
+    someone = found.agent()
+    status, root = someone.tasks("")
+    assert status == 201, root
+    for systems in (("crm", "billing"), ("chat", "files")):
+        child = someone.declare(parent=root["id"])
+        for system in systems:
+            child.call(system, "read")
+
+
 def _task(found: Office) -> None:
     contract = {"tools": ["crm/*"], "effects": {"mint": ["crm/mint"]}}
     status, answer = found.agent().tasks("", goal=GOAL, approval="ask", contract=contract)
@@ -304,6 +315,7 @@ _CODES: Final[Mapping[str, Callable[[Office], object]]] = {
     "signal/doubtful": _doubtful,
     "tool/unlabelled-exec": _simple("crm", "run", command="ls"),
     "toxic-flow/exfiltration": _simple("mail", "post", before=_read_both, text="hello"),
+    "tree/limit": _tree,
     "toxic-flow/ungrounded": _simple("crm", "send", before=_read("crm", "advice"), to=ADDRESS, body="hello"),
 }
 """Code → its calls. A question has perhaps other codes too."""

@@ -324,9 +324,11 @@ def _write_numbers(found: Mapping[str, Any]) -> str:
 
 
 def _write_limit(name: str) -> str:
-    """Return a limit in words. The name of a limit over tasks begins with its owner."""
+    """Return a limit in words. The name of a limit over tasks begins with its owner, and of a tree with its first task."""
     owner, _, own = name.rpartition(".")
-    return f"{_OVER_TASKS.get(own, own)} of the {owner} in a day" if owner else name
+    if owner in {"user", "agent"}:
+        return f"{_OVER_TASKS.get(own, own)} of the {owner} in a day"
+    return f"{own} of the task {write_name(owner)} with all tasks below it" if owner else name
 
 
 _OVER_TASKS: Final = {
