@@ -70,7 +70,7 @@ def test_the_journals_of_workers_are_read_together(opagate: Status, capsys: pyte
 
 
 def test_journals_of_other_gateways_are_named(opagate: Status, capsys: pytest.CaptureFixture[str]):
-    all_three = [word for number in (1, 2, 3) for word in ("--path", f"journal/worker-{number}")]
+    all_three = [word for number in (1, 2, 3) for word in ("--journal", f"journal/worker-{number}")]
 
     assert opagate(*all_three) == 0
     assert "1 signed vote verified, 0 problems" in capsys.readouterr().err
@@ -79,5 +79,5 @@ def test_journals_of_other_gateways_are_named(opagate: Status, capsys: pytest.Ca
 
 
 def test_a_folder_without_a_journal_verifies_nothing(opagate: Status, capsys: pytest.CaptureFixture[str]):
-    assert opagate("--path", "journal") != 0
+    assert opagate("--journal", "journal") != 0
     assert "there is no journal in journal" in capsys.readouterr().err
