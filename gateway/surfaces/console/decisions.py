@@ -124,7 +124,7 @@ async def _list(visit: ConsoleVisit) -> Response:
 def load_decisions(console: ConsoleParts, query: Mapping[str, str]) -> dict[str, Any]:
     """Return the content of the list for a query. It reads files. Raises `JournalError`."""
     wanted, before = read_filters(query, FILTERS), read_cursor(query.get("before", ""))
-    page = find_decisions(console, wanted, before)
+    page = find_decisions(console, wanted, before, count=_COUNT)
     older = {**wanted, "before": write_cursor(page.before)} if page.before else None
     return {
         **describe_journals(console),
@@ -159,7 +159,7 @@ def read_filters(query: Mapping[str, str], names: Collection[str]) -> dict[str, 
 
 
 def find_decisions(
-    console: ConsoleParts, wanted: Mapping[str, str], before: Cursor, *, count: int = _COUNT
+    console: ConsoleParts, wanted: Mapping[str, str], before: Cursor, *, count: int
 ) -> JointPage[JsonObject]:
     """Return the decisions before a place that fit. It reads files: the lines of the page, found by the index if there is a filter."""
     fits = make_filter(wanted)

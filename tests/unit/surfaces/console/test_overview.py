@@ -48,4 +48,4 @@ async def test_leases_without_a_broker_are_a_page_that_says_what_to_set(tmp_path
 
     assert "No upstream has a lent credential" in page
     assert "Kill switch" not in page
-    assert ended.status == 404
+    assert ended.status == 405
