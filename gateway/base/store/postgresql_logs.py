@@ -21,7 +21,8 @@ select event from opagate_events where owner = $1 and name = $2 and version > $3
 """
 # A head that another gateway inserts meanwhile is a unique violation, and then nothing is written. A name without a version
 # fits any head, so several appends may add to the end of one log. A gateway whose append does not fit stands in line, and the
-# others leave the log to the first one of the line. A dead one loses its turn after 100 ms.
+# others leave the log to the first one of the line. A dead one loses its turn after 100 ms, whatever the others append. After
+# several dead ones, each refusal takes one out of the line.
 APPEND: Final = """
 with writer as materialized (select id from opagate_writers where id = $1 for share),
 named as materialized (
@@ -43,15 +44,15 @@ grown as materialized (
   group by n.owner, n.name),
 raised as (
   update opagate_logs as l set version = g.version, line = g.line,
-    turn_until = clock_timestamp() + interval '100 ms'
+    turn_until = case when g.line[1] = l.line[1] then l.turn_until else clock_timestamp() + interval '100 ms' end
   from grown as g where l.owner = g.owner and l.name = g.name and g.before is not null),
 lined as (
-  update opagate_logs as l set line = array_remove(h.present, $2) || $2,
+  update opagate_logs as l set line = case when $2 = any (h.present) then h.present else h.present || $2 end,
     turn_until = case when h.present = h.line and h.line <> '{}' then h.turn_until
       else clock_timestamp() + interval '100 ms' end
   from named as n join held as h on h.owner = n.owner and h.name = n.name
   where l.owner = h.owner and l.name = h.name and n.version is not null and exists (select from writer)
-    and n.number not in (select number from fitting) and not $2 = any (h.present)),
+    and n.number not in (select number from fitting) and (not $2 = any (h.present) or h.present <> h.line)),
 opened as (
   insert into opagate_logs (owner, name, version)
   select owner, name, version from grown where before is null order by owner, name),

@@ -167,3 +167,36 @@ async def test_a_turn_is_given_back_by_an_append_without_events(open_engine: Ope
 
     assert await one.has_turn(TASK)
     assert await one.append(Append({TASK: 1}, [(TASK, b"2")])) == {}
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_gateways_that_died_in_line_lose_their_turns_one_after_another(
+    open_engine: Opened, place: str, postgresql: PostgresServer
+):
+    one, *dead = (open_engine() for _ in range(4))
+    for_long, over = (f"update opagate_logs set turn_until = now() + interval '{time}'" for time in ("1 hour", "-1 s"))
+    await one.append(Append({TASK: 0}, [(TASK, b"1")]))
+    for each in dead:
+        await each.append(Append({TASK: 0}, [(TASK, b"x")]))
+        await postgresql.execute(for_long, url=place)
+    assert await one.append(Append({TASK: 1}, [(TASK, b"2")])) == {TASK: ()}
+
+    found = list[object]()
+    for _ in dead:
+        await postgresql.execute(over, url=place)
+        found.append(await one.append(Append({TASK: 1}, [(TASK, b"2")])))
+    assert found == [{TASK: ()}, {TASK: ()}, {}]
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_events_for_the_end_of_a_log_prolong_no_turn(
+    open_engine: Opened, place: str, postgresql: PostgresServer
+):
+    one, dead = open_engine(), open_engine()
+    await one.append(Append({TASK: 0}, [(TASK, b"1")]))
+    await dead.append(Append({TASK: 0}, [(TASK, b"x")]))
+    find_end = "select turn_until from opagate_logs"
+    end = await postgresql.execute("update opagate_logs set turn_until = '2100-01-01'", find_end, url=place)
+
+    assert await one.append(Append({}, [(TASK, b"2")], frozenset({TASK}))) == {}
+    assert await postgresql.execute(find_end, url=place) == end
