@@ -164,8 +164,12 @@ class ConnectionOffice:
         return None if link.state == "declined" else OfferedLink(link, is_new)
 
     async def find_link(self, identifier: str) -> ConnectionLink | None:
-        """Return a link whose time is not over. Raises `StoreError`."""
-        return await self._links.get(identifier)
+        """Return a link to a broker of this configuration. Raises `StoreError`.
+
+        Links that have ended are left out. Another configuration may have made a link to another broker.
+        """
+        link = await self._links.get(identifier)
+        return None if link is None or link.broker not in self.servers else link
 
     async def load(self) -> None:
         """Read the present links: `look` tells of later changes. Raises `StoreError`."""
@@ -331,12 +335,12 @@ class ConnectionOffice:
 
     async def _redeem(self, link: ConnectionLink, answered: _Answered) -> UserConnection | Reason:
         browser, cookie, pending, answer = answered
-        problem = _check_issuer(pending, answer) or await self._check_person(link, browser, cookie)
+        server = self.servers[link.broker]
+        problem = _check_issuer(pending, answer, server) or await self._check_person(link, browser, cookie)
         if problem is not None:
             return problem
         if answer.code is None:
             return reasons.CONNECTION_REFUSED.reason()
-        server = self.servers[link.broker]
         proof = await server.identify()
         if isinstance(proof, Reason):
             return proof
@@ -398,8 +402,13 @@ class ConnectionOffice:
             hear(link)
 
 
-def _check_issuer(pending: PendingConsent, answer: CallbackAnswer) -> Reason | None:
-    """Refuse an answer of another server than the browser was sent to. Also answers with an error are checked."""
+def _check_issuer(pending: PendingConsent, answer: CallbackAnswer, server: AuthorizationServer) -> Reason | None:
+    """Refuse an answer of another server than the browser was sent to. Also answers with an error are checked.
+
+    A gateway with another configuration may have sent the browser: its code goes to no server of this one.
+    """
+    if pending.issuer != server.issuer:
+        return reasons.CONNECTION_ISSUER.reason()
     if answer.is_of_issuer(pending.issuer, names_issuer=pending.names_issuer):
         return None
     found = reasons.CONNECTION_ISSUER_ABSENT if answer.issuer is None else reasons.CONNECTION_ISSUER

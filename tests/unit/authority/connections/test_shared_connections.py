@@ -340,3 +340,19 @@ async def test_a_gateway_with_an_earlier_configuration_leaves_connections_of_oth
 
     await two.a.connections.load(earlier, is_alone=True)
     assert await in_use(two.b) is None
+
+
+async def test_a_link_to_a_broker_that_this_gateway_lacks_is_unknown_here(two: Two):
+    link, cookie, query = await consent(two.a, two.b)
+    del two.b.servers["crm"]
+    refused(await two.b.office.open(link.id, cookie), "connection/link")
+    refused(await two.b.office.open(link.id, None), "connection/link")
+    refused(await two.b.office.answer(link.id, cookie, "", "allow"), "connection/link")
+    refused(await two.b.office.finish("crm", query, cookie), "connection/browser")
+
+
+async def test_a_code_goes_to_no_other_server_than_the_browser_came_from(two: Two):
+    _, cookie, query = await consent(two.a, two.b)
+    two.b.servers["crm"].issuer = "https://another.example"
+    refused(await two.b.office.finish("crm", query, cookie), "connection/issuer")
+    assert two.at.forms("/token") == []
