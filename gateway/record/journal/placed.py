@@ -58,7 +58,9 @@ def _lines_of(path: Path, end: int | None) -> Iterator[tuple[int, bytes]]:
     """Yield the whole lines of a file before an offset, the last one first."""
     try:
         with open_segment(path) as file:
-            at = file.seek(0, 2) if end is None else end
+            length = file.seek(0, 2)
+            # A place of an address may be far beyond the end.
+            at = length if end is None else min(end, length)
             # The bytes after the last newline that was seen: the beginning of their line is in an earlier block.
             rest, is_last = b"", end is None
             while at > 0:

@@ -433,7 +433,7 @@ def entry_of(line: bytes, path: Path, number: int | None = None) -> JsonObject:
     """Return the entry of a line; `path` and `number` give its place. Raises `JournalError`."""
     try:
         entry: object = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         entry = None
     if not isinstance(entry, dict):
         where = path if number is None else f"{path}, line {number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
@@ -86,3 +87,27 @@ def test_an_edited_entry_is_not_shown(tmp_path: Path):
 
     with pytest.raises(JournalError, match="not as it was written"):
         find_page(tmp_path, lambda _line: True, key=b"k" * 32)
+
+
+def test_a_place_far_beyond_the_end_costs_no_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    texts = write(tmp_path, ["a", "b"])
+    reads: list[int] = []
+
+    class Counted(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            reads.append(self.tell())
+            return super().read(size)
+
+    def open_counted(path: Path) -> Counted:
+        return Counted(path.read_bytes())
+
+    monkeypatch.setattr(placed, "open_segment", open_counted)
+    assert ids(lines_before(tmp_path, EntryPlace(1, 10**9))) == texts[::-1]
+    assert reads == [0]
+
+
+def test_a_value_that_is_too_deep_is_no_entry(tmp_path: Path):
+    (tmp_path / "00000001.jsonl").write_bytes(b'{"kind":"call","more":%b\n' % (b"[" * 100_000))
+
+    with pytest.raises(JournalError, match="is no journal entry"):
+        find_page(tmp_path, lambda _: True)
