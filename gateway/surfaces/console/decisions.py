@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlencode
@@ -180,7 +180,8 @@ def make_search(wanted: Mapping[str, str]) -> Search:
 def _hour_of(text: str | None, otherwise: int) -> int:
     """Return the hour of a time, since the epoch."""
     try:
-        return otherwise if text is None else int(datetime.fromisoformat(f"{text[:16]}+00:00").timestamp()) // 3600
+        found = None if text is None else datetime.fromisoformat(text[:16])
+        return otherwise if found is None else int(found.replace(tzinfo=UTC).timestamp()) // 3600
     except ValueError:
         return otherwise
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -12,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.model.wire import UpstreamRequest
-from gateway.surfaces.console.decisions import make_filter
+from gateway.surfaces.console.decisions import make_filter, make_search
 from gateway.surfaces.console.journals import JournalPlace, read_place
 from tests.unit.approving import QUICK, approve
 from tests.unit.harness import Back, call, result
@@ -254,3 +255,18 @@ async def test_each_page_says_that_policy_is_only_observed(tmp_path: Path):
     assert all("Observe mode" in text and "until 2100-01-01T00:00:00Z" in text for text in texts)
     assert "By policy the call would be refused (tool/not-granted); observe mode let it pass." in shown
     assert texts[1].count(">observed</span>") == 2
+
+
+@pytest.fixture
+def _new_york(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "EST5EDT")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_new_york")
+def test_a_day_begins_by_the_time_of_the_journal_and_not_of_the_machine():
+    assert make_search({"since": "2026-01-02"}).hours == (490_920, 2**32)
+    assert make_search({"since": "2026-01-02"}) == make_search({"since": "2026-01-02T00:00"})
