@@ -174,8 +174,8 @@ def _require_entry(path: Path, after: int) -> None:
 
 
 def named_fields(gateway: str, entry: JsonObject) -> JsonObject:
-    """Return an entry with the name of its gateway before its own fields."""
-    return {"gateway": gateway, **entry}
+    """Return an entry with the name of its gateway before its own fields. No field of an entry takes that place."""
+    return {"gateway": gateway, **{name: value for name, value in entry.items() if name != "gateway"}}
 
 
 def _as_it_is(_path: Path, gateway: str | None) -> Callable[[JsonObject], Iterable[JsonObject]]:

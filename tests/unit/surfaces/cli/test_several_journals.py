@@ -12,6 +12,7 @@ import pytest
 from gateway.config import JournalSettings
 from gateway.record.journal.storage import segments
 from gateway.record.journal.writer import Journal
+from gateway.surfaces.cli.journal_export import named_fields
 from tests.unit.surfaces.cli.conftest import Status
 
 BEGIN = 1_800_000_000.0
@@ -105,3 +106,7 @@ def test_each_chain_is_verified_on_its_own(opagate: Status, tmp_path: Path, caps
     file.write_bytes(file.read_bytes().replace(b'"revision":"20"', b'"revision":"21"'))
     assert opagate("verify", "--journal", "own", "--journal", "two") == 1
     assert "edited" in capsys.readouterr().out
+
+
+def test_no_field_of_an_entry_takes_the_place_of_its_gateway():
+    assert named_fields("two", {"kind": "call", "gateway": "own"}) == {"gateway": "two", "kind": "call"}
