@@ -84,7 +84,7 @@ def read_columns(line: bytes) -> IndexedLine:
     """Return the searched values of a line, of a line that is no entry the kind `UNREADABLE` alone."""
     try:
         heading = _HEADINGS.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return IndexedLine(UNREADABLE)
     return IndexedLine(
         _kind_of(heading), _values_of(heading), tuple({one.code for one in heading.reasons}), heading.time

@@ -28,7 +28,6 @@ from gateway.record.journal.placed import (
     EntryPage,
     EntryPlace,
     PlacedLine,
-    read_line,
 )
 from gateway.record.journal.reader import entry_of
 from gateway.record.journal.recent import CallCount, NamedCount, RecentDecisions, Tally, names_of, tally_stopped
@@ -102,7 +101,7 @@ class EntryIndex(SegmentIndex):
                     looked += 1
                     line = read_bytes_at(file, place)
                     if fits(line):
-                        found.append((place, read_line(self.folder, place, line, self.chain)))
+                        found.append((place, self.read_checked(place, line)))
             searched += min(end, segment.size)
         return EntryPage(found, None, searched)
 
@@ -147,7 +146,7 @@ class EntryIndex(SegmentIndex):
                     if looked == _READS:
                         return TaskPage(found, place._replace(offset=place.offset + 1), searched)
                     looked += 1
-                    last = read_line(self.folder, place, read_bytes_at(file, place), self.chain)
+                    last = self.read_checked(place, read_bytes_at(file, place))
                     if fits(last, task):
                         found.append(self._with_counts(place, last, task, segment.begun, allowance))
             seen.update(task.task for task in tasks)

@@ -124,7 +124,15 @@ class SegmentIndex:
 
     def read_place(self, place: EntryPlace) -> JsonObject:
         with self.open_segment(place.segment) as file:
-            return read_line(self.folder, place, read_bytes_at(file, place), self.chain)
+            return self.read_checked(place, read_bytes_at(file, place))
+
+    def read_checked(self, place: EntryPlace, line: bytes) -> JsonObject:
+        """Return the entry of a line, unchecked without a key. Raises `JournalError` for an edited line."""
+        return read_line(self.folder, place, line, None if self._keys is None else self.chain)
+
+    def _find_link(self, line: bytes) -> str | None:
+        """Return the link of an unchanged line. Without a key no line can be checked, and all lines have links."""
+        return self.chain.link(line) if self._keys is None else self.chain.find_link(line)
 
     def walk(
         self, before: EntryPlace | None, allowance: Allowance
@@ -178,7 +186,7 @@ class SegmentIndex:
         if segment.size != state.size:
             return False
         last = find_last_line(path)
-        return last is not None and self.chain.find_link(last) == (segment.link or None)
+        return last is not None and self._find_link(last) == (segment.link or None)
 
     def _extend(self, segment: IndexedSegment, path: Path) -> IndexedSegment:
         """Index the lines that the index lacks. Raises `OSError`, and `JournalError` for a line that is too long."""
@@ -200,8 +208,10 @@ class SegmentIndex:
 
     def _follow(self, segment: IndexedSegment, line: bytes) -> tuple[IndexedSegment, IndexedLine]:
         """Return the segment after its next line, and the values of that line."""
-        link = self.chain.find_link(line)
-        is_broken = link is None or bool(segment.link and not self.chain.follows(line, segment.link))
+        link = self._find_link(line)
+        is_broken = link is None or bool(
+            self._keys is not None and segment.link and not self.chain.follows(line, segment.link)
+        )
         indexed = IndexedLine(UNREADABLE) if link is None else read_columns(line)
         after = IndexedSegment(
             segment.number,

@@ -146,7 +146,6 @@ def describe_journals(console: ConsoleParts) -> dict[str, Any]:
     return {
         "broken": journals.broken_lines(),
         "is_several": journals.is_several,
-        "unchecked": journals.unchecked,
         "unread": journals.unread,
         "is_alone": console.gateway.claim is not None and not journals.is_several,
     }

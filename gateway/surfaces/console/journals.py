@@ -182,7 +182,8 @@ class ConsoleJournals:
     @property
     def unchecked(self) -> list[str]:
         """Return the read journals whose key is not known here."""
-        return [each.name for each in self._peers.values() if each.source.keys is None]
+        # A reading thread may open another one meanwhile.
+        return [each.name for each in tuple(self._peers.values()) if each.source.keys is None]
 
     def list(self) -> list[ReadJournal]:
         """Return the journals that can be read now."""

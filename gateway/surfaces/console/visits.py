@@ -159,6 +159,7 @@ class ConsoleVisit:
             "observing": describe_ends(self.console.gateway.observing.find_open()),
             "here": quote(_address(self.request), safe="/"),
             "pages": [page for page in self.console.navigation if page.role is None or visitor.has_role(page.role)],
+            "unchecked": self.console.journals.unchecked,
         }
 
 
@@ -225,7 +226,7 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # Only lines of the journal are decoded on the way of a page.
         return visit.refuse(reasons.JOURNAL_DAMAGED.reason())
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, RecursionError):
         # Lines of a journal without a key may have any form. Any other journal has what was written.
         if not visit.console.journals.unchecked:
             raise

@@ -111,15 +111,36 @@ def test_a_task_whose_other_journal_is_not_indexed_yet_is_not_told_as_whole(
     index.close()
 
 
-async def test_an_unchecked_journal_of_any_form_is_told_as_damaged(tmp_path: Path):
+ODD = {
+    "another sort of value": (b'"target":["x"]', "decisions"),
+    "a time beyond all": (b'"effect":"allow","task":{"id":"t"},"history":{"opened":1e300}', "tasks"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_unchecked_journal_of_any_form_is_told_as_damaged(tmp_path: Path, odd: str):
+    fields, path = ODD[odd]
     (tmp_path / "two").mkdir()
-    (tmp_path / "two/00000001.jsonl").write_bytes(b'{"seq":1,"time":"2999","kind":"call","target":["x"]}\n')
+    (tmp_path / "two/00000001.jsonl").write_bytes(b'{"seq":1,"time":"2999","kind":"call","id":"x",%b}\n' % fields)
     async with visited(tmp_path, f"journal: {{peers: {{two: {{path: '{tmp_path}/two'}}}}}}\n") as stranger:
         inside = stranger.visit(person("vera", "viewer"))
-        page = await inside.get("/console/decisions")
+        page = await inside.get(f"/console/{path}")
 
     assert page.status == reasons.status_of(reasons.JOURNAL_DAMAGED.code)
     assert reasons.JOURNAL_DAMAGED.reason().message.encode()[:20] in page.body
+
+
+async def test_each_page_tells_of_journals_that_were_read_without_a_key(tmp_path: Path):
+    two = Written(tmp_path / "two")
+    two.call("foreign")
+    async with visited(tmp_path, f"journal: {{peers: {{two: {{path: '{tmp_path}/two'}}}}}}\n") as stranger:
+        inside = stranger.visit(person("vera", "viewer"))
+        for path in ("decisions", "decisions?agent=ann", "search?q=foreign", "tasks", "agents", "agents/one?name=ann"):
+            page = await inside.get(f"/console/{path}")
+            assert page.status == 200, path
+            assert page.body.count(b"so not checked: <bdi>two</bdi>") == 1, path
+            assert b"not as they were written" not in page.body, path
+            assert (b"/console/decisions/foreign" in page.body) == path.startswith(("decisions", "search")), path
 
 
 def test_the_entries_of_a_task_come_from_both(journals: ConsoleJournals, written: tuple[Written, Written]):
