@@ -140,6 +140,10 @@ class Engine(Protocol):
         """Return a record, `None` if it is not there or has ended."""
         ...
 
+    async def read_some(self, kind: str, identifiers: Sequence[str], /) -> Sequence[Record]:
+        """Return the records of these ids that are there and have not ended, by one query."""
+        ...
+
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids."""
         ...

@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 
 AT_ONCE: Final = 128
 """Sets of changes in one transaction."""
+_OF_A_CALL: Final = 1_000
+"""Records that a call may wait for. More at once are the work of a sweep."""
 _LEAST_PART: Final = 1 / 3
 """Part of the deadline that a set of changes needs when its transaction begins. A set with less is not begun."""
 _VERSION_BITS: Final = 62
@@ -43,6 +45,7 @@ _LIST: Final = """
 select id, version, value from opagate_records where kind = $1 and (expires is null or expires > $2) order by id
 """
 _READ: Final = _LIST.replace("order by id", "and id = $3")
+_READ_SOME: Final = _LIST.replace("order by id", "and id = any($3::text[])")
 _VERSIONS: Final = _LIST.replace("id, version, value", "id, version").replace("order by id", "")
 _COUNT: Final = _LIST.replace("id, version, value", "count(*)").replace("order by id", "")
 _EXPIRE: Final = "delete from opagate_records where kind = $1 and expires <= $2"
@@ -138,6 +141,12 @@ class PostgresStore:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
         rows = await self._query(self._server.deadline, _READ, kind, self._clock(), identifier)
         return Record(*rows[0]) if rows else None
+
+    async def read_some(self, kind: str, identifiers: Sequence[str], /) -> Sequence[Record]:
+        """Return the records of these ids, by one query. Raises `StoreError`."""
+        seconds = self._server.deadline if len(identifiers) <= _OF_A_CALL else self._server.patience
+        rows = await self._query(seconds, _READ_SOME, kind, self._clock(), [*identifiers])
+        return [Record(*row) for row in rows]
 
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids. Raises `StoreError`."""

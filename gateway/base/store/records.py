@@ -32,8 +32,6 @@ Upgrade = Callable[[Any], Any]
 """Makes the decoded JSON of a record from that of the form before."""
 
 _NONCE: Final = 12
-_READ_APART: Final = 32
-"""Records up to this number are read one by one, and otherwise all of their kind at once."""
 _SEALED: Final = b"\x02"
 """The form of a sealed value: this byte, eight bytes of the key's id, the nonce, and the encrypted value."""
 
@@ -222,11 +220,7 @@ class Records(Generic[Form]):
 
     async def find_all(self, identifiers: Sequence[str]) -> dict[str, tuple[Form, int]]:
         """Return some records with their versions. Missing and unreadable records are as for `load`."""
-        if len(identifiers) > _READ_APART:
-            found = await self.load_versions()
-            return {name: found[name] for name in identifiers if name in found}
-        rows = [await self._store.engine.read(self._kind.name, name) for name in identifiers]
-        return self.open_rows(row for row in rows if row is not None)
+        return self.open_rows(await self._store.engine.read_some(self._kind.name, identifiers) if identifiers else ())
 
     async def list_versions(self) -> dict[str, int]:
         """Return the versions of all records by their ids, without a look at the values."""

@@ -5,6 +5,7 @@ Changes that come while the disk works share the next write. A thread does the w
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -48,6 +49,7 @@ commit;
 """
 _LIST: Final = "select id, version, value from records where kind = ? and (expires is null or expires > ?) order by id"
 _READ: Final = _LIST.replace(" order by id", " and id = ?")
+_READ_SOME: Final = _LIST.replace(" order by id", " and id in (select value from json_each(?))")
 _VERSION: Final = _READ.replace("id, version, value", "version")
 _VERSIONS: Final = _LIST.replace("id, version, value", "id, version")
 _ALL: Final = "select kind, id, value, expires from records order by kind, id"
@@ -131,6 +133,11 @@ class SqliteStore:
         """Return a record, `None` if it is not there or has ended. Raises `StoreError`."""
         rows = await self._query(_READ, kind, identifier)
         return Record(*rows[0]) if rows else None
+
+    async def read_some(self, kind: str, identifiers: Sequence[str], /) -> Sequence[Record]:
+        """Return the records of these ids, by one query. Raises `StoreError`."""
+        found = await self._query(_READ_SOME, kind, json.dumps([*identifiers]))
+        return [Record(*row) for row in found]
 
     async def list(self, kind: str, /) -> list[Record]:
         """Return the records of a kind, in the order of their ids. Raises `StoreError`."""

@@ -122,13 +122,17 @@ class SharedValues:
             await self.fetch(key[0], [key[1]], principal)
 
     async def fetch(self, upstream: str, values: Iterable[str], principal: Principal) -> None:
-        """Read values of an upstream into memory, unless they are there. Of very many values the last stay unknown."""
-        for value in islice(values, _AT_ONCE):
-            if self._ownership.is_owner(upstream, value, principal):
-                continue
-            digest, places = _name(upstream, value, principal)
-            found = await self._records.find_all(places)
-            for noted, _ in found.values():
+        """Read values of an upstream into memory, unless they are there. Of very many values the last stay unknown.
+
+        One query reads all: a message with many values makes no other caller wait.
+        """
+        absent = [
+            value for value in islice(values, _AT_ONCE) if not self._ownership.is_owner(upstream, value, principal)
+        ]
+        named = {value: _name(upstream, value, principal) for value in absent}
+        found = await self._records.find_all([place for _, places in named.values() for place in places])
+        for value, (digest, places) in named.items():
+            for noted, _ in (found[place] for place in places if place in found):
                 if noted.digest == digest and noted.until > self._clock():
                     call = None if noted.call is None else self._restore(upstream.partition("\0")[0], noted.call)
                     self._ownership.deliver(upstream, value, principal, call)

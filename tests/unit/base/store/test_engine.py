@@ -25,6 +25,18 @@ async def test_a_written_record_is_there_for_the_next_process(engine: Engine, op
     assert await again.count("k") == 2
 
 
+async def test_some_records_are_read_together_without_absent_ended_and_foreign_ones(engine: Engine):
+    names = [f"n{number}" for number in range(1_500)]
+    await engine.change(*(Change("k", name, name.encode()) for name in names))
+    await engine.change(Change("other", "x", b"3"), Change("k", "over", b"4", expires=1.0))
+
+    found = await engine.read_some("k", ["n7", "x", "over", "n1"])
+    assert {record.id: record.value for record in found} == {"n7": b"n7", "n1": b"n1"}
+    assert await engine.read("k", "n1") in found
+    assert len(await engine.read_some("k", names)) == len(names)
+    assert list(await engine.read_some("k", [])) == []
+
+
 async def test_a_change_needs_the_version_that_it_expects(engine: Engine):
     first = await engine.change(Change("k", "a", b"1", version=ABSENT))
     assert await engine.change(Change("k", "a", b"x", version=ABSENT)) is None

@@ -189,9 +189,7 @@ async def test_gateways_that_died_in_line_lose_their_turns_one_after_another(
 
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
-async def test_events_for_the_end_of_a_log_prolong_no_turn(
-    open_engine: Opened, place: str, postgresql: PostgresServer
-):
+async def test_events_for_the_end_of_a_log_prolong_no_turn(open_engine: Opened, place: str, postgresql: PostgresServer):
     one, dead = open_engine(), open_engine()
     await one.append(Append({TASK: 0}, [(TASK, b"1")]))
     await dead.append(Append({TASK: 0}, [(TASK, b"x")]))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from gateway.base.keys.key_ring import KeyRing
 from gateway.base.store.engine import Engine
+from gateway.base.store.postgresql import PostgresStore
 from gateway.base.store.records import SealedStore
+from gateway.base.store.sqlite import SqliteStore
 from gateway.calls.binding.ownership import LIFETIME, Ownership, find_round, name_round
 from gateway.calls.binding.shared_values import SharedValues
 from gateway.model.call import PastCall
@@ -154,3 +156,26 @@ async def test_an_upstream_is_concealed_for_its_caller_at_each_gateway(two: Two)
     assert not await two.b.shared.is_concealed(THIEF.key, "files")
     two.clock.now += LIFETIME
     assert not await two.b.shared.is_concealed(OWNER.key, "files")
+
+
+async def test_many_values_of_a_message_are_one_query(two: Two, monkeypatch: pytest.MonkeyPatch):
+    names = [f"task-{number}" for number in range(40)]
+    for name in names[::2]:
+        await two.a.shared.note("files", name, OWNER, CALL)
+    asked = list[int]()
+
+    def count(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def read_counted(*values: Any) -> Any:
+            asked.append(len(values))
+            return await read(*values)
+
+        return read_counted
+
+    for engine in (PostgresStore, SqliteStore):
+        for method in ("read", "read_some", "list"):
+            monkeypatch.setattr(engine, method, count(getattr(engine, method)))
+    await two.b.shared.fetch("files", names, OWNER)
+    await two.b.shared.fetch("files", names[::2], OWNER)
+
+    assert [two.b.ownership.is_owner("files", name, OWNER) for name in names] == [True, False] * 20
+    assert len(asked) == 1
