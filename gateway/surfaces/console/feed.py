@@ -23,7 +23,7 @@ from gateway.surfaces.console import decisions, tasks
 from gateway.surfaces.console.decisions import read_filters
 from gateway.surfaces.console.rendering import HEADERS
 from gateway.surfaces.console.sessions import LoginSession, Role
-from gateway.surfaces.console.visits import find_session
+from gateway.surfaces.console.visits import ODD_LINES, find_session
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -260,7 +260,7 @@ async def render_region(console: ConsoleParts, view: View) -> str:
     def render() -> str:
         try:
             return console.templates.render_aside(template, load(console, query))
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (msgspec.MsgspecError, *ODD_LINES) as error:
             raise JournalError(f"an entry is damaged: {error}", "run `opagate journal verify`") from error
 
     return await console.read_journal(render)

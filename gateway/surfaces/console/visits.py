@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _READERS: Final = 2
+ODD_LINES: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, RecursionError)
+"""Errors from lines of any form, as a journal without a key may have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ async def _answer(visit: ConsoleVisit, role: Role | None, handler: Handler) -> R
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # Only lines of the journal are decoded on the way of a page.
         return visit.refuse(reasons.JOURNAL_DAMAGED.reason())
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, RecursionError):
+    except ODD_LINES:
         # Lines of a journal without a key may have any form. Any other journal has what was written.
         if not visit.console.journals.unchecked:
             raise

@@ -16,6 +16,7 @@ from gateway.record.journal.columns import CALLS, Search
 from gateway.record.journal.entry_index import EntryIndex
 from gateway.record.journal.segment_index import Allowance
 from gateway.record.journal.several import NamedJournal, time_of
+from gateway.surfaces.console.feed import Topic, find_view, render_region
 from gateway.surfaces.console.journals import (
     NEWEST,
     ConsoleJournals,
@@ -111,7 +112,7 @@ def test_a_task_whose_other_journal_is_not_indexed_yet_is_not_told_as_whole(
     index.close()
 
 
-ODD = {
+ODD: dict[str, tuple[bytes, Topic]] = {
     "another sort of value": (b'"target":["x"]', "decisions"),
     "a time beyond all": (b'"effect":"allow","task":{"id":"t"},"history":{"opened":1e300}', "tasks"),
 }
@@ -125,6 +126,8 @@ async def test_an_unchecked_journal_of_any_form_is_told_as_damaged(tmp_path: Pat
     async with visited(tmp_path, f"journal: {{peers: {{two: {{path: '{tmp_path}/two'}}}}}}\n") as stranger:
         inside = stranger.visit(person("vera", "viewer"))
         page = await inside.get(f"/console/{path}")
+        with pytest.raises(JournalError, match="an entry is damaged"):
+            await render_region(stranger.console.parts, find_view(path, {}))
 
     assert page.status == reasons.status_of(reasons.JOURNAL_DAMAGED.code)
     assert reasons.JOURNAL_DAMAGED.reason().message.encode()[:20] in page.body
