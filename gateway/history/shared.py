@@ -384,12 +384,12 @@ class SharedLog:
         for kept in sorted(tasks, key=lambda kept: kept.used):
             self._tasks.admit(kept)
         self._fold_entries(owner, later)
+        owner.note_snapshot(snapshot)
+        if owner.is_in_line and len(later) > _BASE_AFTER:
+            owner.base = make_snapshot(owner.key, version, self._list_tasks(owner), self._states, owner.callers)
         self._forget_past(owner, self._clock())
         owner.begun = set(owner.known)
-        owner.note_snapshot(snapshot)
         owner.version, owner.is_cold = version, False
-        if owner.is_in_line and len(later) > _BASE_AFTER:
-            owner.base = make_snapshot(owner.key, owner.version, self._list_tasks(owner), self._states, owner.callers)
         written = {entry.number for each in later if each.replica == self._replica for entry in each.entries}
         self._fold_waiting(owner, looks, written)
         self._close_lost_calls(owner, living)

@@ -47,7 +47,7 @@ class OwnerLog:
     `begun` are the tasks with a begin in the log, `known` also tasks with a begin on the way there. `callers` has the replica of each open call, and
     `counted` the accounts that count it. `waiting` has the entries that are folded, and not yet known to be in the log.
     `is_in_line`: another gateway was first, and this one has a turn to come. `base` are the tasks as of an event before: after a lost
-    race the log is read from there.
+    race the log is read from there. It has tasks that are over by the clock here alone, since another gateway may have used them.
     """
 
     key: str

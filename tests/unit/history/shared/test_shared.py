@@ -223,6 +223,24 @@ async def test_a_task_used_elsewhere_is_not_over_here(start: Start, clock: Clock
     assert await a.enter() == task
 
 
+async def test_a_task_used_elsewhere_at_its_end_outlives_a_lost_race_here(start: Start, clock: Clock):
+    a, b = start("a"), start("b")
+    for _ in range(20):
+        assert await a.call("github")
+    assert await a.log.confirm(AGENT.job)
+    task = await a.enter()
+    clock.now += 601
+    b.log._owner(AGENT.job).is_in_line = True  # pyright: ignore[reportPrivateUsage]  # another gateway was first
+    await b.log.catch_up(AGENT.job)
+    assert b.history.tasks.find(task.id) is None
+
+    clock.now -= 2  # the call was on its way to the log meanwhile
+    assert await a.call("vault")
+    assert await a.log.confirm(AGENT.job)
+    assert await b.enter() == task
+    assert await b.facts(task) == await a.facts(task)
+
+
 async def test_an_unused_task_is_over_at_each_gateway(start: Start, clock: Clock):
     a, b = start("a"), start("b")
     await a.call("vault", shows=shown("secret"))
