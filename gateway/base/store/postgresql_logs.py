@@ -22,7 +22,7 @@ select event from opagate_events where owner = $1 and name = $2 and version > $3
 # A head that another gateway inserts meanwhile is a unique violation, and then nothing is written. A name without a version
 # fits any head, so several appends may add to the end of one log. A gateway whose append does not fit stands in line, and the
 # others leave the log to the first one of the line. A dead one loses its turn after 100 ms, whatever the others append. After
-# several dead ones, each refusal takes one out of the line.
+# several dead ones, each refusal takes one out of the line. An append without events is no wish for a turn.
 APPEND: Final = """
 with writer as materialized (select id from opagate_writers where id = $1 for share),
 named as materialized (
@@ -52,6 +52,7 @@ lined as (
       else clock_timestamp() + interval '100 ms' end
   from named as n join held as h on h.owner = n.owner and h.name = n.name
   where l.owner = h.owner and l.name = h.name and n.version is not null and exists (select from writer)
+    and n.number in (select number from named where added > 0)
     and n.number not in (select number from fitting) and (not $2 = any (h.present) or h.present <> h.line)),
 opened as (
   insert into opagate_logs (owner, name, version)

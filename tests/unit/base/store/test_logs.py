@@ -170,6 +170,20 @@ async def test_a_turn_is_given_back_by_an_append_without_events(open_engine: Ope
 
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+async def test_a_turn_that_has_passed_is_given_back_without_another_one(
+    open_engine: Opened, place: str, postgresql: PostgresServer
+):
+    one, two = open_engine(), open_engine()
+    await one.append(Append({TASK: 0}, [(TASK, b"1")]))
+    await two.append(Append({TASK: 0}, [(TASK, b"x")]))
+    await postgresql.execute("update opagate_logs set turn_until = now() - interval '1 s'", url=place)
+    await one.append(Append({TASK: 1}, [(TASK, b"2")]))
+    assert await two.append(Append({TASK: 1}, [])) == {TASK: [b"2"]}
+
+    assert await postgresql.execute("select line from opagate_logs", url=place) == [([],)]
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 async def test_gateways_that_died_in_line_lose_their_turns_one_after_another(
     open_engine: Opened, place: str, postgresql: PostgresServer
 ):
