@@ -249,10 +249,8 @@ def _task(task_id: str, plan: _Plan, now: float) -> Task:
         place = above.parent or Parent(above.id, above.id, 0, plan.parent.kept_until)
         agents = (*place.agents, plan.parent.agent)
         path = (*place.path, above.id)
-        parent, approved_by = (
-            Parent(above.id, place.root, place.depth + 1, place.until, agents, path),
-            above.approved_by,
-        )
+        parent = Parent(above.id, place.root, place.depth + 1, place.until, agents, path)
+        approved_by = above.approved_by if _names_nothing_new(above, declared) else ()
         expires = min(expires, above.expires or expires)
     return Task(
         id=task_id,
@@ -268,6 +266,14 @@ def _task(task_id: str, plan: _Plan, now: float) -> Task:
         approved_by=approved_by,
         parent=parent,
     )
+
+
+def _names_nothing_new(above: Task, declared: Declaration) -> bool:
+    """Return whether a child has no goal and no destinations beyond its parent's. People approved the parent's alone, and an agent
+    writes those of the child: values in them would have a source by its own word."""
+    shown = set() if above.contract is None else set(above.contract.destinations or ())
+    named = set() if declared.contract is None else set(declared.contract.destinations or ())
+    return declared.goal in {None, above.goal} and named <= shown
 
 
 def _describe(report: TaskReport) -> JsonObject:

@@ -62,6 +62,37 @@ async def test_another_declaration_asks_anew(there: Bench, other: dict[str, Any]
     assert (await declare(there, **other)).status == 202
 
 
+EFFECTS = {"effects": {"destructive": ["files/read_file"]}}
+CHILDREN = {
+    "nothing of its own": ({}, True),
+    "the effects": ({"contract": EFFECTS}, True),
+    "the same goal and destinations": (
+        {"goal": DECLARED["goal"], "contract": {**EFFECTS, "destinations": ["a@corp.example"]}},
+        True,
+    ),
+    "another goal": ({"goal": "tidy /etc/passwd", "contract": EFFECTS}, False),
+    "another destination": ({"contract": {**EFFECTS, "destinations": ["b@corp.example"]}}, False),
+}
+
+
+@pytest.mark.parametrize(("child", "is_approved"), CHILDREN.values(), ids=CHILDREN.keys())
+async def test_a_child_has_the_approval_only_for_what_people_were_shown(
+    there: Bench, child: dict[str, Any], is_approved: bool
+):
+    """A goal and destinations give ground. An agent writes those of a child by itself, after the yes."""
+    shown = {"contract": {**EFFECTS, "destinations": ["*@corp.example", "a@corp.example"]}}
+    await declare(there, **shown)
+    await vote(there)
+    parent = (await declare(there, **shown)).json["id"]
+
+    for _ in range(2):
+        body = json.dumps({"parent": parent, **child}).encode()
+        opened = await ask_page(there, "POST", "/tasks", body=body)
+        assert opened.status == 201
+        assert ("approved_by" in opened.json) is is_approved
+        parent = opened.json["id"]
+
+
 async def test_a_no_is_told(there: Bench):
     await declare(there)
     await vote(there, "deny")
