@@ -195,6 +195,8 @@ class TaskEndpoints:
         if isinstance(task, Reason):
             return refuse_task(task)
         token = self._hand_overs.issue(principal, task, wanted.agent, wanted.life, now)
+        if isinstance(token, Reason):
+            return refuse_task(token)
         return _json(201, {"parent": task.id, "agent": wanted.agent, "token": token})
 
     def _cut(self, task: Task, content: ResultContent, is_foreign: IsForeign) -> tuple[Task, ResultContent]:

@@ -7,6 +7,8 @@ opens one child at all gateways of a store together.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.base.store.records import RecordKind
@@ -26,6 +28,8 @@ TYPE: Final = "opagate-hand-over+jwt"
 MAX_LIFE: Final = 600
 """Seconds."""
 DEFAULT_LIFE: Final = 120
+MAX_OPEN: Final = 64
+"""Tokens of one caller that have not expired. The gateway looks for each of them in all traffic, and has room for some thousands."""
 HANDED_OVER: Final = RecordKind("used hand-over", float, "a hand-over token of the last minutes could be used again")
 _EXPIRE_AFTER: Final = 1_000
 """Uses after which the records of expired tokens are forgotten."""
@@ -50,9 +54,17 @@ class HandOvers:
         self._issuer = base_url
         self._audience = f"{base_url}/tasks"
         self._uses = 0
+        self._ends: list[tuple[int, str, str]] = []
+        """The expiry of each token, its id and its caller: a heap."""
+        self._open: Counter[str] = Counter()
 
-    def issue(self, principal: Principal, task: Task, agent: str, life: int, now: float) -> str:
+    def issue(self, principal: Principal, task: Task, agent: str, life: int, now: float) -> str | Reason:
         """Return a token for an agent of the principal's user. It ends with the task at the latest."""
+        self._forget(now)
+        if self._open[principal.key] >= MAX_OPEN:
+            problem = f"{MAX_OPEN} tokens of this caller have not expired, as many as one may have"
+            return reasons.TASK_HAND_OVER_INVALID.reason(problem=problem)
+        identifier = secrets.token_hex(12)
         expires = now + life if task.expires is None else min(now + life, task.expires)
         claims = {
             "iss": self._issuer,
@@ -60,13 +72,24 @@ class HandOvers:
             "sub": principal.job,
             "agent": agent,
             "task": task.id,
-            "jti": secrets.token_hex(12),
+            "jti": identifier,
             "iat": int(now),
             "exp": int(expires),
         }
         token = self._signer.sign(TYPE, claims, now)
-        self._live.hold(task.id, [token], OF_THE_GATEWAY)
+        self._live.hold(f"hand-over {identifier}", [token], OF_THE_GATEWAY)
+        heappush(self._ends, (int(expires), identifier, principal.key))
+        self._open[principal.key] += 1
         return token
+
+    def _forget(self, now: float) -> None:
+        """Look for expired tokens no longer."""
+        while self._ends and self._ends[0][0] <= now:
+            _, identifier, caller = heappop(self._ends)
+            self._live.release(f"hand-over {identifier}")
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
 
     def read(self, token: str, principal: Principal, now: float) -> HandOver | Reason:
         """Return a token of this caller. `task/unknown` if the token is not this gateway's, or for somebody else."""

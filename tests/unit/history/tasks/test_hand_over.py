@@ -11,14 +11,17 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from gateway.base.keys.key_ring import KeyRing
+from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.base.store.records import SealedStore
-from gateway.history.tasks.hand_over import MAX_LIFE, HandOver
+from gateway.history.tasks.hand_over import HANDED_OVER, MAX_LIFE, MAX_OPEN, HandOver, HandOvers
+from gateway.inspection.credentials.live_values import GRACE, LiveValues
 from gateway.model.caller import AuthMethod, Principal, User
 from gateway.model.errors import StoreError
 from tests.unit.base.store.engines import open_store
+from tests.unit.base.store.keeping import sealed_store
 from tests.unit.history.tasks.handing_over import BASE, make_hand_overs, over_store
 from tests.unit.history.tasks.test_trees import Desk, code
+from tests.unit.live import DETECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +88,29 @@ async def test_a_token_of_an_ended_task_opens_nothing(desk: Desk):
 
     assert code(await desk.open(token, WORKER)) == "task/ended"
     assert code(hand_over(desk, root)) == "task/ended"
+
+
+async def test_a_caller_has_room_for_some_tokens_and_takes_that_of_nobody_else(key: ECKey, tmp_path: Path):
+    """The gateway looks for each token in all traffic, so a flood of them would push the tokens of others out of its memory."""
+    now = [1000.0]
+    live = LiveValues(DETECTOR, lambda: now[0])
+    records = sealed_store(tmp_path, clock=lambda: now[0]).of(HANDED_OVER)
+    desk = Desk(key, HandOvers(KeyRing(SigningKey(key)), records, base_url=BASE, live=live))
+    tasks = [(await desk.open())["id"] for _ in range(2)]
+    other = (await desk.open(caller=WORKER))["id"]
+
+    given = [hand_over(desk, tasks[number % 2], expires_in=10)["token"] for number in range(MAX_OPEN)]
+    refused = [hand_over(desk, task, expires_in=10) for task in tasks]
+
+    assert [code(each) for each in refused] == ["task/invalid"] * 2
+    assert "have not expired" in refused[0]["error"]["message"]
+    assert "token" in hand_over(desk, other, WORKER)
+    assert all(map(live.holds, given))
+    now[0] += 10
+    assert "token" in hand_over(desk, tasks[0], now=now[0])
+    now[0] += GRACE
+    live.forget()
+    assert len(live) == 2
 
 
 async def test_a_task_is_handed_over_by_its_owner_alone(desk: Desk):

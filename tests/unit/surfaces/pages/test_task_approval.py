@@ -77,7 +77,7 @@ CHILDREN = {
 
 @pytest.mark.parametrize(("child", "is_approved"), CHILDREN.values(), ids=CHILDREN.keys())
 async def test_a_child_has_the_approval_only_for_what_people_were_shown(
-    there: Bench, child: dict[str, Any], is_approved: bool
+    there: Bench, child: dict[str, Any], *, is_approved: bool
 ):
     """A goal and destinations give ground. An agent writes those of a child by itself, after the yes."""
     shown = {"contract": {**EFFECTS, "destinations": ["*@corp.example", "a@corp.example"]}}
