@@ -54,11 +54,20 @@ lease_seconds := min(lives) if {
 #   agents write contracts themselves.
 soft_limits[name] := limit if {
 	some name, limit in _contracted
-	not _bounded[name]
+	not row_limits[name]
 }
 
 soft_limits[name] := min([limit, object.get(_contracted, name, _shipped(name))]) if {
-	some name, limit in _bounded
+	some name, limit in row_limits
+}
+
+# METADATA
+# scope: document
+# title: The lowest soft limits of the rows that fit
+row_limits[name] := min(given) if {
+	some row in rows
+	some name, _ in row.limits
+	given := [another.limits[name] | some another in rows]
 }
 
 # METADATA
@@ -78,12 +87,6 @@ _all_rows := data.gateway.settings.bounds if is_array(data.gateway.settings.boun
 _contracted[name] := limit if {
 	some name, limit in input.context.task.contract.limits
 	is_number(limit)
-}
-
-_bounded[name] := min(given) if {
-	some row in rows
-	some name, _ in row.limits
-	given := [another.limits[name] | some another in rows]
 }
 
 # A limit without a soft number has its hard one.

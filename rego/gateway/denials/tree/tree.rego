@@ -8,6 +8,7 @@
 #   - input: schema.input
 package gateway.denials.tree
 
+import data.gateway.bounds
 import data.gateway.lib.reach
 
 # METADATA
@@ -70,7 +71,12 @@ _is_within_soft(name, number, tree) if {
 	number <= approved
 }
 
-_soft(name, tree) := declared if {
+# What class, risk and sensitivity bound holds for a tree as for one task, and no contract of an agent moves it.
+_soft(name, tree) := min([soft, object.get(bounds.row_limits, name, soft)]) if {
+	soft := _unbounded(name, tree)
+}
+
+_unbounded(name, tree) := declared if {
 	declared := tree.limits[name]
 } else := soft if {
 	soft := data.gateway.settings.task_limits[name].soft

@@ -55,6 +55,19 @@ test_the_contract_of_the_task_stands_in_the_place_of_the_soft_limit if {
 	count(_asked(_one({"audiences": 3}, {"limits": {"audiences": 2}}))) == 1
 }
 
+test_a_class_bounds_a_tree_as_it_bounds_a_task if {
+	entries := [{"match": {"id": "*"}, "class": "privileged"}]
+	bounded := object.union(object.remove(data.gateway.settings, ["classes"]), {"classes": entries})
+	most := 3
+	call := _one({"write_audiences": most + 1}, {"limits": {"write_audiences": most + 1}})
+	_asked(call) == set()
+	found := tree.asks with input as call with data.gateway.settings as bounded
+	{ask.limits | some ask in found} == {{"root.write_audiences": most + 1}}
+	within := tree.asks with input as _one({"write_audiences": most}, {"limits": {"write_audiences": 9}})
+		with data.gateway.settings as bounded
+	within == set()
+}
+
 test_each_task_above_has_a_limit_of_its_own if {
 	call := _with([
 		{"task": "middle", "raises": {"calls": 4}, "limits": {"calls": 3}},
