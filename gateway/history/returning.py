@@ -34,6 +34,8 @@ MAX_OF_JOB: Final = 16_384
 """Words of all texts of one job. Beyond these the job's own oldest text is forgotten, and no other job's."""
 MAX_OF_ALL: Final = 262_144
 """Words of all texts. Each takes some 150 bytes."""
+LEAST_OF_TEXT: Final = 8
+"""Words for which a shorter text takes room: beside its words it has its marks, its id and its job."""
 MAX_KEEP: Final = 30 * 86_400.0
 """Seconds by default for which a text is known."""
 FEWEST: Final = 2
@@ -85,8 +87,10 @@ class ReturningText:
         """Tenant → word → calls that wrote it."""
         self._texts: dict[str, WrittenText] = {}
         self._of_job: dict[str, dict[str, int]] = {}
-        """Job → its calls, the oldest first → their words."""
-        self._size = 0
+        """Job → its calls, the oldest first → the room of their texts, in words."""
+        self._rooms: dict[str, int] = {}
+        """Job → the room of all its texts."""
+        self._size = self._room = 0
         self._most_of_job = of_job
         self._most = of_all
 
@@ -107,19 +111,25 @@ class ReturningText:
             return []
         words = unpack(text.words)
         own = self._of_job.setdefault(text.job, {})
-        own[name] = len(words)
         self._texts[name] = text
         self._size += len(words)
+        own[name] = self._take_room(text.job, max(len(words), LEAST_OF_TEXT))
         known = self.of_tenant.setdefault(text.tenant, {})
         for word in words:
             known[word] = (*known.get(word, ()), name)
         gone: list[str] = []
-        while sum(own.values()) > self._most_of_job:
+        while self._rooms.get(text.job, 0) > self._most_of_job:
             gone.append(self._drop_oldest(own))
-        while self._size > self._most:
+        while self._room > self._most:
             # The job with the most texts makes room, so that no flood takes another job's.
-            gone.append(self._drop_oldest(max(self._of_job.values(), key=lambda texts: sum(texts.values()))))
+            gone.append(self._drop_oldest(self._of_job[max(self._rooms, key=self._rooms.__getitem__)]))
         return gone
+
+    def _take_room(self, job: str, more: int) -> int:
+        """Count the room of a text, and return it. A negative number gives room back."""
+        self._room += more
+        self._rooms[job] = self._rooms.get(job, 0) + more
+        return more
 
     def _drop_oldest(self, texts: Mapping[str, int]) -> str:
         oldest = next(iter(texts))
@@ -141,9 +151,10 @@ class ReturningText:
         if not known:
             del self.of_tenant[text.tenant]
         own = self._of_job[text.job]
-        self._size -= own.pop(name)
+        self._size -= len(text.words) // 8
+        self._take_room(text.job, -own.pop(name))
         if not own:
-            del self._of_job[text.job]
+            del self._of_job[text.job], self._rooms[text.job]
 
     def sweep(self, now: float) -> None:
         """Forget the texts whose time is over."""

@@ -10,7 +10,7 @@ import pytest
 from gateway.base.keys.key_ring import KeyRing
 from gateway.base.store.records import SealedStore
 from gateway.history import Restored, rebuild
-from gateway.history.returning import MAX_OF_TEXT, ReturningText, WrittenText
+from gateway.history.returning import LEAST_OF_TEXT, MAX_OF_TEXT, ReturningText, WrittenText
 from gateway.history.written_texts import WrittenTexts
 from gateway.inspection.words.words import digests
 from gateway.model.call import Call
@@ -303,7 +303,7 @@ def text(job: str, *found: int) -> WrittenText:
 
 
 def test_a_flood_of_one_job_takes_its_own_room_and_no_others():
-    texts = ReturningText(KEEP, of_job=4, of_all=7)
+    texts = ReturningText(KEEP, of_job=2 * LEAST_OF_TEXT, of_all=3 * LEAST_OF_TEXT)
     assert texts.add("quiet", text("quiet", 1, 2, 3)) == []
     gone = [name for number in range(10) for name in texts.add(f"f{number}", text("flood", 10 + number, 100))]
     assert gone == [f"f{number}" for number in range(8)]
@@ -312,13 +312,23 @@ def test_a_flood_of_one_job_takes_its_own_room_and_no_others():
 
 
 def test_the_job_with_the_most_words_makes_room_for_others():
-    texts = ReturningText(KEEP, of_job=6, of_all=8)
+    texts = ReturningText(KEEP, of_job=3 * LEAST_OF_TEXT, of_all=3 * LEAST_OF_TEXT)
     for number in range(3):
         texts.add(f"f{number}", text("flood", number, 100))
     assert texts.add("quiet", text("quiet", 1, 2, 3)) == ["f0"]
     for name in ("f1", "f2", "quiet"):
         texts.remove(name)
     assert (len(texts), texts.of_tenant) == (0, {})
+
+
+def test_a_flood_of_texts_of_one_word_is_a_flood():
+    """Each text has marks and an id beside its words. So the room for some long texts is none for a hundred short ones."""
+    texts = ReturningText(KEEP, of_job=64, of_all=128)
+    gone = [name for number in range(100) for name in texts.add(f"f{number}", text("flood", number))]
+    assert len(gone) == 100 - 64 // LEAST_OF_TEXT
+    assert len(texts) == 64 // LEAST_OF_TEXT
+    assert len(texts.add("long", text("flood", *range(1_000, 1_064)))) == 64 // LEAST_OF_TEXT
+    assert texts.list_ids() == ["long"]
 
 
 async def test_of_a_long_text_an_even_sample_is_kept(run: Run):
