@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -67,7 +67,8 @@ class Stops:
 class StopEnder:
     """Ends what a new stop covers. `authority` is `None` without leased credentials, `desk` without people.
 
-    `end_processes` ends the processes whose every call a stop covers, and returns their number.
+    `end_processes` ends the processes whose every call a stop covers, and returns their number. `list_below` returns the ids of the
+    tasks below a task.
     """
 
     def __init__(
@@ -76,41 +77,51 @@ class StopEnder:
         authority: Authority | None,
         desk: Desk | None,
         end_processes: Callable[[Selection], Awaitable[int]],
+        list_below: Callable[[str], Iterable[str]],
     ) -> None:
         self._answers = answers
         self._authority = authority
         self._desk = desk
         self._end_processes = end_processes
+        self._list_below = list_below
 
     async def end(self, stop: Stop) -> StopEffects:
         """End leases, answers under way, processes and open questions. Leases and answers end in this turn of the event loop."""
-        chosen = stop.chosen
+        covers = self._build_test(stop.chosen)
         # The end of a lease cuts its answers too. Their callers hear of the stop, so the answers come first.
-        answers = self._answers.cut(lambda each: chosen.covers(Parties.of(each.principal), each.upstream, each.task))
-        leases = 0 if self._authority is None else _end_leases(self._authority, chosen)
-        questions = 0 if self._desk is None else await _withdraw_questions(self._desk, chosen)
-        return StopEffects(leases, answers, questions, await self._end_processes(chosen))
+        answers = self._answers.cut(lambda each: covers(Parties.of(each.principal), each.upstream, each.task))
+        leases = 0 if self._authority is None else _end_leases(self._authority, covers)
+        questions = 0 if self._desk is None else await _withdraw_questions(self._desk, covers)
+        return StopEffects(leases, answers, questions, await self._end_processes(stop.chosen))
+
+    def _build_test(self, chosen: Selection) -> _Covers:
+        """Return the test whether a selection covers work: that of a task covers the tasks below it, too."""
+        below = frozenset(self._list_below(chosen.name) if chosen.scope == "task" else ())
+        return lambda parties, upstream, task: chosen.covers(parties, upstream, chosen.name if task in below else task)
 
 
-def _end_leases(authority: Authority, chosen: Selection) -> int:
+_Covers: TypeAlias = "Callable[[Parties, str, str | None], bool]"
+
+
+def _end_leases(authority: Authority, covers: _Covers) -> int:
     """End the leases under a selection. Leases without grounds are of the gateway's own listings."""
     leases = authority.leases
     permitted = [
         lease
         for lease, grounds in leases.permitted()
-        if chosen.covers(Parties.of(grounds.principal), lease.upstream, lease.task)
+        if covers(Parties.of(grounds.principal), lease.upstream, lease.task)
     ]
     others = Parties((), ("", ""))
     ended = leases.end(permitted, "operator")
-    return ended + leases.end_all(lambda lease: chosen.covers(others, lease.upstream, lease.task), "operator")
+    return ended + leases.end_all(lambda lease: covers(others, lease.upstream, lease.task), "operator")
 
 
-async def _withdraw_questions(desk: Desk, chosen: Selection) -> int:
+async def _withdraw_questions(desk: Desk, covers: _Covers) -> int:
     """Withdraw the open questions, and the unused approvals, of calls under a selection. A held call hears of it at once."""
     withdrawn = 0
     for approval in desk.list_open():
         question = approval.question
-        if not chosen.covers(_parties_of_question(question), question.target.partition("/")[0], question.task):
+        if not covers(_parties_of_question(question), question.target.partition("/")[0], question.task):
             continue
         try:
             withdrawn += await desk.withdraw(approval.id, "stopped")

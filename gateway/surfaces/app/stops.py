@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.base.store.records import SealedStore
     from gateway.calls.pipeline.people import People
     from gateway.calls.response.open_answers import OpenAnswers
+    from gateway.history import History
     from gateway.model.caller import Principal
     from gateway.model.decision import Reason
     from gateway.surfaces.app.people import DeskParts
@@ -64,7 +65,7 @@ async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory
         parts.journal.append,
         clock=parts.clock,
         elapsed=parts.monotonic,
-        end=_build_ender(stopped).end,
+        end=_build_ender(stopped, parts.history).end,
         find_problem=partial(_find_problem, parts, stopped[3]),
     )
     await switch.begin()
@@ -73,9 +74,10 @@ async def open_stops(stack: AsyncExitStack, parts: DeskParts, memory: StopMemory
     return Stops(memory.register, switch)
 
 
-def _build_ender(stopped: StoppedParts) -> StopEnder:
+def _build_ender(stopped: StoppedParts, history: History) -> StopEnder:
     """Return the end of all that a stop covers."""
     answers, authority, people, upstreams = stopped
+    desk = None if people is None else people.desk
 
     async def end_processes(chosen: Selection) -> int:
         served = [
@@ -83,7 +85,10 @@ def _build_ender(stopped: StoppedParts) -> StopEnder:
         ]
         return sum(await asyncio.gather(*(server.end_processes(_test(chosen, name)) for name, server in served)))
 
-    return StopEnder(answers, authority, None if people is None else people.desk, end_processes)
+    def list_below(task: str) -> list[str]:
+        return [kept.task.id for kept in history.tasks.trees.list_below(task)]
+
+    return StopEnder(answers, authority, desk, end_processes, list_below)
 
 
 def _test(chosen: Selection, upstream: str) -> Callable[[Principal], bool]:

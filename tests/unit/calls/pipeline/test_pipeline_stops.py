@@ -217,6 +217,44 @@ async def test_a_held_call_is_refused_at_once_and_its_approval_never_counts(
         await asyncio.gather(again, return_exceptions=True)
 
 
+async def open_below(there: Bench) -> list[str]:
+    """Open a task, a task below it, and a task below that one. Return their ids."""
+    tasks = [(await ask_page(there, "POST", "/tasks", body=b'{"goal": "mail"}')).json["id"]]
+    for _ in range(2):
+        body = b'{"parent": "%s"}' % tasks[-1].encode()
+        tasks.append((await ask_page(there, "POST", "/tasks", body=body)).json["id"])
+    return tasks
+
+
+@pytest.mark.parametrize("of", [0, 1, 2], ids=["root", "parent", "itself"])
+async def test_the_stop_of_a_task_cuts_calls_under_way_below_it(tmp_path: Path, of: int):
+    upstream = Held()
+    async with bench(tmp_path, upstream, labels=LEASED) as there:
+        tasks = await open_below(there)
+        running = asyncio.ensure_future(there.ask(call(), (b"opagate-task", tasks[2].encode())))
+        await upstream.arrived.wait()
+
+        _, effects = await stop(there, Selection("task", tasks[of]))
+
+        assert (effects.answers, effects.leases) == (1, 1)
+        assert (await running).codes == ["stop/in-force"]
+
+
+async def test_the_stop_of_a_task_withdraws_questions_below_it(tmp_path: Path):
+    async with bench(tmp_path, more=HOLDING) as there:
+        tasks = await open_below(there)
+        asked = asyncio.Event()
+        desk(there).watch(lambda _approval: asked.set())
+        of_child = (b"opagate-task", tasks[2].encode())
+        running = asyncio.ensure_future(there.ask(call("ask_first", path="a"), of_child))
+        await asked.wait()
+
+        _, effects = await stop(there, Selection("task", tasks[0]))
+
+        assert effects.questions == 1
+        assert (await running).codes == ["stop/in-force"]
+
+
 async def test_no_credential_is_lent_to_a_stopped_system_not_even_for_the_gateways_own_list(tmp_path: Path):
     async with bench(tmp_path, labels=LEASED) as there:
         await there.ask(call())
