@@ -232,7 +232,10 @@ def _leases(
 
 def _is_barred(parts: AuthorityParts, request: LeaseRequest) -> bool:
     """Return whether nothing may be lent for a request: its login was ended, or an operator has stopped it."""
-    is_stopped = parts.stops.register.find(request.principal, request.upstream, request.task) is not None
+    kept = parts.gateway.history.tasks.find(request.task)
+    above = () if kept is None or kept.task.parent is None else kept.task.parent.path
+    find = partial(parts.stops.register.find, request.principal, request.upstream)
+    is_stopped = any(find(task) is not None for task in (request.task, *above))
     return is_stopped or parts.signals.register.is_ended(request.principal)
 
 

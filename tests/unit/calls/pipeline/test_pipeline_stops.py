@@ -9,6 +9,7 @@ import pytest
 
 from gateway.authority.stops.model import Selection, Stop
 from gateway.authority.stops.switch import StopEffects, StopOrder
+from gateway.calls.pipeline.revocation import Stops
 from gateway.model.decision import Reason
 from tests.unit.approving import HOLDING, approve, desk, pending
 from tests.unit.harness import READING, Bench, Held, answering, bench, call, message, modern
@@ -238,6 +239,22 @@ async def test_the_stop_of_a_task_cuts_calls_under_way_below_it(tmp_path: Path, 
 
         assert (effects.answers, effects.leases) == (1, 1)
         assert (await running).codes == ["stop/in-force"]
+
+
+async def test_a_call_that_began_before_the_stop_of_a_task_above_is_lent_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with bench(tmp_path, labels=LEASED) as there:
+        tasks = await open_below(there)
+        await stop(there, Selection("task", tasks[0]))
+        with monkeypatch.context() as begun:
+            begun.setattr(Stops, "refuse", lambda *_asked: None)
+            answer = await there.ask(call(), (b"opagate-task", tasks[2].encode()))
+
+        assert answer.codes == ["credential/ended"]
+        assert there.upstream.sent == []
+        assert there.gateway.authority is not None
+        assert [lease for lease in there.gateway.authority.leases.all() if lease.task == tasks[2]] == []
 
 
 async def test_the_stop_of_a_task_withdraws_questions_below_it(tmp_path: Path):
