@@ -31,7 +31,7 @@ from gateway.model.caller import Principal
 from gateway.model.content import ResultContent
 from gateway.model.decision import Reason
 from gateway.model.facts import TaskReport
-from gateway.model.task import Parent, Task, TaskApprover
+from gateway.model.task import Ground, Parent, Task, TaskApprover
 from gateway.model.wire import Json, JsonObject
 from gateway.wire.protocol.replies import Reply
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.history.tasks.tokens import TaskTokens
     from gateway.history.trees import Trees
     from gateway.inspection.words.words import IsForeign
-    from gateway.model.task import Contract, Ground
+    from gateway.model.task import Contract
 
 End = Literal["completed", "cancelled"]
 
@@ -120,7 +120,9 @@ class TaskEndpoints:
             task = replace(task, approved_by=approval.approvers)
         content = self._inspect(task.goal, task.contract)
         if approval is None and (is_foreign := self._store.find_foreign(principal, now)) is not None:
-            task, content = self._cut(task, content, is_foreign)
+            ground = self._find_ground(task.goal, task.contract, is_foreign)
+            task, content = self._take_ground(task, content, ground)
+        task, content = self._take_ground(task, content, _find_inherited_ground(task, plan))
         if len(content.sightings) > MAX_CREDENTIALS:
             return refuse_task(too_many_credentials())
         fields = self._store.open(principal, task, content)
@@ -172,19 +174,26 @@ class TaskEndpoints:
         if self._holds_credential(principal.job, "\n".join(declared.names())):
             # These texts are in force as they stand, and kept so: none of them can be concealed.
             return reasons.TASK_INVALID_CREDENTIAL.reason()
-        if declared.parent is None:
-            return _Plan(declared)
-        parent, hand_over = declared.parent, None
-        if is_token(parent):
-            hand_over = self._hand_overs.read(parent, principal, now)
+        return (
+            _Plan(declared) if declared.parent is None else self._plan_child(principal, declared, declared.parent, now)
+        )
+
+    def _plan_child(self, principal: Principal, declared: Declaration, named: str, now: float) -> _Plan | Reason:
+        """Return a declaration inside its parent, which is named by its id or by a hand-over token."""
+        parent, hand_over = named, None
+        if is_token(named):
+            hand_over = self._hand_overs.read(named, principal, now)
             if isinstance(hand_over, Reason):
                 return hand_over
             parent = hand_over.task
         above = self._store.trees.find_parent(principal, parent, now, is_handed_over=hand_over is not None)
         if isinstance(above, Reason):
             return above
-        declared = narrow(above.task, declared)
-        return declared if isinstance(declared, Reason) else _Plan(declared, above, hand_over)
+        names_destinations = declared.contract is not None and declared.contract.destinations is not None
+        narrowed = narrow(above.task, declared)
+        if isinstance(narrowed, Reason):
+            return narrowed
+        return _Plan(narrowed, above, hand_over, names_destinations=names_destinations)
 
     def hand_over(self, principal: Principal, task_id: str, body: bytes, now: float) -> Reply:
         """Return a token by which another agent of the same user opens one child of a task."""
@@ -199,9 +208,8 @@ class TaskEndpoints:
             return refuse_task(token)
         return _json(201, {"parent": task.id, "agent": wanted.agent, "token": token})
 
-    def _cut(self, task: Task, content: ResultContent, is_foreign: IsForeign) -> tuple[Task, ResultContent]:
-        """Return a task and the content of its declaration, so that foreign words give no ground."""
-        ground = self._find_ground(task.goal, task.contract, is_foreign)
+    def _take_ground(self, task: Task, content: ResultContent, ground: Ground | None) -> tuple[Task, ResultContent]:
+        """Return a task and the content of its declaration, so that only a part of the declaration gives ground."""
         if ground is None:
             return task, content
         contract = None if task.contract is None else replace(task.contract, destinations=ground.destinations)
@@ -235,11 +243,13 @@ class TaskEndpoints:
 
 
 class _Plan(NamedTuple):
-    """A declaration inside its parent, with the parent and the hand-over token of the request."""
+    """A declaration inside its parent, with the parent and the hand-over token of the request. `names_destinations`: the
+    destinations of the contract are the child's own."""
 
     declared: Declaration
     parent: TaskHistory | None = None
     hand_over: HandOver | None = None
+    names_destinations: bool = True
 
 
 def _task(task_id: str, plan: _Plan, now: float) -> Task:
@@ -268,6 +278,16 @@ def _task(task_id: str, plan: _Plan, now: float) -> Task:
         approved_by=approved_by,
         parent=parent,
     )
+
+
+def _find_inherited_ground(task: Task, plan: _Plan) -> Ground | None:
+    """Return what gives ground in a child with the destinations of its parent: of these no more than in the parent, also where a
+    person approved the child. The person was not shown them. `None` if nothing changes."""
+    if plan.parent is None or plan.names_destinations or (above := plan.parent.task.ground) is None:
+        return None
+    given = task.ground or Ground(task.goal, None if task.contract is None else task.contract.destinations)
+    kept = tuple(one for one in given.destinations or () if one in (above.destinations or ()))
+    return None if kept == (given.destinations or ()) else Ground(given.goal, kept)
 
 
 def _names_nothing_new(above: Task, declared: Declaration) -> bool:

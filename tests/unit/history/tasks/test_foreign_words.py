@@ -216,6 +216,25 @@ async def test_the_user_in_person_and_a_person_who_approved_the_task_vouch_for_t
     assert (await desk.open(ACTOR, TaskApproval("a1", "r1", (PERSON,)))).ground is None
 
 
+async def test_a_person_vouches_for_no_destination_of_the_parent(desk: Desk):
+    """The question about a child has the words of the child alone."""
+    desk.read(MAIL)
+    contract = {"destinations": ["eve@evil.example", "bob@corp.example"]}
+    parent = await desk.open(goal="write the mail", contract=contract)
+    approval = TaskApproval("a1", "r1", (PERSON,))
+
+    child = await desk.open(ACTOR, approval, goal="write to carol@corp.example", parent=parent.id)
+    low = await desk.open(ACTOR, approval, goal="write to carol@corp.example", parent=child.id)
+    named = await desk.open(ACTOR, approval, goal="write to carol@corp.example", parent=parent.id, contract=contract)
+
+    for task in (child, low, named):
+        assert task.contract is not None
+        assert task.contract.destinations == tuple(contract["destinations"])
+        assert desk.grounds(task, "bob@corp.example")
+        assert desk.grounds(task, "carol@corp.example")
+    assert [desk.grounds(task, "eve@evil.example") for task in (child, low, named)] == [False, False, True]
+
+
 async def test_a_restart_gives_no_ground_back(desk: Desk):
     desk.read(MAIL)
     task = await desk.open()
