@@ -281,8 +281,8 @@ def _task(task_id: str, plan: _Plan, now: float) -> Task:
 
 
 def _find_inherited_ground(task: Task, plan: _Plan) -> Ground | None:
-    """Return what gives ground in a child with the destinations of its parent: of these no more than in the parent, also where a
-    person approved the child. The person was not shown them. `None` if nothing changes."""
+    """Return what gives ground in a child with the destinations of its parent. Of these no more does than in the parent. A person
+    who approved the child was not shown them. `None` if nothing changes."""
     if plan.parent is None or plan.names_destinations or (above := plan.parent.task.ground) is None:
         return None
     given = task.ground or Ground(task.goal, None if task.contract is None else task.contract.destinations)
@@ -293,9 +293,9 @@ def _find_inherited_ground(task: Task, plan: _Plan) -> Ground | None:
 def _names_nothing_new(above: Task, declared: Declaration) -> bool:
     """Return whether a child has no goal and no destinations beyond its parent's. People approved the parent's alone, and an agent
     writes those of the child: values in them would have a source by its own word."""
-    shown = set() if above.contract is None else set(above.contract.destinations or ())
-    named = set() if declared.contract is None else set(declared.contract.destinations or ())
-    return declared.goal in {None, above.goal} and named <= shown
+    shown = () if above.contract is None else above.contract.destinations or ()
+    named = () if declared.contract is None else declared.contract.destinations or ()
+    return declared.goal in {None, above.goal} and set(named) <= set(shown)
 
 
 def _describe(report: TaskReport) -> JsonObject:

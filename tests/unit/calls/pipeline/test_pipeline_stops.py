@@ -241,6 +241,10 @@ async def test_the_stop_of_a_task_cuts_calls_under_way_below_it(tmp_path: Path, 
         assert (await running).codes == ["stop/in-force"]
 
 
+def _refuse_nothing(*_asked: object) -> None:
+    """Let a call on, as before a stop."""
+
+
 async def test_a_call_that_began_before_the_stop_of_a_task_above_is_lent_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -248,7 +252,7 @@ async def test_a_call_that_began_before_the_stop_of_a_task_above_is_lent_nothing
         tasks = await open_below(there)
         await stop(there, Selection("task", tasks[0]))
         with monkeypatch.context() as begun:
-            begun.setattr(Stops, "refuse", lambda *_asked: None)
+            begun.setattr(Stops, "refuse", _refuse_nothing)
             answer = await there.ask(call(), (b"opagate-task", tasks[2].encode()))
 
         assert answer.codes == ["credential/ended"]

@@ -63,7 +63,7 @@ async def test_another_declaration_asks_anew(there: Bench, other: dict[str, Any]
 
 
 EFFECTS = {"effects": {"destructive": ["files/read_file"]}}
-CHILDREN = {
+CHILDREN: dict[str, tuple[dict[str, Any], bool]] = {
     "nothing of its own": ({}, True),
     "the effects": ({"contract": EFFECTS}, True),
     "the same goal and destinations": (
