@@ -100,8 +100,12 @@ class Trees:
         parent = kept.task.parent
         if parent is not None and parent.depth >= MAX_DEPTH:
             return reasons.TASK_TREE_FULL.reason(full=f"{MAX_DEPTH} tasks below one another")
-        below = self.list_below(kept.task.id if parent is None else parent.root)
-        return None if len(below) + 1 < MAX_TASKS else reasons.TASK_TREE_FULL.reason(full=f"{MAX_TASKS} tasks")
+        return self.find_overrun(kept.task.id if parent is None else parent.root, more=1)
+
+    def find_overrun(self, root: str, *, more: int = 0) -> Reason | None:
+        """Return the reason against so many more tasks in a tree. Without more: other gateways may have opened some meanwhile."""
+        size = len(self.list_below(root)) + 1 + more
+        return None if size <= MAX_TASKS else reasons.TASK_TREE_FULL.reason(full=f"{MAX_TASKS} tasks")
 
     def _walk_up(self, kept: TaskHistory) -> Iterator[TaskHistory | None]:
         """Yield a task and its ancestors. `None` stands for an ancestor that the gateway has forgotten."""

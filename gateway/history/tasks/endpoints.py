@@ -135,6 +135,9 @@ class TaskEndpoints:
         if report.status != "open":
             # Another gateway ended the parent meanwhile.
             return refuse_task(reasons.TASK_ENDED.reason())
+        overrun = None if task.parent is None else self._store.trees.find_overrun(task.parent.root)
+        if overrun is not None:
+            return await self._take_back(principal, task, overrun)
         token = self._tokens.issue(principal, task, now)
         location = (b"location", f"/tasks/{task.id}".encode("ascii"))
         return _json(201, {**_describe(report), "token": token}, location)
@@ -160,6 +163,14 @@ class TaskEndpoints:
             # Also when the caller is gone: nobody has been told the task's name, so nobody could end it.
             self._store.end(task, "cancelled")
             raise
+
+    async def _take_back(self, principal: Principal, task: Task, reason: Reason) -> Reply:
+        """End a task that was just opened, and refuse its declaration. Raises as `open` does."""
+        ended = self._store.end(task, "cancelled")
+        await self._store.log.confirm(principal.job)
+        for fields in ended:
+            await self._append("task", fields)
+        return refuse_task(reason)
 
     def find_refusal(self, principal: Principal, body: bytes, now: float) -> RefusalReply | None:
         """Return the refusal of a declaration that no approval could open."""

@@ -11,6 +11,7 @@ import pytest
 from gateway.base.keys.key_ring import KeyRing, SigningKey
 from gateway.config import HistorySettings
 from gateway.history import Restored, build_history, rebuild
+from gateway.history.task_history import TaskHistory
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.tokens import TaskTokens
 from gateway.history.trees import MAX_DEPTH, MAX_TASKS
@@ -19,7 +20,7 @@ from gateway.model.caller import Actor, AuthMethod, Principal, User
 from gateway.model.content import CallContent, ResultContent
 from gateway.model.errors import TaskExpired
 from gateway.model.target import Effect, Labels, Target
-from gateway.model.task import Task
+from gateway.model.task import Parent, Task
 from tests.unit.history.tasks.handing_over import make_hand_overs
 from tests.unit.live import live_values
 
@@ -198,6 +199,27 @@ async def test_ten_thousand_children_are_refused_beyond_the_bound(desk: Desk):
 
     assert codes == {"task/tree-full"}
     assert len(desk.history.tasks) == MAX_TASKS
+
+
+async def test_a_tree_that_another_gateway_filled_meanwhile_takes_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    root = (await desk.open())["id"]
+    for _ in range(MAX_TASKS - 2):
+        await desk.open(root)
+    place = Parent(root, root, 1, 5000.0)
+    other = Task("elsewhere", "declared", 1000.0, 2000.0, parent=place)
+    append = desk.endpoints._append  # pyright: ignore[reportPrivateUsage]
+
+    async def fill(kind: str, fields: JsonObject) -> None:
+        if desk.history.tasks.find(other.id) is None:
+            desk.history.tasks.admit(TaskHistory(other, LEAD.key, LEAD.parties, 1000.0, job=LEAD.job))
+        await append(kind, fields)
+
+    monkeypatch.setattr(desk.endpoints, "_append", fill)
+
+    assert code(await desk.open(root)) == "task/tree-full"
+    last = desk.written[-1]
+    assert (last["event"], last["how"], last["task"]) == ("ended", "cancelled", desk.ended[-1])
+    assert len([kept for kept in desk.history.tasks.all() if kept.ended is None]) == MAX_TASKS
 
 
 async def test_a_child_names_the_agents_above_it(desk: Desk):
