@@ -229,7 +229,7 @@ class Fact(_Declared):
         ge=1,
         le=100_000,
         strict=True,
-        description="Up to how many different values of a key are counted exactly. Beyond it, `distinct` passes every limit.",
+        description="Up to how many different values of a key are counted exactly. Beyond it, `distinct` is above every limit.",
     )
 
     @property
