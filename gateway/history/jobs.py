@@ -73,7 +73,9 @@ def read_data_taint(told: object, kept: TaskHistory, state: TaskState, now: floa
     """Return the labels of a caller for its own context, if they are new to the task. An unreadable one counts as untrusted."""
     labels = cast("Mapping[str, object]", told).get("labels") if isinstance(told, Mapping) else None
     names = list(map(str, cast("list[object]", labels))) if isinstance(labels, list) else [UNTRUSTED]
-    kinds = {UNTRUSTED if name.startswith(UNTRUSTED) else Sensitivity.CONFIDENTIAL.value for name in names}
+    kinds = {
+        UNTRUSTED if name.strip().casefold().startswith(UNTRUSTED) else Sensitivity.CONFIDENTIAL.value for name in names
+    }
     task, agent, at = kept.task.id, kept.agent, round(now, 3)
     marks = [JobMark(kind, _ELSEWHERE, None, None, task, agent, 0, None, DATA_TAINT, at) for kind in sorted(kinds)]
     return tuple(mark for mark in marks if not is_marked(state, mark))

@@ -364,12 +364,13 @@ def test_a_record_that_untrusted_text_named_to_another_agent_of_the_job_is_not_u
     ("taint", "labels"),
     [
         ({"labels": ["untrusted-external"]}, UNTRUSTED),
+        ({"labels": [" Untrusted:web"]}, UNTRUSTED),
         ({"labels": ["pii"]}, TaskLabels(untrusted=False, confidentiality=Sensitivity.CONFIDENTIAL)),
         ("untrusted", UNTRUSTED),
         ({"labels": []}, CLEAN),
         (None, CLEAN),
     ],
-    ids=["untrusted", "confidential", "unreadable", "no label", "without"],
+    ids=["untrusted", "in capitals", "confidential", "unreadable", "no label", "without"],
 )
 def test_labels_that_a_caller_names_for_its_context_only_add(taint: object, labels: TaskLabels):
     run = Run()
