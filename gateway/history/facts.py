@@ -17,7 +17,7 @@ from gateway.model.facts import CredentialFact, CredentialOrigin, SessionFacts, 
 from gateway.model.target import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from collections.abc import Set as AbstractSet
     from typing import TypeAlias
 
@@ -176,11 +176,15 @@ def _content_facts(state: TaskState, call: str | None, whole: CallContent, carri
     }
 
 
-def depth_of(principal: Principal, target: Target) -> int | None:
-    """Agents and aggregators between the user and the systems that a call reaches; `None` if nobody knows how many."""
+def depth_of(principal: Principal, target: Target, above: Collection[str] = ()) -> int | None:
+    """Agents and aggregators between the user and the systems that a call reaches; `None` if nobody knows how many.
+
+    `above` are the agents of the tasks above. A task that was handed over has no chain of delegation in its token.
+    """
     if target.aggregates == ():
         return None
-    return len(principal.delegation) + (target.aggregates is not None) + target.is_agent
+    handed = len({*above}.difference([principal.id], [actor.id for actor in principal.delegation])) if above else 0
+    return len(principal.delegation) + handed + (target.aggregates is not None) + target.is_agent
 
 
 def _destination_counts(state: TaskState) -> tuple[int | None, int | None, int | None]:

@@ -349,7 +349,8 @@ class Decider(Struct, frozen=True):
         claimed = (
             None if release is None or releases is None else await releases.claim(release, context.id, principal.job)
         )
-        depth, meta = depth_of(principal, call.target), prepared.message.params.get("_meta")
+        above = () if task.parent is None else task.parent.agents
+        depth, meta = depth_of(principal, call.target, above), prepared.message.params.get("_meta")
         try:
             counted = await self.ledger.count(
                 task,

@@ -69,6 +69,19 @@ def test_an_aggregator_is_one_hand_more(behind: tuple[str, ...] | None, depth: i
     assert depth_of(principal, Target("tool", "hub", "use", "hub", aggregates=behind)) == depth
 
 
+@pytest.mark.parametrize(
+    ("above", "depth"),
+    [((), 2), (("worker",), 2), (("lead", "worker"), 2), (("boss", "lead", "boss"), 3), (("boss", "chief"), 4)],
+)
+def test_an_agent_of_a_task_above_is_one_hand_more_unless_the_token_names_it(above: tuple[str, ...], depth: int):
+    issuer = "https://idp.example"
+    delegation = (Actor("worker", issuer), Actor("lead", issuer))
+    principal = Principal("worker", issuer, AuthMethod.JWT, delegation=delegation)
+
+    assert depth_of(principal, Target("tool", "crm", "find", "crm"), above) == depth
+    assert depth_of(principal, Target("tool", "hub", "find", "hub", aggregates=()), above) is None
+
+
 def test_an_agent_behind_a_tool_is_one_hand_more():
     principal = Principal(
         "agent", "https://idp.example", AuthMethod.JWT, delegation=(Actor("a", "https://idp.example"),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from gateway.model.errors import JournalError
 from gateway.wire.http.limits import RequestPlace
-from tests.unit.harness import Answer, Bench, bench
+from tests.unit.harness import Answer, Bench, bench, call
 from tests.unit.surfaces.pages.asking import ask_page
 
 STRANGER = (b"authorization", b"Bearer nobody")
@@ -179,3 +180,17 @@ async def test_a_task_is_handed_over_at_a_page_of_its_own(there: Bench):
     assert (handed.status, handed.json["agent"], handed.json["parent"]) == (201, "worker", task)
     assert (other.status, code_of(other)) == (405, "task/method")
     assert (foreign.status, code_of(foreign)) == (404, "task/unknown")
+
+
+async def test_agents_of_the_tasks_above_count_in_the_depth_of_a_call(there: Bench):
+    parent = (await ask_page(there, "POST", "/tasks", body=b"{}")).json["id"]
+    child = (await ask_page(there, "POST", "/tasks", body=b'{"parent": "%s"}' % parent.encode())).json["id"]
+    kept = there.gateway.history.tasks.find(child)
+    assert kept is not None
+    assert kept.task.parent is not None
+    kept.task = replace(kept.task, parent=replace(kept.task.parent, agents=("chief", "lead")))
+
+    for task in (parent, child):
+        await there.ask(call(), (b"opagate-task", task.encode()))
+
+    assert [entry["history"]["raises"].get("depth") for entry in there.entries("call")] == [None, 2]
