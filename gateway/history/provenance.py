@@ -133,9 +133,10 @@ class Provenance:
 
     def _find_known(self) -> SessionFacts:
         found: Mapping[str, Any] = self._entry.get("found") or {}
-        behind: Sequence[str] | None = self._entry["target"].get("aggregates")
+        target: Mapping[str, Any] = self._entry["target"]
+        behind: Sequence[str] | None = target.get("aggregates")
         delegation = cast("Sequence[Any]", self._entry["principal"]["delegation"])
-        depth = None if behind == [] else len(delegation) + (behind is not None)
+        depth = None if behind == [] else len(delegation) + (behind is not None) + target.get("agent", False)
         content = _content(self._own, found)
         before = carried([marks.state for marks in self._earlier.values()])
         known = facts(

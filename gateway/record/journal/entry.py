@@ -399,6 +399,7 @@ def target_form(target: Target, conceal: Conceal) -> JsonObject:
         **({"sandbox": True} if target.labels.in_sandbox else {}),
         **({"assumed": sorted(target.labels.assumed)} if target.labels.assumed else {}),
         **({} if target.aggregates is None else {"aggregates": list(target.aggregates)}),
+        **({"agent": True} if target.is_agent else {}),
         **({} if target.credential is None else {"credential": target.credential._asdict()}),
     }
 

@@ -157,7 +157,8 @@ def _target(recorded: Mapping[str, Any]) -> Target:
         labels,
         None if recorded["pin"] is None else Pin(recorded["pin"]),
         None if behind is None else tuple(behind),
-        None if shown is None else TargetCredential(**shown),
+        is_agent=recorded.get("agent", False),
+        credential=None if shown is None else TargetCredential(**shown),
     )
 
 

@@ -256,7 +256,7 @@ def _describe(sites: dict[str, Any], target: Mapping[str, Any], entry: JsonObjec
     """Add the record's words on a target. The first word on a tool stands."""
     described = _fields(
         entry, lambda _: {name: target[name] for name in ("audience", "trust", "tenant", "environment")}
-    ) | {"aggregates": target.get("aggregates")}
+    ) | {name: target.get(name) for name in ("aggregates", "agent")}
     if (credential := target.get("credential")) is not None:
         described["credential"] = _fields(entry, lambda _: credential["kind"])
     site = sites.setdefault(target["upstream"], {name: value for name, value in described.items() if value is not None})

@@ -116,6 +116,7 @@ class TraceUpstream:
     aggregates: tuple[str, ...] | None = None
     credential: CredentialKind | None = None
     aliases: tuple[str, ...] = ()
+    is_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,7 @@ class Trace:
             labels=labels,
             pin=Pin.UNPINNED,
             aggregates=upstream.aggregates,
+            is_agent=upstream.is_agent,
             credential=_credential(upstream.credential),
             aliases=upstream.aliases,
         )
@@ -227,6 +229,7 @@ class _UpstreamForm(_TraceForm):
     aggregates: tuple[_Name, ...] | None = None
     credential: CredentialKind | None = None
     aliases: tuple[_Name, ...] = ()
+    agent: bool = False
 
 
 class _HeadForm(_TraceForm):
@@ -430,6 +433,7 @@ def _upstream(name: str, upstream: _UpstreamForm) -> TraceUpstream:
         upstream.aggregates,
         upstream.credential,
         upstream.aliases,
+        upstream.agent,
     )
 
 

@@ -56,3 +56,22 @@ async def test_an_exported_trace_has_the_kind_of_credential(tmp_path: Path, monk
     assert json.loads(file.read_text("utf-8"))["upstreams"]["files"]["credential"] == "exchange"
     assert asked[0]["resource"]["properties"]["credential"]["kind"] == "exchange"
     assert outcome.met
+
+
+async def test_an_agent_behind_a_tool_stays_a_step_of_the_delegation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with bench(tmp_path, more=FULL) as there:
+        found = there.gateway.catalogue.target
+        retarget(
+            monkeypatch,
+            there.gateway.catalogue,
+            lambda upstream, kind, name: dataclasses.replace(found(upstream, kind, name), is_agent=True),
+        )
+        asked = watched(there, monkeypatch)
+        await there.ask(call(path="a"))
+        (again,) = [plain(each.document) for each in rebuilt(there)]
+        file, _ = exported(tmp_path)
+        (outcome,) = await replayed(there, file)
+
+    assert asked[0]["session"]["depth"] == again["session"]["depth"] == 1
+    assert json.loads(file.read_text("utf-8"))["upstreams"]["files"]["agent"] is True
+    assert outcome.met
