@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from tests import machine
 from tests.unit.policy.failing import failing_policy
 from tests.unit.surfaces.replay.conftest import READ, allow, call, deciding, decision, trace
 
-LONG = 30_000
+LONG = 15_000
 """Steps of one task."""
 
 SITES: dict[str, Any] = {
@@ -333,7 +336,7 @@ def test_an_expectation_is_met_by_effect_and_code(expect: Expectation | None, *,
 
 
 @machine.needs_proc
-async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
+def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
     path = tmp_path / "long.jsonl"
     with path.open("w", encoding="utf-8") as file:
         file.write('{"id":"long","steps":[')
@@ -341,10 +344,21 @@ async def test_memory_does_not_grow_with_the_length_of_a_task(tmp_path: Path):
             item = call("fs/look", {"path": f"f{number}"}, f"see https://host{number}.example/{number}")
             file.write(f"{',' if number else ''}{json.dumps(item)}")
         file.write("]}\n")
-    outcomes = replay(read_traces(path), deciding(allow))
-    early, late = [resident() async for outcome in outcomes if outcome.number in {LONG // 3, LONG - 1}]
+    # Tests before this one leave room in a process, which it fills at any time.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        early, late = fresh.submit(replay_long, path).result()
 
-    assert late - early < 3 * 2**20
+    assert late - early < 3 * 2**19
+
+
+def replay_long(path: Path) -> list[int]:
+    """Replay the trace, and return the memory of this process late and at the end."""
+
+    async def measure() -> list[int]:
+        outcomes = replay(read_traces(path), deciding(allow))
+        return [resident() async for outcome in outcomes if outcome.number in {2 * LONG // 3, LONG - 1}]
+
+    return asyncio.run(measure())
 
 
 def resident() -> int:
