@@ -73,7 +73,11 @@ async def there(keycloak: Keycloak, browser: Browser, tmp_path: Path) -> AsyncGe
 @pytest.mark.parametrize(
     ("groups", "roles", "pages"),
     [
-        (("console-staff",), "viewer", ["Overview", "Decisions", "Tasks", "Tools", "Stops", "Policy"]),
+        (
+            ("console-staff",),
+            "viewer",
+            ["Overview", "Decisions", "Search", "Tasks", "Agents", "Users", "Tools", "Stops", "Policy"],
+        ),
         (("console-platform", "console-sre"), "approver, operator", None),
     ],
 )
