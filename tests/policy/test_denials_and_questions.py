@@ -27,7 +27,11 @@ def rules(kind: str) -> set[str]:
         found.update(re.findall(rf'^{kind} contains \{{"code": "([^"]+)"', text, re.MULTILINE))
         if kind == "asks" and (codes := re.search(r"^_codes := (\{.*?\n\})", text, re.MULTILINE | re.DOTALL)):
             named = dict(re.findall(r'"(\w+)": "([^"]+)"', codes[1]))
-            found.update(code for name, code in named.items() if LIMITS[name]["soft"] < LIMITS[name]["hard"])
+            found.update(
+                code
+                for name, code in named.items()
+                if LIMITS[name].get("soft", LIMITS[name]["hard"]) < LIMITS[name]["hard"]
+            )
     return found
 
 

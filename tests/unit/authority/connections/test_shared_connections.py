@@ -61,6 +61,10 @@ async def two(place: str, tmp_path: Path) -> AsyncGenerator[Two]:
         yield Two(a, b, at)
         for gateway in (a, b):
             await gateway.aclose()
+        # A look that was under way may have opened its connection again.
+        await asyncio.sleep(0)
+        for engine in engines:
+            engine.close()
         await asyncio.sleep(0)
 
 
