@@ -145,6 +145,7 @@ def page(found: Mapping[str, Any]) -> Tags:
         "has_voted": False,
         "has_provider": False,
         "observing": {},
+        "unchecked": [],
     }
     text = templates().render("approval.html", context)
     assert all(character == "\n" or character.isprintable() for character in text)
