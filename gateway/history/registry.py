@@ -287,7 +287,7 @@ class TaskRegistry:
         )
 
     def was_ended(self, task_id: str) -> bool:
-        """Return whether somebody ended the task, or one above it. The end of an implicit task by its time does not count."""
+        """Return whether an agent or a person ended the task or a task above it. The end of an implicit task by its time does not count."""
         kept = self._by_id.get(task_id)
         return kept is not None and self.trees.was_ended(kept)
 

@@ -31,7 +31,7 @@ class Trees:
         self._children: dict[str, list[str]] = {}
 
     def add(self, kept: TaskHistory) -> None:
-        """Note a task below its parent, if it has one. The parent may be kept later."""
+        """Enter a child task under its parent. The parent may be kept later."""
         if kept.task.parent is not None:
             self._children.setdefault(kept.task.parent.id, []).append(kept.task.id)
 
@@ -60,7 +60,7 @@ class Trees:
         return "open"
 
     def was_ended(self, kept: TaskHistory) -> bool:
-        """Return whether somebody ended the task, or one above it."""
+        """Return whether an agent or a person ended the task or a task above it."""
         return any(each is not None and each.ended is not None for each in self._walk_up(kept))
 
     def find_end(self, kept: TaskHistory, now: float) -> Reason | None:

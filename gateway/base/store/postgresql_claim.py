@@ -65,7 +65,7 @@ from opagate_gateways
 
 
 class _Holder(NamedTuple):
-    """A gateway with a claim that excludes another one. `renewed` is the last renewal of a twin.
+    """A gateway whose claim hinders this gateway from starting. `renewed` is the last renewal of a twin.
 
     A twin has the same journal key, such as the gateway before a crash.
     """

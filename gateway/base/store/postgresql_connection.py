@@ -210,7 +210,7 @@ class Link:
         opening.cancel()
 
     def _follow(self) -> None:
-        """Drop the connection after the loss of one that wrote."""
+        """Drop this connection after a writing connection was lost."""
         if self._losses != self._server.losses.count:
             self._losses = self._server.losses.count
             if not self._writes:

@@ -176,7 +176,7 @@ class SqliteStore:
         return found[0] if found else 0
 
     async def has_turn(self, _log: Log, /) -> bool:
-        """Return true: a file is that of one process."""
+        """Return true, since one process alone appends to a file."""
         return True
 
     async def read_log(self, log: Log, after: int = 0, /) -> list[bytes]:

@@ -22,7 +22,7 @@ class NamedCount(NamedTuple):
 
 
 class CallCount(NamedTuple):
-    """The calls with one name by outcome, and the latest of them."""
+    """The numbers of calls of one caller by outcome, with the entry of the latest call."""
 
     name: str
     allowed: int

@@ -151,7 +151,7 @@ def _wants_passkeys(data: Any) -> bool:
 
 
 def _find_passkey_problems(settings: Configuration) -> Iterator[ApprovalFinding]:
-    """Yield each reason for which nobody can sign a vote here."""
+    """Yield each setting that keeps people from signing votes by passkey."""
     wanted = "a rule on approvers asks for passkeys"
     if settings.console is None or settings.approvals is None:
         missing = "console" if settings.console is None else "approvals"
