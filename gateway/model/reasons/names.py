@@ -65,6 +65,9 @@ TASK_WIDER: RefusalText
 TASK_TREE_FULL: RefusalText
 TASK_HAND_OVER_INVALID: RefusalText
 TASK_HAND_OVER_USED: RefusalText
+TASK_NOT_KEPT: RefusalText
+TASK_WITHOUT_END: RefusalText
+TASK_OVER: RefusalText
 TASK_NOT_FOUND: RefusalText
 TASK_METHOD: RefusalText
 REQUEST_HOST: RefusalText

@@ -25,6 +25,7 @@ from gateway.calls.pipeline.people import TokenPeople
 from gateway.config.approvals import ApproverIdentity
 from gateway.config.identities import OperatorIdentity
 from gateway.history import written_texts as texts
+from gateway.history.tasks import operators as tasks
 from gateway.identity.dpop import PROOFS, SharedProofs
 from gateway.identity.identities import Identities
 from gateway.model import reasons
@@ -52,7 +53,20 @@ _FORGET_SECONDS: Final = 60.0
 """Between two looks for used proofs that are too old."""
 OPERATIONS: Final = {
     operation.name: operation
-    for declared in (approvals, passkeys, leases, connections, signals, stops, effects, sessions, keys, facts, texts)
+    for declared in (
+        approvals,
+        passkeys,
+        leases,
+        connections,
+        signals,
+        stops,
+        effects,
+        sessions,
+        keys,
+        facts,
+        texts,
+        tasks,
+    )
     for operation in declared.OPERATIONS
 }
 """The operations of every gateway, by their names."""

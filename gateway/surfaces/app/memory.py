@@ -28,7 +28,9 @@ from gateway.history.shared import SharedLog
 from gateway.history.task_history import TaskHistory
 from gateway.history.tasks.endpoints import TaskEndpoints
 from gateway.history.tasks.hand_over import HANDED_OVER, HandOvers
+from gateway.history.tasks.operators import TaskOperations
 from gateway.history.written_texts import WrittenTexts, add_operations
+from gateway.identity.assembly import issuer_of
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.known_spots import KnownSpots
@@ -118,10 +120,12 @@ def build_tasks(
     known: tuple[KnownOrigins, LiveValues],
     authority: Authority | None,
 ) -> TaskEndpoints:
-    """Return the endpoints of tasks. A token ends with its task."""
+    """Return the endpoints of tasks, and add the operations about tasks. A token ends with its task."""
     registry, live = parts.history.tasks, known[1]
     registry.subscribe(tokens.end)
     base_url = parts.configuration.base_url
+    issuers = tuple(map(issuer_of, parts.configuration.identity))
+    TaskOperations(parts.history, issuers, parts.journal.append, parts.clock).add_to(parts.control)
     return TaskEndpoints(
         registry,
         tokens,

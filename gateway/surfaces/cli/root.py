@@ -1,4 +1,4 @@
-"""The root command: eleven words, and the commands below them."""
+"""The root command: twelve words, and the commands below them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from gateway.surfaces.cli import (
     serving,
     state,
     stdio,
+    tasks,
 )
 from gateway.surfaces.cli.running import run
 from gateway.surfaces.cli.suggesting import SuggestingGroup
@@ -37,7 +38,7 @@ from gateway.surfaces.cli.suggesting import SuggestingGroup
 WORDS: Final = (
     *("up", "init", "connect", "check"),
     *("catalogue", "policy"),
-    *("approvals", "credentials", "stop", "journal", "console"),
+    *("approvals", "credentials", "tasks", "stop", "journal", "console"),
 )
 """The words of the command line, in the order of its help."""
 
@@ -107,6 +108,7 @@ credentials.app.command("token", epilog="Example: opagate credentials token --ag
 )
 _add_group(credentials.app, keys.app, "keys")
 _add_group(credentials.app, operating.signals, "signals")
+_add_group(app, tasks.app, "tasks", rich_help_panel=_OPERATE)
 _add_group(
     app,
     operating.stops,
