@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from gateway.authority.lending import Authority
 from gateway.base.concurrency.loop_turns import LoopTurns
@@ -57,6 +56,7 @@ from gateway.upstreams.catalogue.catalogue import Catalogue
 from gateway.upstreams.served import ServedUpstreams
 from gateway.wire.http.limits import RequestPlaces
 from gateway.wire.http.tls_files import TlsWatch
+from gateway.wire.protocol.replies import RefusalForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class Gateway:
     """The durable records."""
     result_record: Callable[[], ResultRecord | None]
     """Makes the record of a result; `None`: the record has no results."""
-    style: Literal["result", "protocol"]
+    refusal_form: RefusalForm
+    """The form of refusals, with the address of the decisions at the console."""
     people: People | None = None
     """The way to people who approve calls; `None`: a call that needs a person is refused."""
     shadow: ShadowPolicy | None = None
@@ -239,7 +240,9 @@ def _build_visibility(parts: Gateway, shared_values: SharedValues | None) -> Vis
 
 
 def _build_refuser(parts: Gateway) -> Refuser:
-    return Refuser(parts.flood, parts.journal, parts.metrics, parts.known, parts.tracing, parts.new_id, parts.style)
+    return Refuser(
+        parts.flood, parts.journal, parts.metrics, parts.known, parts.tracing, parts.new_id, parts.refusal_form
+    )
 
 
 def _build_exposure_guard(parts: Gateway, tasks: CurrentTasks) -> ExposureGuard:
@@ -330,6 +333,13 @@ def _build_forwarder(
 ) -> Forwarder:
     issuer = Issuer(parts.authority, connecting, parts.catalogue, parts.policy)
     calls = CallParts(
-        answers, record, parts.known, parts.authority, parts.result_record, parts.schemas, parts.style, parts.effects
+        answers,
+        record,
+        parts.known,
+        parts.authority,
+        parts.result_record,
+        parts.schemas,
+        parts.refusal_form,
+        parts.effects,
     )
     return Forwarder(parts.served, issuer, parts.signals, parts.stops, parts.answers, calls)

@@ -58,6 +58,7 @@ class TlsSettings(Settings):
     client_ca: FilePath | None = Field(default=None, description="Ask clients for certificates of these authorities.")
 
 
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - to tell these from addresses that people can open
 _DRAIN_DELAY: Final = timedelta(seconds=5)
 """How long Kubernetes and usual balancers go on to send to a gateway that stops."""
 
@@ -263,6 +264,12 @@ class Configuration(Settings):
         """The public address, without a slash at its end."""
         scheme = "https" if self.tls else "http"
         return (self.public_url or f"{scheme}://{self.listen}").rstrip("/")
+
+    @property
+    def decisions_url(self) -> str | None:
+        """The address of the console's decisions; `None` without a console, or if only the listening on all addresses is known."""
+        has_address = self.public_url is not None or self.host not in _EVERY_ADDRESS
+        return f"{self.base_url}/console/decisions" if self.console is not None and has_address else None
 
     @property
     def observed(self) -> dict[str, float]:

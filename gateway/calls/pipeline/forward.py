@@ -53,7 +53,7 @@ from gateway.model.wire import Disposition, JsonObject, UpstreamReply, UpstreamR
 from gateway.record.journal.entry import Outcome, settled_entry
 from gateway.record.journal.records import ResultRecord
 from gateway.upstreams.served import ServedUpstreams
-from gateway.wire.protocol.replies import Reply, Style, render
+from gateway.wire.protocol.replies import RefusalForm, Reply, render
 
 if TYPE_CHECKING:
     from gateway.authority.lending import Authority
@@ -80,7 +80,7 @@ class CallParts(Struct, frozen=True):
     authority: Authority | None
     keep_result: Callable[[], ResultRecord | None]
     schemas: ToolSchemas
-    style: Style
+    form: RefusalForm
     effects: EffectStage | None = None
 
 
@@ -278,7 +278,7 @@ class Forwarder(Struct, frozen=True):
         reads = prepared.call.action == "resources/read"
         if target.output is None and not (reads and parts.catalogue.is_pinned_resource(target.upstream, target.name)):
             return None
-        words = partial(_render_in_place, prepared.message, context.id, self.parts.style)
+        words = partial(_render_in_place, prepared.message, context.id, self.parts.form)
         if target.output is not None:
             return ResultSchemaCheck(self.parts.schemas, target, words, parts.worker)
         judge = partial(parts.catalogue.judge_contents, target.upstream, target.name)
@@ -393,7 +393,7 @@ class Forwarder(Struct, frozen=True):
         past_call = _find_past_call(parts.ownership, context.exchange.upstream, request)
         if message is None or past_call is None or past_call.target.output is None:
             return None
-        words = partial(_render_in_place, message, context.id, self.parts.style)
+        words = partial(_render_in_place, message, context.id, self.parts.form)
         return ResultSchemaCheck(self.parts.schemas, past_call.target, words, parts.worker)
 
     async def _conceal_message(self, context: RequestContext, request: UpstreamRequest) -> Concealer | Refusal | None:
@@ -425,8 +425,8 @@ class Forwarder(Struct, frozen=True):
         return reply
 
 
-def _render_in_place(message: Message, decision_id: str, style: Style, refusal: Refusal) -> bytes:
-    return render(refusal, message, decision_id=decision_id, style=style).body
+def _render_in_place(message: Message, decision_id: str, form: RefusalForm, refusal: Refusal) -> bytes:
+    return render(refusal, message, decision_id=decision_id, form=form).body
 
 
 def _may_answer_a_call(request: UpstreamRequest) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -28,7 +28,7 @@ from gateway.record.telemetry.metrics import Metrics
 from gateway.record.telemetry.tracing import Tracing
 from gateway.wire.http.edge import RefusedClient
 from gateway.wire.protocol.headers import group_headers
-from gateway.wire.protocol.replies import Reply, render
+from gateway.wire.protocol.replies import RefusalForm, Reply, render
 
 log = structlog.get_logger("gateway.refusing")
 
@@ -45,7 +45,7 @@ class Refuser(Struct, frozen=True):
     known: CallerCredentials
     tracing: Tracing
     new_id: Callable[[], str]
-    style: Literal["result", "protocol"]
+    form: RefusalForm
 
     async def refuse(
         self,
@@ -57,7 +57,9 @@ class Refuser(Struct, frozen=True):
         """Answer with a refusal, and record it. A refusal that cannot be recorded is a refusal all the same."""
         known = await self.note_refusal(context, refusal, principal, message)
         told, shown = conceal_refusal(refusal, message, known)
-        return render(told, shown, decision_id=context.id, style=self.style)
+        # A stranger learns nothing of a console, and the journal has only a sample of such refusals.
+        form = self.form.without_link() if principal is None else self.form
+        return render(told, shown, decision_id=context.id, form=form)
 
     async def note_refusal(
         self,
@@ -99,7 +101,7 @@ class Refuser(Struct, frozen=True):
         entry = refused_entry(decision_id, refusal, trace_id=trace.trace_id, client_ip=client.ip, span_id=trace.span_id)
         await self.record_refusal(entry, refusal, known=False)
         trace.end({"opagate.decision.id": decision_id, "opagate.reason": code}, error=code)
-        return render(refusal, None, decision_id=decision_id, style=self.style)
+        return render(refusal, None, decision_id=decision_id, form=self.form.without_link())
 
     async def record_refusal(
         self, entry: JsonObject, refusal: Refusal, *, known: bool, upstream: str | None = None

@@ -93,6 +93,7 @@ from gateway.upstreams.stdio.private_folder import choose_folder, clean
 from gateway.upstreams.stdio.spawner import Conceal, shown_as_is
 from gateway.wire.http.limits import RequestPlaces
 from gateway.wire.http.tls_files import TlsWatch
+from gateway.wire.protocol.replies import RefusalForm
 
 log = structlog.get_logger("gateway")
 
@@ -195,7 +196,7 @@ async def _open_parts(stack: AsyncExitStack, configuration: Configuration, base:
         credential_chain=CredentialChain(origins, inspector.detector, worker),
         caller_tokens=CallerTokens(inspector.detector.fingerprints, live),
         result_record=content.result_record(configuration, base.journal, inspector.spots),
-        style=configuration.errors,
+        refusal_form=RefusalForm(configuration.errors, configuration.decisions_url),
         people=people,
         authority=authority,
         schemas=ToolSchemas(content.find_lenient(configuration)),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,6 +31,19 @@ Style = Literal["result", "protocol"]
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalForm:
+    """The form of refusals. `style` is the setting `errors`: the form of the answer to a refused `tools/call`, not of refusals
+    with an HTTP status. `decisions` is the address of the console's decisions; `None`: no page shows a decision."""
+
+    style: Style = "result"
+    decisions: str | None = None
+
+    def without_link(self) -> RefusalForm:
+        """Return the form for a caller that the gateway does not know."""
+        return RefusalForm(self.style)
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An HTTP answer of the gateway's own."""
 
@@ -38,9 +52,8 @@ class Reply:
     body: bytes
 
 
-def render(refusal: Refusal, message: Message | None, *, decision_id: str | None, style: Style) -> Reply:
-    """Answer a refused message. `message` is `None` for an unreadable message. `style` is the setting `errors`: the
-    form of the answer to a refused `tools/call`, not of refusals with an HTTP status."""
+def render(refusal: Refusal, message: Message | None, *, decision_id: str | None, form: RefusalForm) -> Reply:
+    """Answer a refused message. `message` is `None` for an unreadable message."""
     if refusal.status == _ACCEPTED:
         # A client whose notification was of no use any more has done nothing wrong.
         return Reply(_ACCEPTED, (), b"")
@@ -51,38 +64,47 @@ def render(refusal: Refusal, message: Message | None, *, decision_id: str | None
     answerable = message is None or message.kind is Kind.REQUEST
     if not answerable and status < 400:
         status = 400  # "If the server cannot accept it, it MUST return an HTTP error status code"
+    has_link = decision_id is not None and form.decisions is not None
+    link = f"{form.decisions}/{quote(decision_id or '', safe='')}" if has_link else None
+    shown = _ShownDecision(decision_id, link)
     is_elicitation = refusal.rpc_code == URL_ELICITATION_REQUIRED
     is_call = message is not None and message.method == "tools/call"
-    if status == 200 and style == "result" and message is not None and is_call and not is_elicitation:
-        payload = _tool_result(refusal, message, decision_id)
+    if status == 200 and form.style == "result" and message is not None and is_call and not is_elicitation:
+        payload = _tool_result(refusal, message, shown)
     else:
-        payload = _error(refusal, message, decision_id, answerable=answerable)
+        payload = _error(refusal, message, shown, answerable=answerable)
     return Reply(status, tuple(headers), msgspec.json.encode(payload))
 
 
-def _tool_result(refusal: Refusal, message: Message, decision_id: str | None) -> Mapping[str, Json]:
+@dataclass(frozen=True, slots=True)
+class _ShownDecision:
+    """The id of a decision, and the link to its page, which asks for a login."""
+
+    id: str | None
+    link: str | None
+
+
+def _tool_result(refusal: Refusal, message: Message, shown: _ShownDecision) -> Mapping[str, Json]:
     result: dict[str, Json] = {
-        "content": [{"type": "text", "text": _text(refusal, message, decision_id)}],
+        "content": [{"type": "text", "text": _text(refusal, message, shown)}],
         "isError": True,
     }
     if message.era is Era.STATELESS:
         result["resultType"] = "complete"
-    result["_meta"] = {DECISION_META: _decision(refusal, decision_id)}
+    result["_meta"] = {DECISION_META: _decision(refusal, shown)}
     return {"jsonrpc": "2.0", "id": message.id, "result": result}
 
 
-def _error(
-    refusal: Refusal, message: Message | None, decision_id: str | None, *, answerable: bool
-) -> Mapping[str, Json]:
+def _error(refusal: Refusal, message: Message | None, shown: _ShownDecision, *, answerable: bool) -> Mapping[str, Json]:
     code = refusal.rpc_code
     if refusal.decision is not None and -32768 <= code <= -32000 and code != URL_ELICITATION_REQUIRED:
         code = DENIED
     data: dict[str, Json] = dict(refusal.data or {})
-    if refusal.decision is not None or decision_id is not None:
-        data[DECISION_META] = _decision(refusal, decision_id)
+    if refusal.decision is not None or shown.id is not None:
+        data[DECISION_META] = _decision(refusal, shown)
     else:
         data[REASON_META] = _reason(refusal.reason)
-    error: dict[str, Json] = {"code": code, "message": _text(refusal, message, decision_id), "data": data}
+    error: dict[str, Json] = {"code": code, "message": _text(refusal, message, shown), "data": data}
     return {"jsonrpc": "2.0", **(_id(refusal, message) if answerable else {}), "error": error}
 
 
@@ -91,12 +113,13 @@ def _id(refusal: Refusal, message: Message | None) -> Mapping[str, RequestId | N
     return {"id": refusal.id if message is None else message.id}
 
 
-def _decision(refusal: Refusal, decision_id: str | None) -> Mapping[str, Json]:
+def _decision(refusal: Refusal, shown: _ShownDecision) -> Mapping[str, Json]:
     effect = "deny" if refusal.decision is None else refusal.decision.effect
     return {
-        "id": decision_id and spell_out(decision_id),
+        "id": shown.id and spell_out(shown.id),
         "effect": effect,
         "reasons": [_reason(reason) for reason in _reasons(refusal)],
+        **({} if shown.link is None else {"link": shown.link}),
     }
 
 
@@ -122,8 +145,8 @@ def _arguments(reason: Reason) -> list[str]:
     return [spell_out(_cut(place)) for place in places[:_MAX_ARGUMENTS]]
 
 
-def _text(refusal: Refusal, message: Message | None, decision_id: str | None) -> str:
-    """Return the refused action, the reason, the remedy, and the id for questions."""
+def _text(refusal: Refusal, message: Message | None, shown: _ShownDecision) -> str:
+    """Return the refused action, the reason, the remedy, and the id and the link for questions."""
     lines = [_what(refusal, message)]
     for reason in _reasons(refusal):
         lines.append(f"Why: {spell_out(reason.message)} [{spell_out(reason.code)}]")
@@ -131,8 +154,10 @@ def _text(refusal: Refusal, message: Message | None, decision_id: str | None) ->
             lines.append(f"Where in the arguments: {', '.join(arguments)}")
         if reason.remedy:
             lines.append(f"What would help: {spell_out(reason.remedy)}")
-    if decision_id is not None:
-        lines.append(f"Decision: {spell_out(decision_id)}")
+    if shown.id is not None:
+        lines.append(f"Decision: {spell_out(shown.id)}")
+    if shown.link is not None:
+        lines.append(f"For people with a login: {shown.link}")
     return "\n".join(lines)
 
 

@@ -116,6 +116,26 @@ def test_labels_and_addresses_are_read():
     assert parse("").base_url == "http://127.0.0.1:8080"
 
 
+LOGIN = (
+    "console: {login: {issuer: https://idp.example, client_id: console, roles: {}}}\ntls: {certificate: c, key: k}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("console: {}", "http://127.0.0.1:8080/console/decisions"),
+        (f"{LOGIN}public_url: https://gateway.example/", "https://gateway.example/console/decisions"),
+        (f"{LOGIN}public_url: https://gateway.example\nlisten: 0.0.0.0:1", "https://gateway.example/console/decisions"),
+        (f"{LOGIN}listen: 0.0.0.0:8080", None),
+        (f"{LOGIN}listen: '[::]:8080'", None),
+        ("listen: 127.0.0.1:1", None),
+    ],
+)
+def test_decisions_have_an_address_where_people_can_open_their_page(text: str, url: str | None):
+    assert parse(text).decisions_url == url
+
+
 @pytest.mark.parametrize(("written", "read"), [("[crm, mail]", ("crm", "mail")), ("[]", ())])
 def test_an_aggregator_names_what_is_behind_it_or_that_nobody_knows(written: str, read: tuple[str, ...]):
     settings = parse(f"upstreams: {{hub: {{command: [x], audience: hub, aggregates: {written}}}}}")

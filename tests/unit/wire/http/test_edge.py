@@ -16,7 +16,7 @@ from gateway.model.wire import Headers
 from gateway.wire.http import edge as edges
 from gateway.wire.http.edge import Edge, Handlers
 from gateway.wire.http.exchange import Answer, Exchange, Stream
-from gateway.wire.protocol.replies import Reply, render
+from gateway.wire.protocol.replies import RefusalForm, Reply, render
 from tests.requirements import requirement
 from tests.unit.wire.http.channels import RecordedChannel, request
 
@@ -89,7 +89,7 @@ class Recorder:
 
 
 def rendered(refusal: Refusal) -> Reply:
-    return render(refusal, None, decision_id=None, style="result")
+    return render(refusal, None, decision_id=None, form=RefusalForm())
 
 
 async def refuse(refusal: Refusal, _client: edges.RefusedClient) -> Reply:

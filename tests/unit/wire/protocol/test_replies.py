@@ -13,7 +13,7 @@ from gateway.model.decision import Decision, PolicyRevision, Reason, Refusal
 from gateway.model.error_codes import DENIED
 from gateway.model.wire import Disposition, Era, Kind, Message
 from gateway.wire.protocol.classify import classify
-from gateway.wire.protocol.replies import DECISION_META, REASON_META, Style, render
+from gateway.wire.protocol.replies import DECISION_META, REASON_META, RefusalForm, Style, render
 
 REASON = Reason("fan-out/audiences", "Too many systems.", "Open another task.", ("ASI08",), ("/session/audiences",))
 
@@ -41,11 +41,11 @@ def denied(effect: str = "deny", *reasons: Reason, rpc_code: int = -32000) -> Re
 def body(
     refusal: Refusal, to: Message | None, *, decision_id: str | None = "d-1", style: Style = "result"
 ) -> dict[str, Any]:
-    return json.loads(render(refusal, to, decision_id=decision_id, style=style).body)
+    return json.loads(render(refusal, to, decision_id=decision_id, form=RefusalForm(style)).body)
 
 
 def test_a_refused_call_is_a_tool_result_that_the_model_can_read():
-    reply = render(denied(), message(), decision_id="d-1", style="result")
+    reply = render(denied(), message(), decision_id="d-1", form=RefusalForm())
     assert (reply.status, reply.headers) == (200, ((b"content-type", b"application/json"),))
     assert json.loads(reply.body) == {
         "jsonrpc": "2.0",
@@ -109,7 +109,7 @@ def test_a_failure_without_a_decision_is_a_refused_call_too():
     ("method", "style"), [("tools/call", "protocol"), ("prompts/get", "result"), ("resources/read", "result")]
 )
 def test_other_refusals_are_errors_with_a_code_outside_the_reserved_range(method: str, style: Style):
-    reply = render(denied(), message(method), decision_id="d-1", style=style)
+    reply = render(denied(), message(method), decision_id="d-1", form=RefusalForm(style))
     answer = json.loads(reply.body)
     error = JSONRPCError.model_validate(answer).error
     assert (reply.status, answer["id"], error.code) == (200, 7, DENIED)
@@ -125,14 +125,14 @@ def test_the_uri_of_a_resource_is_not_repeated():
     assert (
         "secret"
         not in render(
-            denied(), message("resources/read", name="db://secret"), decision_id=None, style="result"
+            denied(), message("resources/read", name="db://secret"), decision_id=None, form=RefusalForm()
         ).body.decode()
     )
 
 
 def test_nothing_of_the_arguments_is_repeated():
     for style in ("result", "protocol"):
-        assert b"s3cret" not in render(denied(), message(), decision_id="d", style=style).body
+        assert b"s3cret" not in render(denied(), message(), decision_id="d", form=RefusalForm(style)).body
 
 
 def test_a_reason_about_arguments_says_which_and_nothing_of_the_session():
@@ -154,7 +154,7 @@ def test_a_refusal_with_an_http_status_has_it_and_the_challenge():
     refusal = Refusal(
         403, Reason("identity/scope", "A scope is missing."), -32001, challenge='Bearer error="insufficient_scope"'
     )
-    reply = render(refusal, message(), decision_id=None, style="result")
+    reply = render(refusal, message(), decision_id=None, form=RefusalForm())
     assert reply.status == 403
     assert (b"www-authenticate", b'Bearer error="insufficient_scope"') in reply.headers
     answer = json.loads(reply.body)
@@ -164,7 +164,7 @@ def test_a_refusal_with_an_http_status_has_it_and_the_challenge():
 
 def test_a_challenge_cannot_end_its_header():
     refusal = Refusal(401, REASON, -32001, challenge="Bearer x\r\nSet-Cookie: a=b\u2028é")
-    assert render(refusal, None, decision_id=None, style="result").headers[1] == (
+    assert render(refusal, None, decision_id=None, form=RefusalForm()).headers[1] == (
         b"www-authenticate",
         b"Bearer xSet-Cookie: a=b",
     )
@@ -182,7 +182,7 @@ def test_a_version_refusal_has_the_form_of_the_specification():
     raw = b'{"jsonrpc":"2.0","id":"v","method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"1900-01-01"}}}'
     refusal = classify(raw, {b"mcp-protocol-version": (b"1900-01-01",)})
     assert isinstance(refusal, Refusal)
-    reply = render(refusal, None, decision_id=None, style="result")
+    reply = render(refusal, None, decision_id=None, form=RefusalForm())
     answer = json.loads(reply.body)
     assert (reply.status, answer["id"], answer["error"]["code"]) == (400, "v", -32022)
     assert answer["error"]["data"]["requested"] == "1900-01-01"
@@ -194,7 +194,7 @@ def test_a_version_refusal_has_the_form_of_the_specification():
 def test_a_refused_notification_gets_an_http_error_and_no_id(kind: Kind, status: int, expected: int):
     method = "notifications/cancelled" if kind is Kind.NOTIFICATION else None
     refused = Message(kind, Era.HANDSHAKE, Disposition.PASS, b"", method, None if kind is Kind.NOTIFICATION else 7)
-    reply = render(Refusal(status, REASON, -32600), refused, decision_id=None, style="result")
+    reply = render(Refusal(status, REASON, -32600), refused, decision_id=None, form=RefusalForm())
     assert reply.status == expected
     assert "id" not in json.loads(reply.body)
 
@@ -235,3 +235,41 @@ def test_a_lone_surrogate_of_a_policy_can_be_told():
 def test_a_long_name_is_cut():
     text = body(denied(), message(name="x" * 10_000))["result"]["content"][0]["text"]
     assert f'"{"x" * 128}…"' in text
+
+
+LINKED = RefusalForm(decisions="https://gateway.example/console/decisions")
+
+
+@pytest.mark.parametrize("era", list(Era))
+@pytest.mark.parametrize("method", ["tools/call", "resources/read"])
+def test_a_refusal_leads_people_to_its_decision(era: Era, method: str):
+    answer = json.loads(render(denied(), message(method, era=era), decision_id="d-1", form=LINKED).body)
+    told = answer["result"] if "result" in answer else answer["error"]["data"]
+    text = answer["result"]["content"][0]["text"] if "result" in answer else answer["error"]["message"]
+
+    link = "https://gateway.example/console/decisions/d-1"
+    assert told.get("_meta", told)[DECISION_META]["link"] == link
+    assert text.splitlines()[-2:] == ["Decision: d-1", f"For people with a login: {link}"]
+
+
+def test_a_link_has_no_more_of_a_refusal_than_its_id():
+    with_link = render(denied(), message(), decision_id="d-1", form=LINKED).body.decode()
+    without = render(denied(), message(), decision_id="d-1", form=RefusalForm()).body.decode()
+
+    link = "https://gateway.example/console/decisions/d-1"
+    assert with_link.replace(f',"link":"{link}"', "").replace(f"\\nFor people with a login: {link}", "") == without
+
+
+@pytest.mark.parametrize("form", [LINKED, RefusalForm()])
+def test_a_refusal_without_an_id_has_no_link(form: RefusalForm):
+    assert b"link" not in render(denied(), message(), decision_id=None, form=form).body
+
+
+def test_an_id_stays_inside_its_link():
+    data = json.loads(render(denied(), message(), decision_id="../x?y#z", form=LINKED).body)["result"]["_meta"]
+
+    assert data[DECISION_META]["link"] == "https://gateway.example/console/decisions/..%2Fx%3Fy%23z"
+
+
+def test_a_stranger_gets_no_link():
+    assert LINKED.without_link() == RefusalForm()
