@@ -17,7 +17,7 @@ from gateway.inspection.credentials.finding import Finding, Hit
 from gateway.inspection.credentials.fingerprint import encoded
 from gateway.inspection.credentials.forms import string
 from gateway.inspection.credentials.index import CredentialIndex
-from gateway.inspection.credentials.live_values import LiveValues, shown_parts
+from gateway.inspection.credentials.live_values import LiveValue, LiveValues, shown_parts
 from gateway.model.wire import Json
 
 Spot: TypeAlias = tuple[int, int, str]
@@ -31,6 +31,9 @@ UNSEARCHED: Final = "unsearched"
 _WORD: Final = re.compile(r"[^\s\"'`]+")
 # The padding of base64 belongs to its part.
 _PART: Final = re.compile(r"[^=:,;&?/<>(){}\[\]|@#%!.\\~]+(?:={1,2}(?=[,;&<>(){}\[\]|]|\Z))?")
+_SEPARATOR: Final = re.compile(r"[=:,;&?/<>(){}\[\]|@#%!.\\~]")
+_MOST_CUTS: Final = 16
+"""Separators on either side of a part at which its whole credential may begin and end."""
 
 
 class KnownSpots:
@@ -84,10 +87,20 @@ class KnownSpots:
     def _narrow(self, text: str, begin: int, end: int, name: str) -> list[Spot]:
         """Return the parts of a word that hold credentials, or the word where only all of it does."""
         word = text[begin:end]
-        parts = self._among(word, _PART, begin)
-        if parts and self._name(_without(word, [(at - begin, to - begin, held) for at, to, held in parts])) is None:
-            return parts
+        parts = [self._widen(word, spot) for spot in self._among(word, _PART, 0)]
+        if parts and self._name(_without(word, _join_spots(parts))) is None:
+            return [(at + begin, to + begin, held) for at, to, held in _join_spots(parts)]
         return [(begin, end, name)]
+
+    def _widen(self, word: str, spot: Spot) -> Spot:
+        """Return the place of a whole credential with separators in it, of which the spot is the telling part."""
+        at, to, held = spot
+        fingerprint, of = held.rpartition(":")[2], self._detector.fingerprints.of
+        cuts = sorted({0, len(word), *(place for match in _SEPARATOR.finditer(word) for place in match.span())})
+        starts = [cut for cut in cuts if cut <= at][-_MOST_CUTS:]
+        ends = [cut for cut in cuts if cut >= to][:_MOST_CUTS]
+        whole = ((start, end, held) for start in starts for end in ends if of(word[start:end]) == fingerprint)
+        return next(whole, spot)
 
     def _among(self, text: str, pieces: re.Pattern[str], offset: int) -> list[Spot]:
         """Return the pieces of a text that hold a credential each."""
@@ -123,6 +136,17 @@ class KnownSpots:
 
     def _mark_of(self, finding: Finding) -> str:
         return f"{self._rules.get(finding.fingerprint, finding.detector)}:{finding.fingerprint}"
+
+
+def _join_spots(spots: Sequence[Spot]) -> list[Spot]:
+    """Return the spots in order, with one in the place of all that overlap."""
+    joined: list[Spot] = []
+    for at, to, held in sorted(spots):
+        if joined and at < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(to, joined[-1][1]), joined[-1][2])
+        else:
+            joined.append((at, to, held))
+    return joined
 
 
 def _without(text: str, spots: Sequence[Spot]) -> str:
@@ -178,7 +202,7 @@ class LiveSpots:
         if not near:
             return
         said, at, read = string(text[start:end]), start, 0
-        spots = [(0, len(said), "")] if known is None else known(said)
+        spots = [(0, len(said), "")] if known is None else _find_live(said, near, known)
         if not spots and self._values.find_whole(near, [said], shown_parts):
             spots = [(0, len(said), "")]
         for spot, last, _ in spots:
@@ -187,6 +211,16 @@ class LiveSpots:
             at = begin + len(encoded(said[first:last]))
             read = last
             yield Hit(DETECTOR, "seen", begin, at, said[first:last])
+
+
+def _find_live(said: str, near: Sequence[LiveValue], known: KnownSpots) -> list[Spot]:
+    """Return the spots of live values: where a value stands as it is, all of it, and then its other forms."""
+    literal: list[Spot] = []
+    rest = said
+    for value in sorted(near, key=lambda each: -len(each.literal)):
+        literal += [(match.start(), match.end(), "") for match in re.finditer(re.escape(value.literal), rest)]
+        rest = rest.replace(value.literal, "\0" * len(value.literal))
+    return _join_spots([*literal, *known(rest)])
 
 
 def _begin_of_token(said: str, at: int) -> int:

@@ -64,9 +64,10 @@ more runs are looked at."""
 class LiveValue:
     """A value, its holders with their systems, and the parts of it that were shown or sent."""
 
-    __slots__ = ("_detector", "_shingles", "_text", "holders", "name", "runs", "sent", "shown")
+    __slots__ = ("_detector", "_shingles", "_text", "holders", "literal", "name", "runs", "sent", "shown")
 
     def __init__(self, text: str, detector: Detector) -> None:
+        self.literal = text
         self._text = _telling_part(text)
         self._detector = detector
         self._shingles: frozenset[int] | None = None

@@ -46,6 +46,8 @@ _HUMP: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ADDRESS: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PHONE: Final = re.compile(r"\+\d[\d ()./-]{6,20}")
 _ACCOUNT: Final = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+_ACCESS_KEY: Final = re.compile(r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}")
+"""The name of a key of AWS. Its letters read as a word by chance."""
 _KNOWN: Final = JOINING | word_list("naming") | word_list("common")
 
 _FOLLOWING: Final = (
@@ -85,7 +87,7 @@ _SPREAD: Final = 4
 
 def is_ordinary(value: str) -> bool:
     """Return whether ordinary text may hold `value` too: a word or two, a name, a date, a short number, an identifier."""
-    if len(value) > _LONGEST_VALUE:
+    if len(value) > _LONGEST_VALUE or _ACCESS_KEY.fullmatch(value) is not None:
         return False
     plain = "".join(char for char in value if char.isalnum())
     if _PHONE.fullmatch(value) is not None or _is_bank_account(plain):

@@ -12,13 +12,19 @@ from gateway.inspection.credentials import ruleset
 from gateway.inspection.credentials.detect import Detector
 from gateway.inspection.credentials.fingerprint import Fingerprints
 from gateway.inspection.credentials.index import CredentialIndex
-from gateway.inspection.credentials.known_spots import LONGEST, KnownSpots
+from gateway.inspection.credentials.known_spots import LONGEST, KnownSpots, LiveSpots
+from tests.unit.live import live_values
 
 DETECTOR = Detector(ruleset.load(), Fingerprints(b"k" * 32))
 OF = DETECTOR.fingerprints
 WORD = "k7Qz-93mW-2tRx-8bLn"
 SHORT = "xK9!q"
 PHRASE = "correct horse battery staple 77"
+PARTED = [
+    "R5IqzoZEMtWHBpNnVw5bKK/6rtZ26qGO3BPWYV9V", "yRfC7WMl+Clpz+qNTicXIddmPYD0aALneDiYchcE", "/aNkQrbamUT1anDaeVPZLYt4sPAnTMH3qaolNDzd",
+    "JwZda/wqUSBJPn6MTrwkFXb4+e+7Y0bVO70ni72/", "57E974jnmtM9fFIwP75o4jCq6sa3XuennOIYLYm9",
+]  # fmt: skip
+"""Secret keys of AWS, of which most have separators in them."""
 
 
 def known(*values: str, rule: str | None = None) -> KnownSpots:
@@ -54,6 +60,23 @@ def marked(text: str, *values: str) -> str:
 )
 def test_the_word_that_holds_a_credential_is_its_spot_or_the_whole_text(text: str, shown: str):
     assert marked(text, WORD) == shown
+
+
+@pytest.mark.parametrize("value", PARTED)
+@pytest.mark.parametrize("text", ["SECRET_KEY={}", "https://ada:{}@git.example/repo", "a={},b=1", "{}"])
+def test_a_credential_with_separators_in_it_is_the_spot_with_all_its_parts(value: str, text: str):
+    assert marked(text.format(value), value) == text.format("#")
+
+
+@pytest.mark.parametrize("value", PARTED)
+@pytest.mark.parametrize("text", ["SECRET_KEY={}", "https://ada:{}@git.example/repo", "a={},b=1", "{} {}"])
+def test_all_letters_of_a_live_value_are_in_its_spot(value: str, text: str):
+    values = live_values()
+    values.hold("lease", [value, "ASIARZPUZDIKJS3A4BSW"], "cloud")
+    said = text.format(value, value).encode()
+    hits = LiveSpots(values, DETECTOR).hits(said)
+
+    assert [said[hit.start : hit.end].decode() for hit in hits] == [value] * text.count("{}")
 
 
 @pytest.mark.parametrize("value", [SHORT, PHRASE, "48213377"])

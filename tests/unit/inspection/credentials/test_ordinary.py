@@ -30,6 +30,7 @@ GENERATED = [
     "XkQpLmRtZv", "kQ7mPx2V", "correct horse battery staple", "correct-horse-battery-staple", "CorrectHorseBatteryStaple",
     "correcthorsebatterystaple", "hoqpyr-xokcyS-3jydvo", "JBSWY3DPEHPK3PXP", "QWZRTKPLMN", "ab12cd34e", "4111-1111-1111-1111",
     "P4ssw0rd", "k3y=Zq;9+w", "a" * 65, "DE88370400440532013000",
+    "ASIARZPUZDIKOMSAJV27", "AKIAOUUESPLGIOLUAB64",
 ]  # fmt: skip
 
 
