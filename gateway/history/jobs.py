@@ -16,6 +16,7 @@ from msgspec import Struct, field, structs
 from gateway.history.events import NO_DIGESTS, UNTRUSTED, JobMark, Reading, Settled, Touch, pack, unpack
 from gateway.history.kept_rows import Kept, KeptRows
 from gateway.history.state import CONFIDENTIAL, MAX_TOKENS, is_marked, smallest
+from gateway.inspection.data_taint import DATA_TAINT, is_untrusted
 from gateway.model.target import Sensitivity, System
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ class ForeignWords(NamedTuple):
     are_whole: bool = True
 
 
-DATA_TAINT: Final = "dataTaint"
-"""The member of `_meta` with the labels of the text behind a message: the data-taint extension proposed for A2A."""
 _ELSEWHERE: Final = "another agent"
 """The system of such text."""
 
@@ -73,9 +72,7 @@ def read_data_taint(told: object, kept: TaskHistory, state: TaskState, now: floa
     """Return the labels of a caller for its own context, if they are new to the task. An unreadable one counts as untrusted."""
     labels = cast("Mapping[str, object]", told).get("labels") if isinstance(told, Mapping) else None
     names = list(map(str, cast("list[object]", labels))) if isinstance(labels, list) else [UNTRUSTED]
-    kinds = {
-        UNTRUSTED if name.strip().casefold().startswith(UNTRUSTED) else Sensitivity.CONFIDENTIAL.value for name in names
-    }
+    kinds = {UNTRUSTED if is_untrusted(name) else Sensitivity.CONFIDENTIAL.value for name in names}
     task, agent, at = kept.task.id, kept.agent, round(now, 3)
     marks = [JobMark(kind, _ELSEWHERE, None, None, task, agent, 0, None, DATA_TAINT, at) for kind in sorted(kinds)]
     return tuple(mark for mark in marks if not is_marked(state, mark))

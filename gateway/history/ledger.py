@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import ChainMap
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -349,6 +350,7 @@ class TaskLedger:
         """
         kept = self._tasks.require(task)
         state = self._states.load(kept)
+        label = higher(label, Sensitivity.CONFIDENTIAL) if content.confidential else label
         returned = NONE_RETURNED
         if content.words:
             source = open_call(state, call_id)
@@ -404,6 +406,8 @@ class TaskLedger:
         kept = self._tasks.require(task)
         state = self._states.load(kept)
         late = source.past_call is not None and source.past_call.task.id == task.id
+        if content.confidential:
+            source = replace(source, sensitivity=higher(source.sensitivity, Sensitivity.CONFIDENTIAL))
         place, before = ResultPlace(source.target.tenant, not source.untrusted, source.sensitivity), self._carried(kept)
         returned = self._find_returned(kept, place, content, now)
         event = build_reading(state, source, content, now, late=late, number=number, carried=before, returned=returned)

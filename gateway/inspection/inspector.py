@@ -36,6 +36,7 @@ from gateway.inspection.credentials.finding import (
 from gateway.inspection.credentials.forms import decode_words, string
 from gateway.inspection.credentials.index import CredentialIndex
 from gateway.inspection.credentials.stream import Scanner
+from gateway.inspection.data_taint import DataTaintSearch
 from gateway.inspection.destinations.directory import EMPTY, Directory
 from gateway.inspection.destinations.find import followable, may_follow_links, texts
 from gateway.inspection.destinations.normalise import fold_text
@@ -152,6 +153,7 @@ class Inspector:
             _SuppressingScanner(scanner, suppressions, seen) if suppressions is not None else scanner,
             build_code_requests(target) if may_ask else None,
             self.result_records(call, task) if self.records else None,
+            DataTaintSearch() if target.is_agent else None,
         )
 
     def result_records(self, call: Call, task: Task) -> ResultRecords | None:
@@ -168,14 +170,17 @@ class Inspector:
         trusted: bool,
         words: bool,
         looks: bool = False,
+        is_agent: bool = False,
         suppressions: ActiveSuppressions | None = None,
         seen: Container[str] = (),
     ) -> ResultInspector:
-        """Return the inspector of data read outside of an open call; without `words`, for credentials alone. `looks` is as for `result`."""
+        """Return the inspector of data read outside of an open call; without `words`, for credentials alone. `looks` is as for `result`,
+        and `is_agent` that an agent answers."""
         scanner = Scanner(self.detector)
         return ResultInspector(
             ResultWords(self.key, trusted=trusted, looks=looks) if words else None,
             _SuppressingScanner(scanner, suppressions, seen) if suppressions is not None else scanner,
+            taint=DataTaintSearch() if is_agent and words else None,
         )
 
     def spots(self, text: str) -> list[tuple[int, int, str]]:

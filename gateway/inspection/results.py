@@ -18,6 +18,7 @@ from gateway.base.json.strict import fold
 from gateway.base.text_cache import SHORT
 from gateway.inspection.credentials.finding import Finding
 from gateway.inspection.credentials.forms import decode_words
+from gateway.inspection.data_taint import DataTaintSearch
 from gateway.inspection.destinations.find import find_followable
 from gateway.inspection.words import words as text_words
 from gateway.inspection.words.records import ResultRecords
@@ -254,6 +255,7 @@ class ResultInspector(Struct):
     scanner: Scans | None = None
     requests: CodeRequests | None = None
     records: ResultRecords | None = None
+    taint: DataTaintSearch | None = None
     _sampled: bool = False
     _told: bool = False
 
@@ -266,6 +268,7 @@ class ResultInspector(Struct):
             self.words.feed(chunk) if self.words is not None else _NONE,
             self.scanner.feed(chunk) if self.scanner is not None else (),
             requests_code=self.requests is not None and self.requests.feed(chunk),
+            confidential=self.taint is not None and self.taint.feed(chunk),
         )
 
     def finish(self, chunk: bytes = b"") -> ResultContent | None:
@@ -275,14 +278,17 @@ class ResultInspector(Struct):
             self.scanner.finish(chunk) if self.scanner is not None else (),
             _NONE if self.records is None else self.records.finish(chunk),
             requests_code=self.requests is not None and self.requests.finish(chunk),
+            confidential=self.taint is not None and self.taint.finish(chunk),
         )
 
     def finish_credentials(self, chunk: bytes) -> ResultContent | None:
-        """Return the content of a chunk that is the whole result, without its words. `finish_words` finds the words."""
+        """Return the credentials, codes and labels of a chunk that is the whole result. `finish_words` finds the words."""
         seen = self.scanner.finish(chunk) if self.scanner is not None else ()
         requests_code = self.requests is not None and self.requests.finish(chunk)
-        # Without findings a scanner has not met more than it tells apart.
-        return self._content(_NONE, seen, requests_code=requests_code) if seen or requests_code else None
+        confidential = self.taint is not None and self.taint.finish(chunk)
+        if not (seen or requests_code or confidential):
+            return None  # Without findings a scanner has not met more than it tells apart.
+        return self._content(_NONE, seen, requests_code=requests_code, confidential=confidential)
 
     def finish_words(self, chunk: bytes) -> ResultContent | None:
         """Return the words of that chunk."""
@@ -296,6 +302,7 @@ class ResultInspector(Struct):
         records: frozenset[int] = _NONE,
         *,
         requests_code: bool = False,
+        confidential: bool = False,
     ) -> ResultContent | None:
         complete = self._told or self.scanner is None or not self.scanner.incomplete
         links, sampled = _NONE, False
@@ -303,7 +310,7 @@ class ResultInspector(Struct):
             links = self.words.take_links() if self.words.links else _NONE
             sampled = self.words.is_sampled and not self._sampled
         words = _NONE if self.words is None else self.words.words
-        if not (tokens or seen or links or records or sampled or requests_code or words) and complete:
+        if not (tokens or seen or links or records or sampled or requests_code or words or confidential) and complete:
             return None
         self._told = self._told or not complete
         self._sampled = self._sampled or sampled
@@ -311,7 +318,7 @@ class ResultInspector(Struct):
             Sighting(item.fingerprint, item.detector, form=item.form, shingles=item.shingles, ordinary=item.ordinary)
             for item in seen
         )
-        return ResultContent(sightings, tokens, complete, links, requests_code, records, sampled, words)
+        return ResultContent(sightings, tokens, complete, links, requests_code, records, sampled, words, confidential)
 
 
 def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
@@ -328,4 +335,5 @@ def together(parts: Iterable[ResultContent | None]) -> ResultContent | None:
         frozenset(value for part in found for value in part.records),
         any(part.sampled for part in found),
         frozenset(word for part in found for word in part.words),
+        any(part.confidential for part in found),
     )

@@ -139,7 +139,7 @@ class ResultContent(Struct, frozen=True):
     `complete` is false for a part with too many findings to tell apart. `links` are digests of the whole web addresses
     in the part. `requests_code`: the system has sent a one-time code. `records` are the digests of values in records
     with a word of the goal. `sampled`: an untrusted result had too many words to keep. `words` are the distinctive words of
-    all parts so far, where text may return.
+    all parts so far, where text may return. `confidential`: an agent labels its answer so.
     """
 
     sightings: tuple[Sighting, ...] = ()
@@ -150,3 +150,4 @@ class ResultContent(Struct, frozen=True):
     records: frozenset[int] = frozenset()
     sampled: bool = False
     words: frozenset[int] = frozenset()
+    confidential: bool = False

@@ -22,7 +22,7 @@ from gateway.calls.pipeline.releasing import Release, Releases, find_endorsement
 from gateway.calls.pipeline.spans import record_decision_span
 from gateway.history import Reservation, TaskLedger
 from gateway.history.facts import depth_of
-from gateway.history.jobs import DATA_TAINT
+from gateway.inspection.data_taint import DATA_TAINT
 from gateway.model.call import Call, Context, RepeatedEffect
 from gateway.model.content import CallContent
 from gateway.model.decision import Decision, Reason, Refusal

@@ -207,7 +207,12 @@ class UndecidedReadObserver:
         texts, words = parts.ledger.returning, server.is_read
         looks = words and texts is not None and texts.may_return(source.target)
         inspector = parts.inspector.passing(
-            trusted=trusted, words=words, looks=looks, suppressions=suppressions, seen=seen
+            trusted=trusted,
+            words=words,
+            looks=looks,
+            is_agent=source.target.is_agent,
+            suppressions=suppressions,
+            seen=seen,
         )
         is_plain = suppressions is None and not server.is_read
         return _Read(source, self._label(server), inspector, is_plain)

@@ -312,3 +312,15 @@ def test_a_state_that_is_folded_again_from_the_record_is_the_one_that_was(data: 
             assert after.states.load(kept) == state_of(before.history, task)
         else:
             assert state_of(before.history, task) == TaskState()
+
+
+def test_a_late_answer_that_an_agent_labels_is_confidential():
+    history = new_history(lambda: 5.0)
+    task = history.tasks.open_implicit(AGENT, 5.0)
+
+    told = history.ledger.add_reading(task, "r1", stream(), ResultContent(confidential=True), 5.0)
+
+    assert told is not None
+    assert told["sensitivity"] == "confidential"
+    kept = history.tasks.require(task)
+    assert history.states.load(kept).confidentiality is Sensitivity.CONFIDENTIAL
