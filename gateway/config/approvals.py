@@ -51,7 +51,7 @@ class ApprovalSettings(Settings):
         default=5,
         ge=1,
         le=100,
-        description="How many questions of one task stand before people at once. Further ones wait in line.",
+        description="How many questions of one task, or of its tree, stand before people at once. Further ones wait in line.",
     )
     peers: tuple[PeerSettings, ...] = Field(default=(), description="Who answers over the socket.")
     people: ApproverIdentity | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Final
 
 from gateway.authority.approvals import state
@@ -25,6 +26,10 @@ UNHEARD: Final = frozenset({"expired", "unreachable"})
 """States without an answer of a person. The caller is told once, and its next call asks anew."""
 
 
+def _time_of(entry: tuple[float, str]) -> float:
+    return entry[0]
+
+
 class QuestionIndex:
     """Questions by their four keys."""
 
@@ -36,6 +41,8 @@ class QuestionIndex:
         """Granted approvals that wait for their call."""
         self._of_caller: dict[str, dict[str, None]] = {}
         self._of_subject: dict[tuple[str, str], set[str]] = {}
+        self._lines: dict[str, list[tuple[float, str]]] = {}
+        """Line → its waiting questions, each with its time. The order is the same at all gateways, and after a restart."""
 
     def __iter__(self) -> Iterator[Approval]:
         return iter(tuple(self._all.values()))
@@ -73,6 +80,20 @@ class QuestionIndex:
             self._by_act[question.act] = approval.id
         elif self._by_act.get(question.act) == approval.id:
             del self._by_act[question.act]
+        self._place_in_line(approval, is_waiting=approval.state == "pending")
+
+    def _place_in_line(self, approval: Approval, *, is_waiting: bool) -> None:
+        """Put a waiting question into its line, and take another one out of it."""
+        question = approval.question
+        line, entry = self._lines.setdefault(question.line, []), (question.asked, approval.id)
+        begin, end = (find(line, question.asked, key=_time_of) for find in (bisect_left, bisect_right))
+        is_there = entry in line[begin:end]
+        if is_waiting and not is_there:
+            line.insert(end, entry)
+        elif is_there and not is_waiting:
+            line.remove(entry)
+        if not line:
+            del self._lines[question.line]
 
     def _is_asked_anew(self, question: Question) -> bool:
         """Return whether there is a later question about the same call."""
@@ -87,6 +108,7 @@ class QuestionIndex:
     def remove(self, approval: Approval) -> None:
         """Forget an approval."""
         del self._all[approval.id]
+        self._place_in_line(approval, is_waiting=False)
         self.let_ask_anew(approval)
         if self._by_act.get(approval.question.act) == approval.id:
             del self._by_act[approval.question.act]
@@ -135,14 +157,10 @@ class QuestionIndex:
         return reasons.APPROVAL_BUDGET.reason() if is_full or waiting >= PER_CALLER else None
 
     def waits_in_line(self, approval: Approval, per_task: int) -> bool:
-        """Return whether so many earlier questions of the same task wait for people already."""
-        asked, earlier = approval.question, 0
-        for identifier in self._of_caller.get(asked.requester.key, ()):
-            if identifier == approval.id or earlier >= per_task:
-                break
-            one = self._all[identifier]
-            earlier += one.state == "pending" and one.question.task == asked.task
-        return approval.state == "pending" and earlier >= per_task
+        """Return whether so many earlier questions of the same task, or of its tree, wait for people already."""
+        question = approval.question
+        first = self._lines.get(question.line, ())[:per_task]
+        return approval.state == "pending" and (question.asked, approval.id) not in first
 
     def over(self, now: float, remember: float) -> list[Approval]:
         """Return the approvals with an end more than `remember` seconds ago."""

@@ -153,6 +153,13 @@ class Question(Struct, frozen=True):
     """Digest of the call without the parts beside its arguments."""
     warnings: tuple[str, ...] = ()
     """Names of `WARNINGS` about the words of the call."""
+    tree: str = ""
+    """The root of the task's tree; empty for a task outside of a tree, and for a question of an earlier release."""
+
+    @property
+    def line(self) -> str:
+        """Return the name of the line in which the question stands: of its tree, of its task, or of a caller without a task."""
+        return self.tree or self.task or self.requester.key
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -70,12 +70,18 @@ class Office:
             await self._endorsements.follow()
 
     def list(self, _approver: Approver) -> list[ListedQuestion]:
-        """Return the open questions and approvals by their task, the task with the oldest question first."""
+        """Return the open questions and approvals by their task or tree, the one with the oldest question first."""
         found = self.desk.list_open()
         oldest: dict[str, float] = {}
         for one in found:
-            oldest.setdefault(one.question.task, one.question.asked)
-        found.sort(key=lambda one: (oldest[one.question.task], one.question.task, one.question.asked))
+            oldest.setdefault(one.question.tree or one.question.task, one.question.asked)
+        found.sort(
+            key=lambda one: (
+                oldest[one.question.tree or one.question.task],
+                one.question.tree or one.question.task,
+                one.question.asked,
+            )
+        )
         return [self._summarize(approval) for approval in found]
 
     def _summarize(self, approval: Approval) -> ListedQuestion:

@@ -46,11 +46,13 @@ class QuestionState(TypedDict):
 class ListedQuestion(QuestionState):
     """A line of a list of questions: a sentence without values, and the codes of the reasons.
 
-    `is_in_line`: the question waits until people have answered earlier questions of its task.
+    `is_in_line`: the question waits until people have answered earlier questions of its task or tree. `tree` is the root of the
+    task's tree; empty outside of a tree.
     """
 
     reasons: list[str]
     task: str
+    tree: str
     sentence: str
     is_in_line: bool
 
@@ -133,6 +135,7 @@ def summarize(approval: Approval, *, is_in_line: bool = False) -> ListedQuestion
         **state,
         "reasons": list(question.codes),
         "task": question.task,
+        "tree": question.tree,
         "sentence": say_openly(state),
         "is_in_line": is_in_line,
     }

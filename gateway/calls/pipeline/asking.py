@@ -144,6 +144,7 @@ class Questions(Struct, frozen=True):
             values=tuple(sorted(values)),
             outlives_task=prepared.task.kind == "implicit",
             sort=prepared.call.target.type,
+            tree="" if prepared.task.parent is None else prepared.task.parent.root,
         )
 
     def _describe(self, prepared: PreparedCall, ruling: Ruling, known: KnownSpots | None) -> JsonObject:

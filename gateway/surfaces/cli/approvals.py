@@ -44,6 +44,8 @@ from gateway.surfaces.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.authority.approvals.channels.channel import ApprovalChannel
     from gateway.authority.approvals.lines import Line
     from gateway.config import Configuration
@@ -75,7 +77,7 @@ def list_questions(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the calls that wait for a person, by their task."""
+    """List the calls that wait for a person, by their task or tree."""
     with open_control(at, config, speaks_as) as desk:
         found: list[dict[str, Any]] = desk.ask("approvals/list")["questions"]
     if as_json:
@@ -87,15 +89,22 @@ def list_questions(
     shown = [one for one in found if not one["is_in_line"]]
     listed = table("id", "code", "state", "task", "question", "reasons", "expires", "votes")
     for one in shown:
-        task, reasons = one["task"].removeprefix("task-")[:_SHORT] or "-", ", ".join(one["reasons"])
+        task, reasons = _name_line(one), ", ".join(one["reasons"])
         cells = (task, one["sentence"], reasons, one["expires"], one["votes"])
         listed.add_row(one["id"][:_SHORT], one["code"], one["state"], *map(plain, cells))
     show(listed)
     if waiting := len(found) - len(shown):
-        note(f"{describe_count(waiting, 'question')} in line, until earlier ones of their task are answered")
+        note(f"{describe_count(waiting, 'question')} in line, until earlier ones of their task or tree are answered")
     for one in shown:
         for warning in one["warnings"]:
             say(f"{one['id'][:_SHORT]}: look closely, {WARNINGS[warning]}", style="yellow")
+
+
+def _name_line(question: Mapping[str, Any]) -> str:
+    """Return the short name of a question's task, behind that of the tree."""
+    tree = question.get("tree") or question["task"]  # a gateway of an earlier release names no tree
+    names = dict.fromkeys((question["task"], tree))
+    return " < ".join(name.removeprefix("task-")[:_SHORT] or "-" for name in names)
 
 
 @app.command("show", epilog="Example: opagate approvals show 5f0c1d2e")

@@ -65,6 +65,8 @@ class QuestionNews(Struct, frozen=True):
     end: str = ""
     warnings: tuple[str, ...] = ()
     """What people have to look at closely, in sentences of the gateway."""
+    tree: str = ""
+    """The root of the task's tree; empty outside of a tree."""
 
 
 class NoticeMessage(Struct, frozen=True):
@@ -80,7 +82,7 @@ def item_of(approval: Approval, notice: Notice, page_url: str) -> QuestionNews:
     question, asker = approval.question, approval.question.requester
     told = describe_openly(approval)
     tool: str = told["target"]
-    names, people = (tool, question.task), (asker.id, asker.user or "", asker.user_mail or "")
+    names, people = (tool, question.task, question.tree), (asker.id, asker.user or "", asker.user_mail or "")
     is_plain = not (_UNSAFE.search("".join(names)) or _UNSAFE_PERSON.search("".join(people)))
     is_plain = is_plain and max(map(len, (*names, *people))) <= _NAME_LENGTH
     agent, user, mail = (_safe(name, _UNSAFE_PERSON) for name in people)
@@ -91,6 +93,7 @@ def item_of(approval: Approval, notice: Notice, page_url: str) -> QuestionNews:
         code=code_of(question),
         tool=_safe(tool),
         task=_safe(question.task),
+        tree=_safe(question.tree),
         agent=agent,
         user=user,
         brief=say_openly(told),
@@ -130,13 +133,13 @@ def lines_of(message: NoticeMessage) -> Iterator[Line]:
     say = partial(_one_row, "sentence")
     if message.kind == "test":
         yield say("Nothing is to be done. Questions to approvers will arrive here.")
-    for item in message.items[:_LISTED]:
+    for item in _group(message.items)[:_LISTED]:
         if item.notice == "closed":
             yield say(f"{item.code}  {item.tool}  {item.end}")
             continue
         yield say(f"{item.code}  {item.brief}")
         yield from (say(text) for text in item.why)
-        yield say(f"{', '.join(item.reasons)}, task {item.task or '-'}, until {item.expires}")
+        yield say(f"{', '.join(item.reasons)}, {_name_task(item)}, until {item.expires}")
         yield from (_one_row("warning", f"look closely: {warning}") for warning in item.warnings)
         yield _one_row("link", item.url)
     if (more := len(message.items) - _LISTED) > 0:
@@ -147,6 +150,17 @@ def lines_of(message: NoticeMessage) -> Iterator[Line]:
         )
 
 
+def _group(items: tuple[QuestionNews, ...]) -> list[QuestionNews]:
+    """Return news by the task or tree, in the order in which each has its first question."""
+    lines = list(dict.fromkeys(item.tree or item.task for item in items))
+    return sorted(items, key=lambda item: lines.index(item.tree or item.task))
+
+
+def _name_task(item: QuestionNews) -> str:
+    is_child = item.tree not in {"", item.task}
+    return f"task {item.task or '-'}{f' below {item.tree}' if is_child else ''}"
+
+
 def _one_row(kind: LineKind, text: str) -> Line:
     """Return a line that its reader's program breaks: addresses and sentences of messages stay whole."""
     return Line(kind, (spell_out(text),))
@@ -154,7 +168,7 @@ def _one_row(kind: LineKind, text: str) -> Line:
 
 def event_of(message: NoticeMessage, at: float) -> bytes:
     """Return the message as the payload of a webhook (Standard Webhooks 1.0, "Payload structure"). `at` is the time in seconds."""
-    shown = [_fields(item) for item in message.items[:_LISTED]]
+    shown = [_fields(item) for item in _group(message.items)[:_LISTED]]
     data: dict[str, Any] = {}
     if message.kind in {"asked", "closed"}:
         data = shown[0]
@@ -169,6 +183,7 @@ def _fields(item: QuestionNews) -> dict[str, Any]:
         "code": item.code,
         "tool": item.tool,
         "task": item.task,
+        "tree": item.tree or None,
         "agent": item.agent,
         "user": item.user or None,
         "sentence": item.brief,

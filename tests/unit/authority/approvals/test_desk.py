@@ -118,6 +118,33 @@ async def test_the_sixth_question_of_a_task_waits_in_line_for_its_turn(desk: Des
     assert in_line() == []
 
 
+async def test_all_tasks_and_callers_of_a_tree_stand_in_one_line(desk: Desk):
+    callers = [Requester(key, "agent", "https://idp.example") for key in ("k1", "k2")]
+    await ask(desk, "root", task="t1", asked=1.0)
+    for number in range(6):
+        child = {"task": f"child-{number % 2}", "tree": "t1", "requester": callers[number % 2]}
+        await ask(desk, f"q{number}", asked=2.0 + number, **child)
+    await ask(desk, "other", task="t2", asked=9.0)
+
+    assert [one.id for one in desk.list_open() if desk.waits_in_line(one)] == ["q4", "q5"]
+    await desk.vote("root", no(), "sha256:shown-root")
+    assert [one.id for one in desk.list_open() if desk.waits_in_line(one)] == ["q5"]
+
+
+async def test_callers_without_a_task_have_a_line_each(desk: Desk):
+    for number in range(8):
+        await ask(desk, f"q{number}", task="", requester=Requester(f"k{number % 2}", "agent", "https://idp.example"))
+
+    assert not any(map(desk.waits_in_line, desk.list_open()))
+
+
+async def test_a_question_that_comes_late_has_its_place_by_its_time(desk: Desk):
+    for number in (5, 4, 3, 2, 1, 0):
+        await ask(desk, f"q{number}", asked=float(number))
+
+    assert [one.id for one in desk.list_open() if desk.waits_in_line(one)] == ["q5"]
+
+
 async def test_a_line_has_the_same_order_after_a_restart(desk: Desk, tmp_path: Path, clock: Clock):
     for number in range(7):
         await ask(desk, f"q{9 - number}", asked=1_000.0 + number)

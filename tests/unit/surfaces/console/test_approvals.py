@@ -18,6 +18,7 @@ from gateway.surfaces.console.sessions import Visitor
 from tests.unit.approving import QUICK, REVISION, approve, desk
 from tests.unit.harness import answering, call, deciding
 from tests.unit.surfaces.console.visiting import Browser, Stream, headers_of, person, visited
+from tests.unit.surfaces.pages.asking import ask_page
 
 TWO = Obligation("require_approvers", {"count": 2, "scopes": ["destination"]})
 FRESH = Obligation("require_approvers", {"count": 1, "max_age_seconds": 60})
@@ -288,3 +289,19 @@ async def test_a_value_of_an_earlier_result_has_its_source_on_the_page(tmp_path:
         r'\s+The value of to came from files/read_file with path = "invoice.txt", untrusted, read at \d\d:\d\d UTC \(call 1\)\.',
         text,
     )
+
+
+async def test_questions_of_a_tree_stand_below_its_root_and_five_of_the_tree_at_once(stranger: Browser):
+    there, tasks = stranger.there, list[str]()
+    for body in (b'{"goal": "mail"}', b'{"parent": "%s"}', b'{"parent": "%s"}'):
+        opened = await ask_page(there, "POST", "/tasks", body=body % tasks[0].encode() if tasks else body)
+        tasks.append(opened.json["id"])
+    for task in tasks:
+        for path in ("a", "b"):
+            await there.ask(call("ask_first", path=path), (b"opagate-task", task.encode()))
+    page = (await stranger.visit(bob()).get("/console/approvals")).body.decode()
+
+    assert page.count('class="group"') == 1
+    assert f'task <span class="code">{tasks[0]}</span>' in page
+    assert page.count('<span class="badge pending">') == 5
+    assert "1 more wait in line" in page

@@ -97,6 +97,7 @@ async def test_a_webhook_is_signed_as_another_implementation_verifies(hooks: Hoo
         "code": "QKZT",
         "tool": "files/delete",
         "task": "task-1",
+        "tree": None,
         "agent": "clerk",
         "user": "ursula",
         "sentence": "The agent clerk, for ursula, wants to call files/delete.",

@@ -118,3 +118,13 @@ def test_the_end_of_a_question_is_told(ended: Any, told: str):
     assert told in title_of(message)
     assert told in json.loads(event_of(message, 0.0))["data"]["end"]
     assert title_of(compose("hook", (*message.items, *message.items))) == "2 questions of one agent are closed"
+
+
+def test_a_digest_has_the_questions_of_a_tree_together():
+    asked = [item("q0", task="t1"), item("q1", task="t2"), item("q2", task="t3", tree="t1"), item("q3", task="t2")]
+    message = compose("hook", tuple(asked))
+    found = "\n".join(rows(message))
+
+    assert [one.split("/")[-1] for one in rows(message) if one.startswith("http")] == ["q0", "q2", "q1", "q3"]
+    assert "task t3 below t1, until" in found
+    assert [one["tree"] for one in json.loads(event_of(message, 0.0))["data"]["questions"]] == [None, "t1", None, None]
